@@ -1,0 +1,55 @@
+package event
+
+// Schema lists what there is to query in one snapshot. Codes are indexes:
+// Events[3] is the event with code 3 wherever codes appear in that snapshot.
+type Schema struct {
+	Events     []Name
+	Channels   []Name // Channels[0] is "", the code of an absent channel
+	Properties []Property
+}
+
+// Name is an event or a channel that the store knows. A name stays known when
+// its last event is erased: its count is then 0.
+type Name struct {
+	Text  string
+	Count int64 // events that carry it, an upper bound while duplicates await compaction
+}
+
+// Property is one property that events may carry.
+type Property struct {
+	Name string
+	Type Type
+}
+
+// Event returns the code of an event's name.
+func (s *Schema) Event(name string) (code int, ok bool) { return find(s.Events, name) }
+
+// Channel returns the code of a channel's name.
+func (s *Schema) Channel(name string) (code int, ok bool) { return find(s.Channels, name) }
+
+func find(names []Name, text string) (int, bool) {
+	for i := range names {
+		if names[i].Text == text {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// Property returns the index of a property.
+func (s *Schema) Property(name string) (index int, ok bool) {
+	for i := range s.Properties {
+		if s.Properties[i].Name == name {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// Definition is a named piece of the language that a store keeps:
+// a touchpoint, a stage, a group of channels, a segment or a funnel.
+type Definition struct {
+	Kind string // "touchpoint", "stage", "channels", "segment" or "funnel"
+	Name string
+	Text string // the whole statement in canonical form: define … as …
+}

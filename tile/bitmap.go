@@ -1,0 +1,91 @@
+package tile
+
+import "math/bits"
+
+// Bitmap has one bit for every row (or customer), bit i in word i/64. Bits past
+// the last row are zero.
+type Bitmap []uint64
+
+// NewBitmap returns a Bitmap of n zero bits.
+func NewBitmap(n int) Bitmap { return make(Bitmap, (n+63)/64) }
+
+// Get reports bit i.
+func (b Bitmap) Get(i int) bool { return b[i>>6]>>(i&63)&1 != 0 }
+
+// Set sets bit i.
+func (b Bitmap) Set(i int) { b[i>>6] |= 1 << (i & 63) }
+
+// Clear clears bit i.
+func (b Bitmap) Clear(i int) { b[i>>6] &^= 1 << (i & 63) }
+
+// Fill sets bits [0, n) and clears the rest.
+func (b Bitmap) Fill(n int) {
+	for i := range b {
+		b[i] = ^uint64(0)
+	}
+	if n&63 != 0 {
+		b[len(b)-1] = 1<<(n&63) - 1
+	}
+}
+
+// And keeps the bits that o has too.
+func (b Bitmap) And(o Bitmap) {
+	for i := range b {
+		b[i] &= o[i]
+	}
+}
+
+// Or adds the bits of o.
+func (b Bitmap) Or(o Bitmap) {
+	for i := range b {
+		b[i] |= o[i]
+	}
+}
+
+// AndNot drops the bits of o.
+func (b Bitmap) AndNot(o Bitmap) {
+	for i := range b {
+		b[i] &^= o[i]
+	}
+}
+
+// Count returns the number of set bits.
+func (b Bitmap) Count() int {
+	n := 0
+	for _, w := range b {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
+
+// Next returns the first set bit in [from, end), or end.
+func (b Bitmap) Next(from, end int) int {
+	if from >= end {
+		return end
+	}
+	w := b[from>>6] >> (from & 63)
+	if w != 0 {
+		return min(from+bits.TrailingZeros64(w), end)
+	}
+	for i := from>>6 + 1; i<<6 < end; i++ {
+		if b[i] != 0 {
+			return min(i<<6+bits.TrailingZeros64(b[i]), end)
+		}
+	}
+	return end
+}
+
+// Last returns the last set bit in [from, end), or -1.
+func (b Bitmap) Last(from, end int) int {
+	for i := end - 1; i >= from; i = i&^63 - 1 {
+		w := b[i>>6] << (63 - i&63)
+		if w != 0 {
+			i -= bits.LeadingZeros64(w)
+			if i < from {
+				return -1
+			}
+			return i
+		}
+	}
+	return -1
+}

@@ -1,0 +1,51 @@
+package tile
+
+import "wend/event"
+
+// Column is one property over the rows of a tile. Only the slice of its type
+// is used; it has an entry for every row, zero where the row has no value.
+type Column struct {
+	Type    event.Type
+	Present Bitmap    // rows that have a value
+	Ints    []int64   // integer, boolean (0 or 1), time (microseconds)
+	Floats  []float64 // float
+	Codes   []uint32  // string: index into Dict
+	Dict    []string  // this tile's values, each once, in no particular order
+}
+
+// At returns row i's value, null if it has none.
+func (c *Column) At(i int) event.Value {
+	if c == nil || !c.Present.Get(i) {
+		return event.Null
+	}
+	switch c.Type {
+	case event.StringType:
+		return event.String(c.Dict[c.Codes[i]])
+	case event.FloatType:
+		return event.Float(c.Floats[i])
+	case event.IntegerType:
+		return event.Integer(c.Ints[i])
+	case event.BooleanType:
+		return event.Boolean(c.Ints[i] != 0)
+	case event.TimeType:
+		return event.Instant(event.Time(c.Ints[i]))
+	}
+	return event.Null
+}
+
+// Strings is a list of texts in one block of memory.
+type Strings struct {
+	Text string
+	Ends []uint32 // text i is Text[Ends[i-1]:Ends[i]]
+}
+
+// Len returns the number of texts.
+func (s *Strings) Len() int { return len(s.Ends) }
+
+// At returns text i, without copying.
+func (s *Strings) At(i int) string {
+	if i == 0 {
+		return s.Text[:s.Ends[0]]
+	}
+	return s.Text[s.Ends[i-1]:s.Ends[i]]
+}
