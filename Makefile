@@ -1,0 +1,44 @@
+# make demo runs the main job on made-up data; make test passes the tests.
+# Everything else that they need, Go fetches itself.
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
+FUZZTIME ?= 10s
+SEED ?= 1
+
+.PHONY: demo test build race lint fuzz bench check clean
+
+build: bin/wend
+
+bin/wend: $(shell find . -name '*.go' -not -name '*_test.go') go.mod go.sum Makefile
+	CGO_ENABLED=0 go build -trimpath -o $@ ./cmd/wend
+
+demo: bin/wend
+	./bin/wend demo
+
+test:
+	go test ./...
+
+race:
+	WEND_CASES=$${WEND_CASES:-2000} go test -race -short ./...
+
+lint:
+	@test -z "$$(gofmt -l .)" || { echo 'these files are not formatted as gofmt does:'; gofmt -l .; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+# Every fuzz target for FUZZTIME each, from the kept corpus.
+fuzz:
+	@set -e; for pkg in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "fuzz $$pkg $$target $(FUZZTIME)"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -parallel 2 $$pkg; \
+	  done; \
+	done
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./bench/... ./tile/...
+
+check: lint test race fuzz
+
+clean:
+	rm -rf bin demo-shop
