@@ -1,0 +1,72 @@
+package query
+
+import "wend/event"
+
+// Catalog is what Bind, CheckDefine and Complete know about a store: the names
+// there are, the definitions, and how far the data reaches. It is read only.
+type Catalog struct {
+	Schema      *event.Schema
+	Definitions []event.Definition
+
+	EndOfData event.Time // of the snapshot; ranges such as `last 30 days` count back from it
+	Empty     bool       // the store has no events, so EndOfData means nothing
+
+	Params  map[string]event.Value // values of $name, by name without the $
+	Lenient bool                   // unknown names are warnings: they match nothing, or are null
+
+	// HasValue tells whether any event has this value of a string property, for
+	// warnings about unknown values. It may be nil, and it may be unsure, which
+	// warns of nothing. "event" and "channel" are looked up in Schema instead.
+	HasValue func(property, value string) (known, sure bool)
+}
+
+// definition finds a definition by its name.
+func (c *Catalog) definition(name string) (event.Definition, bool) {
+	for _, d := range c.Definitions {
+		if d.Name == name {
+			return d, true
+		}
+	}
+	return event.Definition{}, false
+}
+
+// names lists the names of the definitions of these kinds; of all kinds without any.
+func (c *Catalog) names(kinds ...string) []string {
+	var names []string
+	for _, d := range c.Definitions {
+		if len(kinds) == 0 {
+			names = append(names, d.Name)
+		}
+		for _, k := range kinds {
+			if d.Kind == k {
+				names = append(names, d.Name)
+			}
+		}
+	}
+	return names
+}
+
+// eventNames lists the events of the schema.
+func (c *Catalog) eventNames() []string { return texts(c.Schema.Events) }
+
+// channelNames lists the channels of the schema, without the absent one.
+func (c *Catalog) channelNames() []string { return texts(c.Schema.Channels) }
+
+// propertyNames lists the properties of the schema.
+func (c *Catalog) propertyNames() []string {
+	names := make([]string, len(c.Schema.Properties))
+	for i, p := range c.Schema.Properties {
+		names[i] = p.Name
+	}
+	return names
+}
+
+func texts(names []event.Name) []string {
+	list := make([]string, 0, len(names))
+	for _, n := range names {
+		if n.Text != "" {
+			list = append(list, n.Text)
+		}
+	}
+	return list
+}
