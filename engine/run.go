@@ -1,7 +1,17 @@
+// Package engine answers statements: it runs bound plans over snapshots of a
+// store, and DB joins store, language and cache into what an embedding program
+// holds.
+//
+// It sees a store through Snapshot only, and knows nothing of files. It leaves
+// syntax and names to package query, and the look of answers to package render.
+// Every statement is an operator in a file of its own; scan.go is the loop over
+// tiles that they share, group.go the breakdowns.
 package engine
 
 import (
 	"context"
+	"runtime"
+	"time"
 
 	"wend/event"
 	"wend/query"
@@ -44,6 +54,24 @@ type RunOptions struct {
 	Rows        int                   // answer rows; 0: the default, 100,000
 	Groups      int                   // groups of by, labels, paths; 0: the default, 1,000,000
 	Progress    func(done, total int) // called now and then with tiles done; may be nil
+
+	shared *budget // what all queries of a DB may use together; nil: no such bound
+}
+
+func (o RunOptions) withDefaults() RunOptions {
+	if o.Workers <= 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	if o.MemoryBytes <= 0 {
+		o.MemoryBytes = memoryDefault
+	}
+	if o.Rows <= 0 {
+		o.Rows = rowsDefault
+	}
+	if o.Groups <= 0 {
+		o.Groups = groupsDefault
+	}
+	return o
 }
 
 // Run evaluates a plan over a snapshot. It is a pure function: no clock but
@@ -52,5 +80,89 @@ type RunOptions struct {
 // stages), *LimitError for a limit, ctx's error when cancelled, and the
 // snapshot's errors.
 func Run(ctx context.Context, plan *query.Plan, snap Snapshot, opt RunOptions) (*Result, error) {
-	panic("engine: Run is written next")
+	begun := time.Now()
+	r := newRun(ctx, plan, snap, opt)
+	defer r.memory.close()
+	op, err := r.operator()
+	if err != nil {
+		return nil, err
+	}
+	res, err := r.answer(op)
+	if err != nil {
+		return nil, err
+	}
+	res.Meta.ElapsedMS = float64(time.Since(begun)) / float64(time.Millisecond)
+	return res, nil
+}
+
+// run is one evaluation of a plan: what its operator, expressions, matchers
+// and cohorts share. All of it is set up before the first tile is read and is
+// only read afterwards, but for the statistics.
+type run struct {
+	ctx    context.Context
+	plan   *query.Plan
+	snap   Snapshot
+	schema *event.Schema
+	opt    RunOptions
+	memory *budget
+	end    event.Time // end of data; the least time if the snapshot is empty
+	need   tile.Need  // what tiles must bring; compiling expressions adds to it
+	where  scalar     // nil: all events
+	among  *cohort    // nil: all customers
+
+	warnings []string
+	stats    scanStats
+}
+
+func newRun(ctx context.Context, plan *query.Plan, snap Snapshot, opt RunOptions) *run {
+	r := &run{ctx: ctx, plan: plan, snap: snap, schema: snap.Schema(), opt: opt.withDefaults(), end: event.MinTime}
+	r.memory = newBudget(r.opt.MemoryBytes, r.opt.shared)
+	if t, ok := snap.EndOfData(); ok {
+		r.end = t
+	}
+	if plan.HasEnd {
+		r.end = plan.End
+	}
+	return r
+}
+
+// operator compiles the plan's where and among, which all statements share,
+// and makes the statement's operator.
+func (r *run) operator() (operator, error) {
+	var err error
+	if r.plan.Where != nil {
+		if r.where, err = r.compile(r.plan.Where); err != nil {
+			return nil, err
+		}
+	}
+	if r.plan.Among != nil {
+		if r.among, err = r.cohort(r.plan.Among); err != nil {
+			return nil, err
+		}
+	}
+	return newOperator(r)
+}
+
+// needChannel, needNames, needIDs and needProperty ask for columns beyond
+// those that every tile has.
+func (r *run) needChannel() { r.need.Channel = true }
+func (r *run) needNames()   { r.need.Names = true }
+func (r *run) needIDs()     { r.need.IDs = true }
+
+func (r *run) needProperty(index int) {
+	for _, p := range r.need.Properties {
+		if p == index {
+			return
+		}
+	}
+	r.need.Properties = append(r.need.Properties, index)
+}
+
+// warn adds a warning to the answer. Only before the scan: workers do not warn.
+func (r *run) warn(text string) { r.warnings = append(r.warnings, text) }
+
+// inRange reports whether an anchor at t is one that during selects.
+func (r *run) inRange(t event.Time) bool {
+	d := &r.plan.During
+	return !d.Set || t >= d.From && t < d.To
 }

@@ -1,0 +1,104 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+)
+
+// The defaults of RunOptions, and limits that have no option.
+const (
+	memoryDefault = 256 << 20
+	rowsDefault   = 100_000
+	groupsDefault = 1_000_000
+
+	// rowsBetweenChecks is how many rows of one journey an operator may read
+	// before it looks whether the query was cancelled.
+	rowsBetweenChecks = 1 << 16
+)
+
+// ErrLimit is what every *LimitError is: errors.Is(err, ErrLimit).
+var ErrLimit = errors.New("limit reached")
+
+// LimitError says which limit a statement reached and what to do about it.
+// Nothing is ever cut silently.
+type LimitError struct {
+	Limit   string // memory, rows, groups, labels
+	Value   int64  // what is allowed
+	Reached int64  // what was needed, at least
+	Hint    string // how to narrow the statement or raise the limit
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("the limit %q of %d is reached (%d needed); %s", e.Limit, e.Value, e.Reached, e.Hint)
+}
+
+// Is makes errors.Is(err, ErrLimit) true.
+func (e *LimitError) Is(target error) bool { return target == ErrLimit }
+
+// budget is memory that a query may use: it is reserved before it is
+// allocated. A budget may draw on a shared one, which all queries of a DB use
+// together; closing it gives everything back.
+type budget struct {
+	limit  int64
+	used   atomic.Int64
+	parent *budget
+}
+
+func newBudget(limit int64, parent *budget) *budget { return &budget{limit: limit, parent: parent} }
+
+// reserve takes n bytes, or fails with a LimitError and takes nothing.
+func (b *budget) reserve(n int64) error {
+	if used := b.used.Add(n); used > b.limit {
+		b.used.Add(-n)
+		return &LimitError{Limit: "memory", Value: b.limit, Reached: used,
+			Hint: "narrow the statement with where, during, among or top, or raise the query's memory"}
+	}
+	if b.parent == nil {
+		return nil
+	}
+	if err := b.parent.reserve(n); err != nil {
+		b.used.Add(-n)
+		return &LimitError{Limit: "memory", Value: b.parent.limit, Reached: b.parent.used.Load() + n,
+			Hint: "all queries running now share this memory: narrow the statement with where, during, among or top, try again later, or raise the store's memory"}
+	}
+	return nil
+}
+
+// release gives n bytes back.
+func (b *budget) release(n int64) {
+	b.used.Add(-n)
+	if b.parent != nil {
+		b.parent.release(n)
+	}
+}
+
+// close gives everything back.
+func (b *budget) close() { b.release(b.used.Load()) }
+
+// ration draws on a budget for one worker in larger pieces, so that workers do
+// not meet at the budget's counter for every entry of a table.
+type ration struct {
+	budget *budget
+	left   int64
+}
+
+const rationBytes = 1 << 16
+
+// take accounts for n bytes.
+func (r *ration) take(n int64) error {
+	if n <= r.left {
+		r.left -= n
+		return nil
+	}
+	piece := max(n, rationBytes)
+	if err := r.budget.reserve(piece); err != nil {
+		// The rest of a piece may still fit where a whole one does not.
+		if err := r.budget.reserve(n); err != nil {
+			return err
+		}
+		return nil
+	}
+	r.left += piece - n
+	return nil
+}

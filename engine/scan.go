@@ -1,0 +1,326 @@
+package engine
+
+import (
+	"context"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"wend/event"
+	"wend/tile"
+)
+
+// operator answers one kind of statement. It is made once a run; making it
+// compiles the plan's expressions and asks for columns (run.need…), so that
+// they are known before the first tile is read.
+type operator interface {
+	// run reads the tiles it needs, with scan, and returns the answer: columns,
+	// rows, and of Meta what is the statement's own (Unit, Denominator, Open, Cut).
+	run(r *run) (*Result, error)
+
+	// explain describes the operator in one line: what it counts and how.
+	explain(r *run) PlanNode
+}
+
+// worker is one goroutine's share of a scan. It has an accumulator of its own,
+// allocated on its own, so that workers never write near each other; all
+// scratch lives in it.
+type worker interface {
+	visit(v *view) error
+}
+
+// scanStats is what a run read, for Meta and explain analyze.
+type scanStats struct {
+	tiles, events, customers, tied atomic.Int64
+	bytes                          atomic.Int64
+	read, filter, work             atomic.Int64 // nanoseconds over all workers: tiles, where and among, operator
+	existing                       atomic.Int64 // events left by where and end
+	members                        atomic.Int64 // customers left by among
+}
+
+// scan reads every tile once: workers take tiles from a shared counter until
+// none is left. make is called once for each worker, before any tile is read.
+// The order of the returned workers has no meaning; an answer must not depend
+// on which worker saw which tile.
+func scan[W worker](r *run, make func() (W, error)) ([]W, error) {
+	tiles := r.snap.Tiles()
+	n := max(1, min(r.opt.Workers, tiles))
+	ws := []W{}
+	for range n {
+		w, err := make()
+		if err != nil {
+			return nil, err
+		}
+		ws = append(ws, w)
+	}
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	var next, done atomic.Int64
+	var failed scanFailure
+	var wait sync.WaitGroup
+	for _, w := range ws {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			v := &view{run: r, ctx: ctx}
+			for {
+				i := int(next.Add(1) - 1)
+				if i >= tiles || ctx.Err() != nil {
+					return
+				}
+				if err := v.visit(i, w); err != nil {
+					failed.set(i, err)
+					cancel()
+					return
+				}
+				if r.opt.Progress != nil {
+					r.opt.Progress(int(done.Add(1)), tiles)
+				}
+			}
+		}()
+	}
+	wait.Wait()
+	if err := r.ctx.Err(); err != nil {
+		return nil, err
+	}
+	if failed.err != nil {
+		return nil, failed.err
+	}
+	return ws, nil
+}
+
+// scanFailure keeps the error of the first tile that failed.
+type scanFailure struct {
+	mu   sync.Mutex
+	tile int
+	err  error
+}
+
+func (f *scanFailure) set(tile int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil || tile < f.tile && err != context.Canceled {
+		f.tile, f.err = tile, err
+	}
+}
+
+// view is a tile prepared for a query: with the rows and customers that exist
+// for it. A worker reuses its view for one tile after the other; what visit is
+// given, and all scratch taken from it, is valid until visit returns.
+type view struct {
+	*tile.Tile
+	run     *run
+	ctx     context.Context
+	index   int         // which tile
+	rows    tile.Bitmap // events that where and end leave; nil: all
+	members tile.Bitmap // customers in the cohort of among; nil: all
+
+	free, used []tile.Bitmap // scratch
+	ticks      int
+}
+
+func (v *view) visit(i int, w worker) error {
+	r := v.run
+	begun := time.Now()
+	t, err := r.snap.Tile(v.ctx, i, r.need)
+	if err != nil {
+		return err
+	}
+	v.Tile, v.index, v.rows, v.members = t, i, nil, nil
+	v.free, v.used = append(v.free, v.used...), v.used[:0]
+	read := time.Now()
+	if err := v.prepare(); err != nil {
+		return err
+	}
+	ready := time.Now()
+	if err := w.visit(v); err != nil {
+		return err
+	}
+	r.stats.tiles.Add(1)
+	r.stats.events.Add(int64(t.Rows))
+	r.stats.customers.Add(int64(t.Customers()))
+	r.stats.read.Add(int64(read.Sub(begun)))
+	r.stats.filter.Add(int64(ready.Sub(read)))
+	r.stats.work.Add(int64(time.Since(ready)))
+	return nil
+}
+
+// prepare decides which customers and rows exist. Cohorts look at all events,
+// so they come before where; where does not need the customers that among
+// leaves out, but telling them apart would cost more than it saves.
+func (v *view) prepare() error {
+	if v.run.plan.HasEnd {
+		v.rows = v.bitmap(v.Rows)
+		v.untilEnd(v.rows)
+	}
+	if v.run.among != nil {
+		members := v.bitmap(v.Customers())
+		if err := v.run.among.members(v, members); err != nil {
+			return err
+		}
+		v.members = members
+	}
+	if v.run.where != nil {
+		rows := v.bitmap(v.Rows)
+		if err := v.run.where.filter(v, rows); err != nil {
+			return err
+		}
+		if v.rows != nil {
+			rows.And(v.rows)
+		}
+		v.rows = rows
+	}
+	return nil
+}
+
+// untilEnd sets the rows that are not later than the end of data.
+func (v *view) untilEnd(dst tile.Bitmap) {
+	dst.Fill(v.Rows)
+	for c := range v.Customers() {
+		lo, hi := v.Range(c)
+		for i := v.within(c, lo, hi); i < hi; i++ {
+			dst.Clear(i)
+		}
+	}
+}
+
+// within returns the end of customer c's rows that are not later than the end of data.
+func (v *view) within(c, lo, hi int) int {
+	if lo == hi || v.Time.At(hi-1) <= v.run.end {
+		return hi
+	}
+	return lo + sort.Search(hi-lo, func(k int) bool { return v.Time.At(lo+k) > v.run.end })
+}
+
+// extent returns the rows of customer c up to the end of data, whether where
+// lets them exist or not: what sessions are cut from and customer.b looks at.
+func (v *view) extent(c int) (lo, hi int) {
+	lo, hi = v.Range(c)
+	if v.run.plan.HasEnd {
+		hi = v.within(c, lo, hi)
+	}
+	return lo, hi
+}
+
+// exists reports whether row i exists for the query.
+func (v *view) exists(i int) bool { return v.rows == nil || v.rows.Get(i) }
+
+// next returns the first row in [from, end) that exists, or end.
+func (v *view) next(from, end int) int {
+	if v.rows == nil {
+		return min(from, end)
+	}
+	return v.rows.Next(from, end)
+}
+
+// member reports whether customer c is in the cohort of among.
+func (v *view) member(c int) bool { return v.members == nil || v.members.Get(c) }
+
+// bitmap returns n zero bits of scratch, valid until the next tile.
+func (v *view) bitmap(n int) tile.Bitmap {
+	words := (n + 63) / 64
+	for i := len(v.free) - 1; i >= 0; i-- {
+		if b := v.free[i]; cap(b) >= words {
+			v.free = append(v.free[:i], v.free[i+1:]...)
+			b = b[:words]
+			clear(b)
+			v.used = append(v.used, b)
+			return b
+		}
+	}
+	b := make(tile.Bitmap, words, words+words/4)
+	v.used = append(v.used, b)
+	return b
+}
+
+// tick is called by loops over long journeys with the rows they read since the
+// last call; it returns the context's error if the query was cancelled.
+func (v *view) tick(rows int) error {
+	if v.ticks += rows; v.ticks < rowsBetweenChecks {
+		return nil
+	}
+	v.ticks = 0
+	return v.ctx.Err()
+}
+
+// unit is one journey: the rows [lo, hi) of a customer or of a session of one.
+// Rows in between that do not exist (view.exists) are to be passed over.
+type unit struct {
+	customer int
+	lo, hi   int
+	ordinal  int  // which session of the customer, from 0
+	ended    bool // no later event can belong to it any more: only sessions end
+}
+
+// units calls f for every unit that is in the cohort and has a row that exists.
+// Sessions are cut over all events of the customer up to the end of data: a
+// session ends where the gap to the next event is larger than the unit's gap.
+func (v *view) units(f func(u unit) error) error {
+	for c := range v.Customers() {
+		if !v.member(c) {
+			continue
+		}
+		lo, hi := v.extent(c)
+		var err error
+		if v.run.plan.Unit.Session {
+			err = v.sessions(c, lo, hi, f)
+		} else if v.next(lo, hi) < hi {
+			err = f(unit{customer: c, lo: lo, hi: hi})
+		}
+		if err != nil {
+			return err
+		}
+		if err := v.tick(hi - lo); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *view) sessions(c, lo, hi int, f func(u unit) error) error {
+	gap := v.run.plan.Unit.Gap
+	for ordinal := 0; lo < hi; ordinal++ {
+		end, last := lo+1, v.Time.At(lo)
+		ended := false
+		for ; end < hi; end++ {
+			t := v.Time.At(end)
+			if t.Sub(last) > gap {
+				ended = true
+				break
+			}
+			last = t
+		}
+		if end == hi {
+			ended = last.Add(gap) <= v.run.end
+		}
+		if v.next(lo, end) < end {
+			if err := f(unit{customer: c, lo: lo, hi: end, ordinal: ordinal, ended: ended}); err != nil {
+				return err
+			}
+		}
+		lo = end
+	}
+	return nil
+}
+
+// place is where an expression is evaluated: a row and, in statements on
+// patterns, the attempt that is reported.
+type place struct {
+	row      int   // EventScope: the event at hand; in by, the anchor
+	customer int   // CustomerScope
+	steps    []int // StepScope: steps[k-1] is the row of step k, -1 or missing if not reached
+	last     int   // LastScope: the last row of the reported attempt
+}
+
+// scalar is a compiled expression (run.compile, in expr.go).
+type scalar interface {
+	// value evaluates at one place. It fails with *query.Error for what only
+	// data can show.
+	value(v *view, p *place) (event.Value, error)
+
+	// filter sets dst to the rows for which the expression, over the event and
+	// its customer, is true: neither false nor null. It looks at all rows, also
+	// at those that v.rows leaves out: the caller cuts.
+	filter(v *view, dst tile.Bitmap) error
+}
