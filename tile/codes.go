@@ -1,5 +1,10 @@
 package tile
 
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
 // Codes is a column of small numbers as bit planes, a bit-sliced index: for
 // each 64 rows, Bits words, of which word b holds bit b of the 64 codes. The
 // bitmap of any value is then a handful of word operations (O'Neil and Quass,
@@ -15,33 +20,144 @@ func NewCodes(codes []uint32) *Codes {
 	for _, c := range codes {
 		all |= c
 	}
-	c := &Codes{}
-	for ; all != 0; all >>= 1 {
-		c.Bits++
-	}
-	groups := (len(codes) + 63) / 64
-	c.Words = make([]uint64, groups*c.Bits)
-	for i, code := range codes {
-		for b := range c.Bits {
-			c.Words[i>>6*c.Bits+b] |= uint64(code>>b&1) << (i & 63)
+	c := &Codes{Bits: bits.Len32(all)}
+	c.Words = make([]uint64, (len(codes)+63)/64*c.Bits)
+	var group [64]uint32
+	for g := 0; g*64 < len(codes); g++ {
+		full := &group
+		if rest := codes[g*64:]; len(rest) >= 64 {
+			full = (*[64]uint32)(rest)
+		} else {
+			group = [64]uint32{}
+			copy(group[:], rest)
+		}
+		planes := c.Words[g*c.Bits : (g+1)*c.Bits]
+		for first := 0; first < c.Bits; first += 8 {
+			setPlanes(planes[first:min(first+8, c.Bits)], full, first)
 		}
 	}
 	return c
 }
 
+// setPlanes fills up to eight planes with bits first, first+1, … of 64 codes.
+func setPlanes(planes []uint64, codes *[64]uint32, first int) {
+	for k := 0; k < 64; k += 8 {
+		c := (*[8]uint32)(codes[k:])
+		eight := uint64(byte(c[0]>>(first&31))) | uint64(byte(c[1]>>(first&31)))<<8 |
+			uint64(byte(c[2]>>(first&31)))<<16 | uint64(byte(c[3]>>(first&31)))<<24 |
+			uint64(byte(c[4]>>(first&31)))<<32 | uint64(byte(c[5]>>(first&31)))<<40 |
+			uint64(byte(c[6]>>(first&31)))<<48 | uint64(byte(c[7]>>(first&31)))<<56
+		for b := range planes {
+			planes[b] |= gatherBits(eight>>(b&63)) << (k & 63)
+		}
+	}
+}
+
+// gatherBits collects the lowest bit of each of eight bytes into one byte: the
+// multiplication adds byte i's bit, moved by 7-i bytes and i bits, to the top byte.
+func gatherBits(eight uint64) uint64 {
+	return eight & 0x0101010101010101 * 0x0102040810204080 >> 56
+}
+
+// spread is the inverse of gatherBits: bit i of the index is the lowest bit of byte i.
+var spread = func() (table [256]uint64) {
+	for i := range table {
+		for b := range 8 {
+			table[i] |= uint64(i>>b&1) << (8 * b)
+		}
+	}
+	return table
+}()
+
 // At returns row i's code.
 func (c *Codes) At(i int) uint32 {
 	var code uint32
-	for b, w := range c.Words[i>>6*c.Bits : (i>>6+1)*c.Bits] {
-		code |= uint32(w>>(i&63)&1) << b
+	g, shift := i>>6*c.Bits, i&63
+	for b, w := range c.Words[g : g+c.Bits] {
+		code |= uint32(w>>shift&1) << (b & 31)
 	}
 	return code
 }
 
 // Decode writes the codes of rows [lo, lo+len(dst)) to dst.
 func (c *Codes) Decode(lo int, dst []uint32) {
-	for k := range dst {
-		dst[k] = c.At(lo + k)
+	var group [64]uint32
+	for len(dst) > 0 {
+		if lo&63 == 0 && len(dst) >= 64 {
+			c.decodeGroup(lo>>6, (*[64]uint32)(dst))
+			lo, dst = lo+64, dst[64:]
+			continue
+		}
+		c.decodeGroup(lo>>6, &group)
+		n := copy(dst, group[lo&63:])
+		lo, dst = lo+n, dst[n:]
+	}
+}
+
+func (c *Codes) decodeGroup(g int, dst *[64]uint32) {
+	planes := c.Words[g*c.Bits : (g+1)*c.Bits]
+	if len(planes) == 0 {
+		*dst = [64]uint32{}
+		return
+	}
+	for first := 0; first < len(planes); first += 8 {
+		some := planes[first:min(first+8, len(planes))]
+		for k := 0; k < 64; k += 8 {
+			var eight uint64
+			for b, w := range some {
+				eight |= spread[byte(w>>(k&63))] << (b & 7)
+			}
+			d := (*[8]uint32)(dst[k:])
+			if first == 0 {
+				d[0], d[1], d[2], d[3] = uint32(byte(eight)), uint32(byte(eight>>8)), uint32(byte(eight>>16)), uint32(byte(eight>>24))
+				d[4], d[5], d[6], d[7] = uint32(byte(eight>>32)), uint32(byte(eight>>40)), uint32(byte(eight>>48)), uint32(byte(eight>>56))
+				continue
+			}
+			for i := range d {
+				d[i] |= uint32(byte(eight>>(8*i&63))) << (first & 31)
+			}
+		}
+	}
+}
+
+// Decode8 is Decode into bytes, for codes of at most eight bits; it takes about
+// a third of the time.
+func (c *Codes) Decode8(lo int, dst []byte) {
+	if c.Bits > 8 {
+		panic("tile: Decode8 of codes wider than a byte")
+	}
+	var group [64]byte
+	for len(dst) > 0 {
+		if lo&63 == 0 && len(dst) >= 64 {
+			c.decodeGroup8(lo>>6, (*[64]byte)(dst))
+			lo, dst = lo+64, dst[64:]
+			continue
+		}
+		c.decodeGroup8(lo>>6, &group)
+		n := copy(dst, group[lo&63:])
+		lo, dst = lo+n, dst[n:]
+	}
+}
+
+func (c *Codes) decodeGroup8(g int, dst *[64]byte) {
+	if c.Bits == 5 {
+		// The width of a store with 17 to 32 events: unrolled, 0.3 instead of 0.45 ns a row.
+		p := (*[5]uint64)(c.Words[g*5:])
+		p0, p1, p2, p3, p4 := p[0], p[1], p[2], p[3], p[4]
+		for k := 0; k < 64; k += 8 {
+			binary.LittleEndian.PutUint64(dst[k:k+8], spread[byte(p0)]|spread[byte(p1)]<<1|
+				spread[byte(p2)]<<2|spread[byte(p3)]<<3|spread[byte(p4)]<<4)
+			p0, p1, p2, p3, p4 = p0>>8, p1>>8, p2>>8, p3>>8, p4>>8
+		}
+		return
+	}
+	planes := c.Words[g*c.Bits : (g+1)*c.Bits]
+	for k := 0; k < 64; k += 8 {
+		var eight uint64
+		for b, w := range planes {
+			eight |= spread[byte(w>>(k&63))] << (b & 7)
+		}
+		binary.LittleEndian.PutUint64(dst[k:k+8], eight)
 	}
 }
 
@@ -49,18 +165,53 @@ func (c *Codes) Decode(lo int, dst []uint32) {
 func (c *Codes) Match(codes []uint32, n int, dst Bitmap) {
 	clear(dst)
 	for _, code := range codes {
-		if code>>c.Bits != 0 {
-			continue
-		}
-		for g := range dst {
-			w := ^uint64(0)
-			for b := range c.Bits {
-				w &= c.Words[g*c.Bits+b] ^ (uint64(code>>b&1) - 1)
-			}
-			dst[g] |= w
+		if code>>(c.Bits&63) == 0 || c.Bits >= 32 {
+			c.match(code, dst)
 		}
 	}
 	if n&63 != 0 {
 		dst[len(dst)-1] &= 1<<(n&63) - 1
+	}
+}
+
+// match adds the rows with one code. A plane that should be 0 is inverted by
+// its mask, so that a row matches where all words are 1.
+func (c *Codes) match(code uint32, dst Bitmap) {
+	var flip [32]uint64
+	for b := range c.Bits {
+		flip[b] = uint64(code>>b&1) - 1
+	}
+	words := c.Words[:len(dst)*c.Bits]
+	switch c.Bits {
+	case 4:
+		f0, f1, f2, f3 := flip[0], flip[1], flip[2], flip[3]
+		for g := range dst {
+			p := (*[4]uint64)(words)
+			words = words[4:]
+			dst[g] |= (p[0] ^ f0) & (p[1] ^ f1) & (p[2] ^ f2) & (p[3] ^ f3)
+		}
+	case 5:
+		f0, f1, f2, f3, f4 := flip[0], flip[1], flip[2], flip[3], flip[4]
+		for g := range dst {
+			p := (*[5]uint64)(words)
+			words = words[5:]
+			dst[g] |= (p[0] ^ f0) & (p[1] ^ f1) & (p[2] ^ f2) & (p[3] ^ f3) & (p[4] ^ f4)
+		}
+	case 6:
+		f0, f1, f2, f3, f4, f5 := flip[0], flip[1], flip[2], flip[3], flip[4], flip[5]
+		for g := range dst {
+			p := (*[6]uint64)(words)
+			words = words[6:]
+			dst[g] |= (p[0] ^ f0) & (p[1] ^ f1) & (p[2] ^ f2) & (p[3] ^ f3) & (p[4] ^ f4) & (p[5] ^ f5)
+		}
+	default:
+		for g := range dst {
+			w := ^uint64(0)
+			for b, plane := range words[:c.Bits] {
+				w &= plane ^ flip[b&31]
+			}
+			words = words[c.Bits:]
+			dst[g] |= w
+		}
 	}
 }

@@ -13,6 +13,20 @@ type Column struct {
 	Dict    []string  // this tile's values, each once, in no particular order
 }
 
+// NewColumn returns a column without values for a number of rows.
+func NewColumn(t event.Type, rows int) *Column {
+	c := &Column{Type: t, Present: NewBitmap(rows)}
+	switch t {
+	case event.StringType:
+		c.Codes = make([]uint32, rows)
+	case event.FloatType:
+		c.Floats = make([]float64, rows)
+	default:
+		c.Ints = make([]int64, rows)
+	}
+	return c
+}
+
 // At returns row i's value, null if it has none.
 func (c *Column) At(i int) event.Value {
 	if c == nil || !c.Present.Get(i) {
@@ -37,6 +51,22 @@ func (c *Column) At(i int) event.Value {
 type Strings struct {
 	Text string
 	Ends []uint32 // text i is Text[Ends[i-1]:Ends[i]]
+}
+
+// NewStrings copies a list of texts into one block of memory.
+func NewStrings(texts []string) *Strings {
+	size := 0
+	for _, t := range texts {
+		size += len(t)
+	}
+	text := make([]byte, 0, size)
+	s := &Strings{Ends: make([]uint32, len(texts))}
+	for i, t := range texts {
+		text = append(text, t...)
+		s.Ends[i] = uint32(len(text))
+	}
+	s.Text = string(text)
+	return s
 }
 
 // Len returns the number of texts.
