@@ -1,0 +1,136 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// OS is the operating system's files. Directories are made for their owner
+// only (0700), files too (0600).
+type OS struct{}
+
+var _ FS = OS{}
+
+// Create implements FS.
+func (OS) Create(name string) (File, error) {
+	return open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_APPEND)
+}
+
+// Open implements FS.
+func (OS) Open(name string) (File, error) { return open(name, os.O_RDONLY) }
+
+// OpenAppend implements FS.
+func (OS) OpenAppend(name string) (File, error) { return open(name, os.O_RDWR|os.O_APPEND) }
+
+func open(name string, flag int) (File, error) {
+	f, err := os.OpenFile(name, flag, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+// Rename implements FS.
+func (OS) Rename(old, new string) error { return os.Rename(old, new) }
+
+// Link implements FS.
+func (OS) Link(old, new string) error { return os.Link(old, new) }
+
+// Remove implements FS.
+func (OS) Remove(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// MkdirAll implements FS.
+func (OS) MkdirAll(name string) error { return os.MkdirAll(name, 0o700) }
+
+// ReadDir implements FS.
+func (OS) ReadDir(name string) ([]string, error) {
+	entries, err := os.ReadDir(name)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, nil
+}
+
+// SyncDir implements FS.
+func (OS) SyncDir(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if e := d.Close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+// Lock implements FS with flock, which a crashed owner gives back by itself
+// and which, unlike fcntl's locks, survives another descriptor's close. The
+// file's text, for people and error messages, says who holds it.
+func (OS) Lock(name string) (io.Closer, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		owner, _ := io.ReadAll(io.LimitReader(f, 256))
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, &LockedError{Name: name, Owner: string(owner)}
+		}
+		return nil, fmt.Errorf("lock %s: %w", name, err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	owner := fmt.Sprintf("pid %d on %s since %s", os.Getpid(), host, time.Now().UTC().Format(time.RFC3339))
+	if err := f.Truncate(0); err == nil {
+		// The lock holds without its owner's name: a full disk must not
+		// keep a store from opening.
+		_, _ = f.WriteAt([]byte(owner), 0)
+	}
+	return f, nil
+}
+
+// Usage implements FS.
+func (OS) Usage(name string) (free, total uint64, err error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(name, &s); err != nil {
+		return 0, 0, &fs.PathError{Op: "statfs", Path: path.Clean(name), Err: err}
+	}
+	return s.Bavail * uint64(s.Bsize), s.Blocks * uint64(s.Bsize), nil
+}
+
+// osFile writes all of p or reports why not: os.File loops over short writes.
+type osFile struct{ *os.File }
+
+func (f osFile) Size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}

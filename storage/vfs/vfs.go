@@ -1,0 +1,71 @@
+// Package vfs is the one door through which storage reaches files.
+//
+// The interface is small on purpose: files are only ever appended to or cut,
+// never overwritten in place, and a name becomes durable only with SyncDir.
+// A simulation that loses whatever was not synced fits behind it.
+package vfs
+
+import (
+	"errors"
+	"io"
+)
+
+// FS is a file system. Names are slash-separated paths.
+type FS interface {
+	Create(name string) (File, error)     // fails if the file exists; never truncates
+	Open(name string) (File, error)       // read only
+	OpenAppend(name string) (File, error) // recovery only: to cut a torn tail
+	Rename(old, new string) error         // within a directory; atomic; durable after SyncDir
+	Link(old, new string) error
+	Remove(name string) error // nil if already gone
+	MkdirAll(name string) error
+	ReadDir(name string) ([]string, error) // sorted names of the entries
+	SyncDir(name string) error             // the only thing that makes names durable
+	Lock(name string) (io.Closer, error)   // *LockedError if another holds it
+	Usage(name string) (free, total uint64, err error)
+}
+
+// File is an open file. Writes append; they may be short, with an error.
+type File interface {
+	io.Writer
+	ReadAt(p []byte, off int64) (int, error)
+	Truncate(size int64) error
+	Sync() error // once it fails the File is dead: what it held may be lost
+	Size() (int64, error)
+	Close() error
+}
+
+// LockedError tells who holds a lock.
+type LockedError struct {
+	Name  string
+	Owner string // "pid 123 on host since 2025-01-01T00:00:00Z"; empty if unknown
+}
+
+func (e *LockedError) Error() string {
+	if e.Owner == "" {
+		return e.Name + " is locked"
+	}
+	return e.Name + " is locked by " + e.Owner
+}
+
+// ErrReadOnly is the error of a write to a File that Open returned.
+var ErrReadOnly = errors.New("file is open for reading only")
+
+// ReadFile returns the whole content of a file.
+func ReadFile(fs FS, name string) ([]byte, error) {
+	f, err := fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	data := make([]byte, size)
+	n, err := f.ReadAt(data, 0)
+	if err == io.EOF { // the file may shrink or end exactly here
+		err = nil
+	}
+	return data[:n], err
+}
