@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"strconv"
+	"strings"
 )
 
 // Type is the type of a property.
@@ -158,4 +159,32 @@ func compareNumbers(a, b Value) int {
 		return -1
 	}
 	return 0
+}
+
+// ParseValue reads a value as a person writes it: true, false, a number as
+// numbers are printed, null for the empty text; anything else is a text.
+func ParseValue(text string) Value {
+	switch text {
+	case "":
+		return Null
+	case "true":
+		return Boolean(true)
+	case "false":
+		return Boolean(false)
+	}
+	if i, err := strconv.ParseInt(text, 10, 64); err == nil && strconv.FormatInt(i, 10) == text {
+		return Integer(i)
+	}
+	if f, err := strconv.ParseFloat(text, 64); err == nil && isDecimal(text) {
+		return Float(f)
+	}
+	return String(text)
+}
+
+// isDecimal reports whether text is digits with one decimal point, perhaps
+// after a minus: 007.5, 1e5, inf and the like are names more often than numbers.
+func isDecimal(text string) bool {
+	whole, fraction, ok := strings.Cut(strings.TrimPrefix(text, "-"), ".")
+	digits := func(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+	return ok && digits(whole) && digits(fraction) && (whole == "0" || whole[0] != '0')
 }
