@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"encoding/binary"
 	"slices"
 
 	"wend/event"
@@ -20,13 +21,14 @@ import (
 //	total[m.of(worker, id)].add(…)    // groups of the answer, in the order of its rows
 //	row := append(m.cells(i), …)
 //
-// Rows are ordered by window as listed, then period, then the first expression
-// of by and so on: its values by the number of anchors they have in the whole
-// answer, the most first, equal ones by value, null after those; (other) last.
+// Rows are ordered by window as listed, then period, then group. Groups stand
+// in one order in all windows and periods: those with the most anchors in the
+// whole answer first, equal ones by their values, null after the values, and
+// (other) last.
 //
-// A period between the first and the last that has no anchor is a group too,
-// with null in the columns of by. Without by and every there is always one
-// group a window, also over no events.
+// All windows and all periods between the first and the last have all groups,
+// also those without anchors there: operators for which no anchor means no row
+// pass over them (empty). Without by there is always the one group of all.
 type grouping struct {
 	run      *run
 	by       []*coding
@@ -200,70 +202,77 @@ type groups struct {
 	grouping *grouping
 	list     []group
 	target   [][]int   // by worker and its group
-	values   [][]value // by by, by rank
+	values   [][]value // by expression of by
+	combined []combination
 	cut      *Cut
 }
 
-// group is one group of an answer. ranks are of its values; nil for a period
-// without anchors.
+// group is one group of an answer.
 type group struct {
 	periodKey
-	ranks   []int32
+	combination int
+	anchors     int64
+}
+
+// combination is one value for each expression of by.
+type combination struct {
+	values  []int32 // indexes into groups.values
 	anchors int64
 }
 
 // value is a value of an expression of by, or (other).
 type value struct {
-	value   event.Value
-	other   bool
-	anchors int64
+	value event.Value
+	other bool
 }
 
 // merge makes the answer's groups of the workers'. It applies top.
 func (g *grouping) merge(ws []*grouper) (*groups, error) {
 	m := &groups{grouping: g, target: make([][]int, len(ws))}
 	ranks := m.rankValues(ws)
-	index := map[string]int{} // ranks and period, as bytes: merged once a group, not once a row
+	combined := map[string]int{}
+	index := map[group]int{}
 	var key []byte
 	for i, w := range ws {
 		m.target[i] = make([]int, len(w.groups))
 		for id := range w.groups {
 			from := &w.groups[id]
-			key = appendInt(appendInt(key[:0], int64(from.window)), int64(from.start))
-			to := make([]int32, len(from.codes))
+			key = key[:0]
+			values := make([]int32, len(from.codes))
 			for b, code := range from.codes {
-				to[b] = ranks[b][code]
-				key = appendInt(key, int64(to[b]))
+				values[b] = ranks[b][code]
+				key = binary.LittleEndian.AppendUint32(key, uint32(values[b]))
 			}
-			at, ok := index[string(key)]
+			c, ok := combined[string(key)]
+			if !ok {
+				c = len(m.combined)
+				combined[string(key)] = c
+				m.combined = append(m.combined, combination{values: values})
+			}
+			m.combined[c].anchors += from.anchors
+			at, ok := index[group{periodKey: from.periodKey, combination: c}]
 			if !ok {
 				at = len(m.list)
 				if at >= g.run.opt.Groups {
 					return nil, tooManyGroups(g.run, at+1)
 				}
-				index[string(key)] = at
-				m.list = append(m.list, group{periodKey: from.periodKey, ranks: to})
+				index[group{periodKey: from.periodKey, combination: c}] = at
+				m.list = append(m.list, group{periodKey: from.periodKey, combination: c})
 			}
 			m.list[at].anchors += from.anchors
 			m.target[i][id] = at
 		}
 	}
-	if err := m.fill(); err != nil {
+	if err := m.fill(index); err != nil {
 		return nil, err
 	}
 	m.order()
 	return m, nil
 }
 
-func appendInt(b []byte, n int64) []byte {
-	for s := 0; s < 64; s += 8 {
-		b = append(b, byte(n>>s))
-	}
-	return b
-}
-
-// rankValues orders the values of each expression of by, and returns for each
-// the rank of a code. Values that top leaves out share the last rank.
+// rankValues finds which values of each expression of by top keeps, and
+// returns for each code the index of its value. Values that top leaves out
+// share the last index.
 func (m *groups) rankValues(ws []*grouper) []map[uint32]int32 {
 	g := m.grouping
 	ranks := make([]map[uint32]int32, len(g.by))
@@ -300,7 +309,7 @@ func (m *groups) rankValues(ws []*grouper) []map[uint32]int32 {
 			ranks[b][code] = int32(min(i, top))
 			switch {
 			case i < top && code != otherCode:
-				m.values[b] = append(m.values[b], value{value: c.dict.values[code], anchors: anchors[code]})
+				m.values[b] = append(m.values[b], value{value: c.dict.values[code]})
 				kept += anchors[code]
 			case i == top || code == otherCode:
 				m.values[b] = append(m.values[b], value{other: true})
@@ -335,41 +344,42 @@ func compareNullsLast(a, b event.Value) int {
 	return event.Compare(a, b)
 }
 
-// fill adds the groups that are shown though they have no anchor.
-func (m *groups) fill() error {
+// fill adds the groups that have no anchor.
+func (m *groups) fill(have map[group]int) error {
 	g := m.grouping
-	windows := max(1, len(g.windows))
-	if g.calendar == nil {
-		if len(g.by) > 0 {
+	if len(g.by) == 0 && len(m.combined) == 0 {
+		m.combined = append(m.combined, combination{})
+	}
+	starts := []event.Time{0}
+	if g.calendar != nil {
+		if len(m.list) == 0 {
 			return nil
 		}
-		have := make([]bool, windows)
+		first, last := m.list[0].start, m.list[0].start
 		for i := range m.list {
-			have[m.list[i].window] = true
+			first, last = min(first, m.list[i].start), max(last, m.list[i].start)
 		}
-		for w := range windows {
-			if !have[w] {
-				m.list = append(m.list, group{periodKey: periodKey{window: w}})
+		starts = starts[:0]
+		for start := first; start <= last; start = g.calendar.next(start) {
+			if starts = append(starts, start); len(starts) > g.run.opt.Rows {
+				p := periods{max: g.run.opt.Rows}
+				return p.tooMany(len(starts))
 			}
 		}
-		return nil
 	}
-	if len(m.list) == 0 {
-		return nil
+	windows := max(1, len(g.windows))
+	if n := windows * len(starts) * len(m.combined); n > g.run.opt.Groups {
+		return tooManyGroups(g.run, n)
+	} else if err := g.run.memory.reserve(int64(n-len(m.list)) * 48); err != nil {
+		return err
 	}
-	have := map[periodKey]bool{}
-	first, last := m.list[0].start, m.list[0].start
-	for i := range m.list {
-		have[m.list[i].periodKey] = true
-		first, last = min(first, m.list[i].start), max(last, m.list[i].start)
-	}
-	for start := first; start <= last; start = g.calendar.next(start) {
-		for w := range windows {
-			if key := (periodKey{w, start}); !have[key] {
-				if len(m.list) >= g.run.opt.Groups {
-					return tooManyGroups(g.run, len(m.list)+1)
+	for w := range windows {
+		for _, start := range starts {
+			for c := range m.combined {
+				key := group{periodKey: periodKey{w, start}, combination: c}
+				if _, ok := have[key]; !ok {
+					m.list = append(m.list, key)
 				}
-				m.list = append(m.list, group{periodKey: key})
 			}
 		}
 	}
@@ -377,13 +387,15 @@ func (m *groups) fill() error {
 }
 
 func (m *groups) order() {
+	ranks := m.rankCombinations()
 	perm := make([]int, len(m.list))
 	for i := range perm {
 		perm[i] = i
 	}
 	slices.SortFunc(perm, func(i, j int) int {
 		x, y := &m.list[i], &m.list[j]
-		return cmp.Or(cmp.Compare(x.window, y.window), cmp.Compare(x.start, y.start), slices.Compare(x.ranks, y.ranks))
+		return cmp.Or(cmp.Compare(x.window, y.window), cmp.Compare(x.start, y.start),
+			cmp.Compare(ranks[x.combination], ranks[y.combination]))
 	})
 	place := make([]int, len(perm))
 	ordered := make([]group, len(perm))
@@ -398,13 +410,44 @@ func (m *groups) order() {
 	}
 }
 
+// rankCombinations returns the place of each combination in the order of groups.
+func (m *groups) rankCombinations() []int {
+	perm := make([]int, len(m.combined))
+	for i := range perm {
+		perm[i] = i
+	}
+	other := func(c *combination, b int) int { return truth(m.values[b][c.values[b]].other) }
+	slices.SortFunc(perm, func(i, j int) int {
+		x, y := &m.combined[i], &m.combined[j]
+		for b := range m.values {
+			if n := other(x, b) - other(y, b); n != 0 {
+				return n
+			}
+		}
+		if n := cmp.Compare(y.anchors, x.anchors); n != 0 {
+			return n
+		}
+		for b, values := range m.values {
+			if n := compareNullsLast(values[x.values[b]].value, values[y.values[b]].value); n != 0 {
+				return n
+			}
+		}
+		return 0
+	})
+	ranks := make([]int, len(perm))
+	for rank, i := range perm {
+		ranks[i] = rank
+	}
+	return ranks
+}
+
 // len is the number of groups.
 func (m *groups) len() int { return len(m.list) }
 
 // of returns the group that a worker's group became.
 func (m *groups) of(worker, id int) int { return m.target[worker][id] }
 
-// empty reports whether group i is a period in which nothing happened.
+// empty reports whether group i has no anchor.
 func (m *groups) empty(i int) bool { return m.list[i].anchors == 0 }
 
 // keep tells the grouping which values top kept, so that a second scan groups
@@ -470,11 +513,7 @@ func (m *groups) cells(i int) []Cell {
 		cells = append(cells, it.start)
 	}
 	for b := range g.plans {
-		if it.ranks == nil {
-			cells = append(cells, nil)
-			continue
-		}
-		x := m.values[b][it.ranks[b]]
+		x := m.values[b][m.combined[it.combination].values[b]]
 		switch {
 		case x.other:
 			cells = append(cells, "(other)")
