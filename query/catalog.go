@@ -1,6 +1,10 @@
 package query
 
-import "wend/event"
+import (
+	"slices"
+
+	"wend/event"
+)
 
 // Catalog is what Bind, CheckDefine and Complete know about a store: the names
 // there are, the definitions, and how far the data reaches. It is read only.
@@ -46,11 +50,13 @@ func (c *Catalog) names(kinds ...string) []string {
 	return names
 }
 
-// eventNames lists the events of the schema.
-func (c *Catalog) eventNames() []string { return texts(c.Schema.Events) }
+// eventNames lists the events of the schema, for suggestions.
+func (c *Catalog) eventNames() []event.Name { return slices.Clone(c.Schema.Events) }
 
 // channelNames lists the channels of the schema, without the absent one.
-func (c *Catalog) channelNames() []string { return texts(c.Schema.Channels) }
+func (c *Catalog) channelNames() []event.Name {
+	return slices.DeleteFunc(slices.Clone(c.Schema.Channels), func(n event.Name) bool { return n.Text == "" })
+}
 
 // propertyNames lists the properties of the schema.
 func (c *Catalog) propertyNames() []string {
@@ -61,12 +67,11 @@ func (c *Catalog) propertyNames() []string {
 	return names
 }
 
-func texts(names []event.Name) []string {
-	list := make([]string, 0, len(names))
-	for _, n := range names {
-		if n.Text != "" {
-			list = append(list, n.Text)
-		}
+// named makes candidates of plain texts, for suggestions.
+func named(texts ...string) []event.Name {
+	names := make([]event.Name, len(texts))
+	for i, text := range texts {
+		names[i].Text = text
 	}
-	return list
+	return names
 }

@@ -8,35 +8,35 @@ import (
 // clauseTable says which clauses a statement takes. A statement is named as
 // people write it: `next after` and `next for` differ.
 //
-// Clauses are named by Clause.Kind; clauseWords has how they are written.
+// Clauses are named by Clause.Kind; clauseWord has how they are written.
 var clauseTable = map[string][]string{
-	"funnel":      clauses(common, pattern),
-	"times":       clauses(common, pattern),
-	"dropoff":     clauses(common, pattern, "of top"),
-	"drivers of":  clauses(without(common, "every"), pattern, "top"),
-	"why":         clauses(without(common, "by every order limit"), without(pattern, "count")),
-	"next after":  clauses(without(common, "every"), pattern, "of top test"),
-	"next for":    clauses(without(common, "by every"), "per of top test"),
-	"paths":       clauses(common, "within per of length top cover collapse through"),
-	"flow":        clauses(common, "within per of depth top collapse"),
-	"transitions": clauses(common, "per of top collapse"),
-	"switches":    clauses(common, "within per goal"),
-	"match":       clauses(common, "per"),
-	"attribute":   clauses(common, "within per using value"),
-	"retention":   clauses(common, "for"),
-	"affinity of": clauses(without(common, "by every"), "per top"),
-	"map":         clauses(without(common, "every"), "within goal score"),
-	"moments":     clauses(without(common, "every"), "within of top goal score"),
-	"measure":     clauses(common, "per"),
-	"journey of":  clauses("where during limit end"),
-	"customers":   clauses("among of order limit"),
-	"show":        clauses("order limit"),
+	"funnel":      kinds(commonClauses, patternClauses),
+	"times":       kinds(commonClauses, patternClauses),
+	"dropoff":     kinds(commonClauses, patternClauses, "of top"),
+	"drivers of":  kinds(allBut(commonClauses, "every"), patternClauses, "top"),
+	"why":         kinds(allBut(commonClauses, "by every order limit"), allBut(patternClauses, "count")),
+	"next after":  kinds(allBut(commonClauses, "every"), patternClauses, "of top test"),
+	"next for":    kinds(allBut(commonClauses, "by every"), "per of top test"),
+	"paths":       kinds(commonClauses, "within per of length top cover collapse through"),
+	"flow":        kinds(commonClauses, "within per of depth top collapse"),
+	"transitions": kinds(commonClauses, "per of top collapse"),
+	"switches":    kinds(commonClauses, "within per goal"),
+	"match":       kinds(commonClauses, "per"),
+	"attribute":   kinds(commonClauses, "within per using value"),
+	"retention":   kinds(commonClauses, "for"),
+	"affinity of": kinds(allBut(commonClauses, "by every"), "per top"),
+	"map":         kinds(allBut(commonClauses, "every"), "within goal score"),
+	"moments":     kinds(allBut(commonClauses, "every"), "within of top goal score"),
+	"measure":     kinds(commonClauses, "per"),
+	"journey of":  kinds("where during limit end"),
+	"customers":   kinds("among of order limit"),
+	"show":        kinds("order limit"),
 	"describe":    nil,
 }
 
 const (
-	common  = "where during among by every timezone order limit end lenient"
-	pattern = "within per holding count entry ties exclusion" // what statements on a pattern take
+	commonClauses  = "where during among by every timezone order limit end lenient"
+	patternClauses = "within per holding count entry ties exclusion"
 )
 
 // clauseOrder is the order of clauses in the canonical form. `top` and
@@ -46,8 +46,9 @@ var clauseOrder = strings.Fields("within per holding count entry ties exclusion 
 	"of length depth top cover collapse through goal for using value score test " +
 	"where during among by every timezone order limit end lenient")
 
-// optionKinds are the clauses that a defined funnel, or one in a cohort, may carry.
-var optionKinds = strings.Fields("where during within per holding entry ties exclusion")
+// optionKinds are the clauses that a defined funnel, or one in a cohort, may
+// carry, in canonical order.
+var optionKinds = strings.Fields("within per holding entry ties exclusion where during")
 
 // windowLists are the statements whose `within` may name several windows.
 var windowLists = []string{"funnel", "times", "attribute"}
@@ -86,11 +87,11 @@ func clausesOf(statement string) []string {
 	return list
 }
 
-func clauses(lists ...string) []string { return strings.Fields(strings.Join(lists, " ")) }
+func kinds(lists ...string) []string { return strings.Fields(strings.Join(lists, " ")) }
 
-func without(list, drop string) string {
+func allBut(list, dropped string) string {
 	kept := slices.DeleteFunc(strings.Fields(list), func(kind string) bool {
-		return slices.Contains(strings.Fields(drop), kind)
+		return slices.Contains(strings.Fields(dropped), kind)
 	})
 	return strings.Join(kept, " ")
 }

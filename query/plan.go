@@ -16,8 +16,12 @@ type Plan struct {
 	Explain bool
 	Analyze bool
 
-	// Text is the statement in canonical form, with all defaults. Two plans over
-	// one snapshot with the same Text and Span of instants have the same answer.
+	// Text is the statement in canonical form, with all defaults and with the
+	// values of parameters; read again it binds to an equal plan. Definitions
+	// keep their names and ranges such as `last 30 days` their words, so what
+	// Text stands for depends on the snapshot: two plans over one snapshot with
+	// the same Text have the same answer. Text and the snapshot's version, which
+	// changes with its definitions, make a cache key.
 	Text     string
 	Warnings []string
 
@@ -34,15 +38,15 @@ type Plan struct {
 
 	Pattern     *PatternPlan // funnel times dropoff why drivers, next after
 	Windows     []event.Duration
-	HasWindow   bool // `within` was given (paths, flow: otherwise no window)
+	HasWindow   bool // Windows is set: always where the statement takes `within`, of paths only with from or to
 	Unit        Unit
-	Count       string // customers sessions attempts entries
+	Count       string // customers sessions attempts entries; "" without a pattern
 	Holding     string // property name, "channel", or "": none
 	EntryFirst  bool
 	TiesArrival bool
 	Exclusion   string // cut void drop
 
-	Of                       []*ScalarExpr // label, several joined by " @ "; default: the event's name
+	Of                       []*ScalarExpr // label, several joined by " @ "; default: the event's name. attribute: to E, …; affinity: PROP; customers: the latest values (CustomerScope), nil without
 	Top                      int64         // 0: all
 	Length                   int64
 	Depth                    int64
@@ -66,7 +70,7 @@ type Plan struct {
 	Score                    string      // property name
 	TestLast                 float64     // next: share 0…1
 	Stages                   []StagePlan // map
-	Per                      string      // affinity: customer, session or a property's name; others use Unit
+	Per                      string      // affinity: the property whose values are baskets; "": the Unit
 	For                      bool        // next for
 }
 
@@ -76,7 +80,8 @@ type Interval struct {
 	Set      bool
 }
 
-// Unit is what is followed: a customer, or a session of one.
+// Unit is what is followed: a customer, or a session of one. Of measure,
+// Session says that an output counts sessions.
 type Unit struct {
 	Session bool
 	Gap     event.Duration // a session ends where the gap to the next event is larger
@@ -135,8 +140,11 @@ type Touchpoint struct {
 //	"stage"   the name of the first of Stages whose Matcher fits (null in none; an error in two)
 //	"group"   the name of the channel group the event's channel is in (Groups)
 //	"segment" whether the event's customer is in Cohort (never null)
+//	"events"  only of a by of drivers: the touchpoints between entry and T
 //	"position" any order: the text "k of N" of step Scope's k-th event (reserved)
-//	"and" "or" "not" "neg" "+" "-" "*" "/" "=" "!=" "<" "<=" ">" ">="
+//	"and" "or" "not" "neg" "+" "-" "*" "/" "=" "!=" "<" "<=" ">" ">=" ("and" and "or" have two
+//	          or more Args; "-" of two times, and "+" and "-" of such differences, are
+//	          IntegerType, microseconds, and stand in comparisons only)
 //	"in" (Args[0] among Args[1:]), "between" (Args[0] from Args[1] to Args[2], inclusive),
 //	"like" "~" (Regexp, on Args[0]; like is translated to one), "isnull"
 //	"lower" "upper" "coalesce" "abs" "round" "length"
@@ -229,6 +237,9 @@ type RegexItemPlan struct {
 //	reached      the customer's level in Sub (a funnel plan) is at least Step
 //	stopped      the customer counts in `dropped` of step Step of Sub
 //	property     Test over CustomerScope fields is true
+//
+// `in NAME` is the segment's own plan, the same pointer at each use. Where an
+// unknown segment or funnel is only a warning, it is an "or" without Args: nobody.
 type CohortPlan struct {
 	Kind     string
 	Args     []*CohortPlan

@@ -1,0 +1,234 @@
+package query
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"wend/event"
+)
+
+// reading is one thing that a name can mean.
+type reading struct {
+	what string // for the error when there are two
+	x    *ScalarExpr
+}
+
+// name binds a name or a.b to what it means where it stands.
+func (b *binder) name(e *Expr, s scope) *ScalarExpr {
+	if e.Op == "of" {
+		return b.dotted(e, s)
+	}
+	n := e.Name
+	if s.aggregates {
+		return b.aggregateName(n)
+	}
+	if n.Quoted {
+		return b.plain(n, s)
+	}
+	if !strings.Contains(n.Text, ".") {
+		return b.choose(n, s, b.computed(n.Text, s))
+	}
+	var readings []reading
+	for i := strings.LastIndexByte(n.Text, '.'); i > 0; i = strings.LastIndexByte(n.Text[:i], '.') {
+		before, after := n.Text[:i], n.Text[i+1:]
+		if x, ok := b.stepField(before, after, s); ok {
+			readings = append(readings, reading{"property " + after + " of step " + before, x})
+			break // the longest prefix that names a step
+		}
+	}
+	if prop, ok := strings.CutPrefix(n.Text, "customer."); ok {
+		if x := b.latest(prop); x != nil {
+			readings = append(readings, reading{"property " + prop + " of the customer", x})
+		}
+	}
+	if prop, ok := strings.CutPrefix(n.Text, "last."); ok && s.steps != nil {
+		if x := b.field(prop, LastScope); x != nil {
+			readings = append(readings, reading{"property " + prop + " of the last event", x})
+		}
+	}
+	return b.choose(n, s, readings)
+}
+
+// choose picks the one thing that a name means. The property of exactly this
+// name is one of them; of two or more, none is guessed.
+func (b *binder) choose(n Name, s scope, readings []reading) *ScalarExpr {
+	if x := b.field(n.Text, s.own()); x != nil {
+		readings = append(readings, reading{"property " + n.Text, x})
+	}
+	switch len(readings) {
+	case 0:
+		return b.plain(n, s)
+	case 1:
+		return readings[0].x
+	}
+	what := make([]string, len(readings))
+	for i, r := range readings {
+		what[i] = r.what
+	}
+	b.fail(n.Span, CodeAmbiguousName, fmt.Sprintf(`"%s" in double quotes is always the property`, n.Text),
+		"%s can be %s", n.Text, strings.Join(what, " or "))
+	return nil
+}
+
+// own is whose field a plain name is.
+func (s scope) own() Scope {
+	if s.latest {
+		return CustomerScope
+	}
+	return EventScope
+}
+
+// plain binds a name that can only be a field or property; it is an error if
+// there is none.
+func (b *binder) plain(n Name, s scope) *ScalarExpr {
+	if x := b.field(n.Text, s.own()); x != nil {
+		return x
+	}
+	if s.latest && slices.Contains(event.Reserved, n.Text) {
+		b.fail(n.Span, CodeBadField, "", "of a customer there are the latest values of properties, but not %s", n.Text)
+		return nil
+	}
+	known := append(b.cat.propertyNames(), event.Reserved...)
+	unknown := n.Text
+	if !n.Quoted {
+		known = append(known, "stage", "channel_group")
+		if prop, ok := ofKnown(n.Text, s); ok {
+			known, unknown = b.cat.propertyNames(), prop
+		}
+	}
+	b.unknown(n.Span, CodeUnknownProperty, "property", unknown, named(known...))
+	return b.nothing()
+}
+
+// ofKnown is what follows the longest prefix that names a step, the customer or
+// the last event: when a.b is unknown although a is known, b is.
+func ofKnown(text string, s scope) (prop string, ok bool) {
+	for i := strings.LastIndexByte(text, '.'); i > 0; i = strings.LastIndexByte(text[:i], '.') {
+		before := text[:i]
+		if before == "customer" || s.steps != nil && (before == "last" || len(s.steps.byName[before]) == 1) {
+			return text[i+1:], true
+		}
+	}
+	return "", false
+}
+
+// nothing is what an unknown name is when that is only a warning: null.
+func (b *binder) nothing() *ScalarExpr {
+	if !b.lenient {
+		return nil
+	}
+	return constant(event.Null)
+}
+
+// dotted binds a.b where a part was quoted or a is a number: always a step's,
+// the customer's, or the last event's.
+func (b *binder) dotted(e *Expr, s scope) *ScalarExpr {
+	n, prop := e.Name, *e.Prop
+	numbered := n.Text == ""
+	switch {
+	case s.aggregates:
+		b.fail(e.Span, CodeNotAnAggregate, "", "%s belongs to one event", e)
+		return nil
+	case !numbered && !n.Quoted && n.Text == "customer":
+		if x := b.latest(prop.Text); x != nil {
+			return x
+		}
+		b.unknown(prop.Span, CodeUnknownProperty, "property", prop.Text, named(b.cat.propertyNames()...))
+		return b.nothing()
+	case s.steps == nil:
+		b.fail(e.Span, CodeUnknownStep, "", "%s: steps have names only in `by`, after a pattern", e)
+		return nil
+	case !numbered && !n.Quoted && n.Text == "last" && len(s.steps.byName["last"]) == 0:
+		return b.stepProperty(prop, LastScope, 0)
+	}
+	var name *Name
+	if !numbered {
+		name = &n
+	}
+	step, ok := b.step(e.Span, name, e.Number, s.steps)
+	if !ok {
+		return nil
+	}
+	return b.stepProperty(prop, StepScope, step)
+}
+
+func (b *binder) stepProperty(prop Name, of Scope, step int) *ScalarExpr {
+	x := b.field(prop.Text, of)
+	if x == nil {
+		b.unknown(prop.Span, CodeUnknownProperty, "property", prop.Text, named(b.cat.propertyNames()...))
+		return b.nothing()
+	}
+	x.Step = step
+	return x
+}
+
+// stepField is a field of a step with this unique name.
+func (b *binder) stepField(step, prop string, s scope) (*ScalarExpr, bool) {
+	if s.steps == nil || len(s.steps.byName[step]) != 1 {
+		return nil, false
+	}
+	x := b.field(prop, StepScope)
+	if x == nil {
+		return nil, false
+	}
+	x.Step = s.steps.byName[step][0]
+	return x, true
+}
+
+// latest is the customer's latest value of a property.
+func (b *binder) latest(prop string) *ScalarExpr { return b.field(prop, CustomerScope) }
+
+// field is a field or property by its name, nil if there is none.
+func (b *binder) field(name string, of Scope) *ScalarExpr {
+	if slices.Contains(event.Reserved, name) && of != CustomerScope {
+		x := &ScalarExpr{Op: "field", Field: name, Scope: of, Type: event.StringType}
+		if name == "time" {
+			x.Type = event.TimeType
+		}
+		return x
+	}
+	i, ok := b.cat.Schema.Property(name)
+	if !ok {
+		return nil
+	}
+	return &ScalarExpr{Op: "field", Field: name, Property: true, Scope: of, Type: b.cat.Schema.Properties[i].Type}
+}
+
+// computed are the fields that definitions make. A property of that name is
+// only in doubt where there are such definitions.
+func (b *binder) computed(name string, s scope) []reading {
+	if s.latest || name != "stage" && name != "channel_group" {
+		return nil
+	}
+	kind := "stage"
+	if name == "channel_group" {
+		kind = "channels"
+	}
+	names := b.cat.names(kind)
+	if len(names) == 0 {
+		if _, ok := b.cat.Schema.Property(name); ok {
+			return nil
+		}
+		b.warn("no %s is defined, so %s is null", strings.TrimPrefix(kindText(kind), "a "), name)
+	}
+	x := &ScalarExpr{Op: "stage", Type: event.StringType}
+	if kind == "channels" {
+		x.Op = "group"
+	}
+	for _, n := range names {
+		if kind == "stage" {
+			x.Stages = append(x.Stages, b.stage(Name{Text: n}))
+			continue
+		}
+		b.expand(Name{Text: n}, func(d *Definition) {
+			x.Groups = append(x.Groups, ChannelGroup{Name: n, Channels: nameTexts(d.Channels)})
+		})
+	}
+	return []reading{{"the defined " + name, x}}
+}
+
+// stage is a defined stage as a named condition.
+func (b *binder) stage(n Name) StagePlan {
+	return StagePlan{Name: n.Text, Match: &Matcher{Any: b.definedTouch(n), Text: n.Text}}
+}
