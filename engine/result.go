@@ -9,6 +9,8 @@ type Result struct {
 	Rows    [][]Cell
 	Meta    Meta
 	Chart   any // what -o chart draws beyond the rows: *Histogram for times; nil otherwise
+
+	weight string // the column that counts what the rows stand for: what a cut by limit has a share of; may be ""
 }
 
 // Column names one column of a Result and says how its cells are to be read.

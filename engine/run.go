@@ -55,7 +55,8 @@ type RunOptions struct {
 	Groups      int                   // groups of by, labels, paths; 0: the default, 1,000,000
 	Progress    func(done, total int) // called now and then with tiles done; may be nil
 
-	shared *budget // what all queries of a DB may use together; nil: no such bound
+	status func() [][2]string // further rows of `show status`; may be nil
+	shared *budget            // what all queries of a DB may use together; nil: no such bound
 }
 
 func (o RunOptions) withDefaults() RunOptions {
@@ -110,12 +111,20 @@ type run struct {
 	where  scalar     // nil: all events
 	among  *cohort    // nil: all customers
 
+	// ordered says that the order of a unit's events matters to the answer, so
+	// that it tells the share of tied ones. All statements but a few.
+	ordered bool
+
+	// How far the operator looks before and after an anchor, if it said so.
+	reaches       bool
+	back, forward event.Duration
+
 	warnings []string
 	stats    scanStats
 }
 
 func newRun(ctx context.Context, plan *query.Plan, snap Snapshot, opt RunOptions) *run {
-	r := &run{ctx: ctx, plan: plan, snap: snap, schema: snap.Schema(), opt: opt.withDefaults(), end: event.MinTime}
+	r := &run{ctx: ctx, plan: plan, snap: snap, schema: snap.Schema(), opt: opt.withDefaults(), end: event.MinTime, ordered: true}
 	r.memory = newBudget(r.opt.MemoryBytes, r.opt.shared)
 	if t, ok := snap.EndOfData(); ok {
 		r.end = t
@@ -157,6 +166,11 @@ func (r *run) needProperty(index int) {
 	}
 	r.need.Properties = append(r.need.Properties, index)
 }
+
+// reach says that the operator looks no further than so much before and after
+// an anchor in the range of during: partitions beyond need not be read.
+// Operators that never call it get every customer's whole journey.
+func (r *run) reach(back, forward event.Duration) { r.reaches, r.back, r.forward = true, back, forward }
 
 // warn adds a warning to the answer. Only before the scan: workers do not warn.
 func (r *run) warn(text string) { r.warnings = append(r.warnings, text) }

@@ -2,12 +2,14 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"wend/event"
+	"wend/query"
 	"wend/tile"
 )
 
@@ -35,8 +37,8 @@ type scanStats struct {
 	tiles, events, customers, tied atomic.Int64
 	bytes                          atomic.Int64
 	read, filter, work             atomic.Int64 // nanoseconds over all workers: tiles, where and among, operator
-	existing                       atomic.Int64 // events left by where and end
-	members                        atomic.Int64 // customers left by among
+	left                           atomic.Int64 // events that where and end leave out
+	outside                        atomic.Int64 // customers that among leaves out
 }
 
 // scan reads every tile once: workers take tiles from a shared counter until
@@ -44,6 +46,7 @@ type scanStats struct {
 // The order of the returned workers has no meaning; an answer must not depend
 // on which worker saw which tile.
 func scan[W worker](r *run, make func() (W, error)) ([]W, error) {
+	r.prune()
 	tiles := r.snap.Tiles()
 	n := max(1, min(r.opt.Workers, tiles))
 	ws := []W{}
@@ -90,6 +93,53 @@ func scan[W worker](r *run, make func() (W, error)) ([]W, error) {
 	return ws, nil
 }
 
+// prune asks for no more than the times that matter, where the operator said
+// how far it looks around an anchor (run.reach) and nothing looks further.
+func (r *run) prune() {
+	d := r.plan.During
+	if !r.reaches || !d.Set || r.plan.Unit.Session || looksBeyond(r.plan) {
+		return
+	}
+	r.need.From, r.need.To = d.From.Add(-r.back), d.To.Add(r.forward)
+}
+
+// looksBeyond reports whether an expression or a cohort of the plan looks at
+// events of the customer that are not near the anchor.
+func looksBeyond(p *query.Plan) bool {
+	if p.Among != nil || exprLooksBeyond(p.Where) || exprLooksBeyond(p.Value) {
+		return true
+	}
+	exprs := slices.Clone(p.Of)
+	for i := range p.By {
+		exprs = append(exprs, p.By[i].Expr)
+	}
+	for i := range p.Outputs {
+		exprs = append(exprs, p.Outputs[i].Expr)
+	}
+	matchers := []*query.Matcher{p.From, p.To, p.Through, p.Goal}
+	if p.Pattern != nil {
+		for i := range p.Pattern.Steps {
+			matchers = append(matchers, p.Pattern.Steps[i].Match, p.Pattern.Steps[i].Exclude)
+		}
+	}
+	for i := range p.Stages {
+		matchers = append(matchers, p.Stages[i].Match)
+	}
+	return slices.ContainsFunc(exprs, exprLooksBeyond) || slices.ContainsFunc(matchers, matcherLooksBeyond)
+}
+
+func matcherLooksBeyond(m *query.Matcher) bool {
+	return m != nil && slices.ContainsFunc(m.Any, func(t query.Touchpoint) bool { return exprLooksBeyond(t.Filter) })
+}
+
+func exprLooksBeyond(e *query.ScalarExpr) bool {
+	if e == nil {
+		return false
+	}
+	return e.Cohort != nil || e.Scope == query.CustomerScope || exprLooksBeyond(e.Filter) || slices.ContainsFunc(e.Args, exprLooksBeyond) ||
+		slices.ContainsFunc(e.Stages, func(s query.StagePlan) bool { return matcherLooksBeyond(s.Match) })
+}
+
 // scanFailure keeps the error of the first tile that failed.
 type scanFailure struct {
 	mu   sync.Mutex
@@ -118,6 +168,7 @@ type view struct {
 
 	free, used []tile.Bitmap // scratch
 	ticks      int
+	cohorts    cohortMemo
 }
 
 func (v *view) visit(i int, w worker) error {
@@ -137,6 +188,16 @@ func (v *view) visit(i int, w worker) error {
 	if err := w.visit(v); err != nil {
 		return err
 	}
+	if r.ordered {
+		r.stats.tied.Add(v.countTied())
+	}
+	if v.rows != nil {
+		r.stats.left.Add(int64(t.Rows - v.rows.Count()))
+	}
+	if v.members != nil {
+		r.stats.outside.Add(int64(t.Customers() - v.members.Count()))
+	}
+	r.stats.bytes.Add(tileBytes(t))
 	r.stats.tiles.Add(1)
 	r.stats.events.Add(int64(t.Rows))
 	r.stats.customers.Add(int64(t.Customers()))
@@ -311,6 +372,7 @@ type place struct {
 	customer int   // CustomerScope
 	steps    []int // StepScope: steps[k-1] is the row of step k, -1 or missing if not reached
 	last     int   // LastScope: the last row of the reported attempt
+	given    event.Value
 }
 
 // scalar is a compiled expression (run.compile, in expr.go).
