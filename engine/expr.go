@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"time"
 
 	"wend/event"
 	"wend/query"
@@ -15,20 +14,20 @@ import (
 //
 // Logic has three values, as in SQL: true, false and unknown, which is null.
 type expr struct {
-	op     opcode
-	typ    event.Type
-	args   []*expr
-	value  event.Value // opConst
-	scope  query.Scope
-	step   int // StepScope: the step's index, from 0
-	field  fieldKind
-	column int // fieldProperty: index into Schema.Properties
-	regexp *regexp.Regexp
-	stages []stageMatcher
-	groups []channelGroup // by channel code
-	cohort *cohort        // opSegment
-	zone   *zone
-	source *query.ScalarExpr
+	op       opcode
+	typ      event.Type
+	args     []*expr
+	constant event.Value // opConst
+	scope    query.Scope
+	step     int // StepScope: the step's index, from 0
+	field    fieldKind
+	column   int // fieldProperty: index into Schema.Properties
+	regexp   *regexp.Regexp
+	stages   []stageMatcher
+	groups   []channelGroup // by channel code
+	cohort   *cohort        // opSegment
+	zone     *zone
+	source   *query.ScalarExpr
 
 	reads reads
 	codes *codeTruth // of a condition that reads nothing but the event's name, or nothing but its channel
@@ -144,7 +143,7 @@ func (r *run) expr(e *query.ScalarExpr) (*expr, error) {
 	if !ok {
 		return nil, fmt.Errorf("engine: %q is no operation on one event", e.Op)
 	}
-	n := &expr{op: op, typ: e.Type, value: e.Value, scope: e.Scope, step: e.Step - 1, regexp: e.Regexp, source: e}
+	n := &expr{op: op, typ: e.Type, constant: e.Value, scope: e.Scope, step: e.Step - 1, regexp: e.Regexp, source: e}
 	for _, a := range e.Args {
 		arg, err := r.expr(a)
 		if err != nil {
@@ -327,7 +326,7 @@ func (n *expr) withGroup(code int) *expr {
 	}
 	c := *n
 	if n.op == opGroup {
-		c.op, c.value = opConst, n.groups[code].name
+		c.op, c.constant = opConst, n.groups[code].name
 		return &c
 	}
 	c.args = nil
@@ -349,11 +348,4 @@ func (n *expr) fail(code, hint, format string, args ...any) error {
 func (n *expr) overflow() error {
 	return n.fail("integer_overflow", "multiply by 1.0 to calculate with floats",
 		"the integer result of %s is too large", n.source.Text)
-}
-
-// zone is a time zone that remembers the stretch without a change of clocks
-// in which it was asked last.
-type zone struct {
-	location *time.Location // nil: UTC
-	last     zoneStretch
 }

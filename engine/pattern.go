@@ -1,0 +1,499 @@
+package engine
+
+import (
+	"fmt"
+
+	"wend/event"
+	"wend/tile"
+)
+
+// stepsMax is how many steps a pattern may have: a set of steps is one uint32.
+const stepsMax = 32
+
+// pattern is the compiled pattern of a statement and the options that say how
+// journeys are held against it. It is shared by all workers.
+type pattern struct {
+	run      *run
+	matches  []*matcher
+	excludes []*matcher // excludes[k] must not occur between steps k-1 and k; nil: none
+	excluded uint32     // the steps that have one
+	next     uint32     // the steps that must be the very next event
+	bounds   []event.Duration
+	anyOrder bool
+	windows  []event.Duration
+	count    counted
+	holding  holding
+	calendar *calendar // every; nil without
+}
+
+// counted is what a pattern counts.
+type counted uint8
+
+const (
+	countUnits             counted = iota // customers, or sessions
+	countSessionsCustomers                // customers, each by the best of its sessions
+	countAttempts
+	countEntries
+)
+
+// holding is the property whose value all steps of an attempt share.
+type holding struct {
+	set    bool
+	field  fieldKind
+	column int
+}
+
+func (r *run) pattern() (*pattern, error) {
+	plan := r.plan
+	steps := plan.Pattern.Steps
+	if len(steps) > stepsMax {
+		return nil, &LimitError{Limit: "steps", Value: stepsMax, Reached: int64(len(steps)), Hint: "use a shorter pattern"}
+	}
+	p := &pattern{run: r, anyOrder: plan.Pattern.AnyOrder, windows: plan.Windows, excludes: make([]*matcher, len(steps))}
+	for k := range steps {
+		m, err := r.matcher(steps[k].Match)
+		if err != nil {
+			return nil, err
+		}
+		p.matches = append(p.matches, m)
+		p.bounds = append(p.bounds, steps[k].Bound)
+		if k == 0 || p.anyOrder {
+			p.bounds[k] = -1
+			continue
+		}
+		if steps[k].Next {
+			p.next |= 1 << k
+		}
+		if steps[k].Exclude != nil {
+			if p.excludes[k], err = r.matcher(steps[k].Exclude); err != nil {
+				return nil, err
+			}
+			p.excluded |= 1 << k
+		}
+	}
+	switch {
+	case plan.Count == "attempts":
+		p.count = countAttempts
+	case plan.Count == "entries":
+		p.count = countEntries
+	case plan.Unit.Session && plan.Count == "customers":
+		p.count = countSessionsCustomers
+	}
+	if plan.Every != "" {
+		p.calendar = newCalendar(plan.Every, plan.Timezone)
+	}
+	return p, p.hold(plan.Holding)
+}
+
+func (p *pattern) hold(name string) error {
+	h := &p.holding
+	switch name {
+	case "":
+		return nil
+	case "channel":
+		h.field = fieldChannel
+		p.run.needChannel()
+	case "event":
+		h.field = fieldEvent
+	case "customer", "time", "id":
+		return fmt.Errorf("engine: %s cannot be held", name)
+	default:
+		i, ok := p.run.schema.Property(name)
+		h.field, h.column = fieldProperty, i
+		if ok {
+			p.run.needProperty(i)
+		} else {
+			h.field = fieldAbsent
+		}
+	}
+	h.set = true
+	return nil
+}
+
+// attempt is what a pattern found in a unit: the reported attempt, with the
+// unit's level and whether it is open. When attempts or entries are counted it
+// is one of those.
+type attempt struct {
+	chain
+	window   int // number of the window
+	customer int
+	rows     [stepsMax]int // of the chain's events, in order
+	standing [stepsMax]int // of the event that stands for each step, -1 where none does
+	next     int           // the unit's next event after the chain's last; -1: none
+	period   event.Time    // the end of the period; 0 without every
+}
+
+func (a *attempt) converted(steps int) bool { return a.level == steps }
+
+// elapsed is the time from the entry to the event of step k, from 0.
+func (a *attempt) elapsed(k int) event.Duration { return a.time[k].Sub(a.time[0]) }
+
+// place fills in where expressions about the attempt are evaluated.
+func (a *attempt) place(p *place, steps int) {
+	p.row, p.customer, p.last = a.rows[0], a.customer, a.rows[a.level-1]
+	p.steps = append(p.steps[:0], a.standing[:steps]...)
+}
+
+// mark is an event of a journey that fulfils a step or is excluded somewhere.
+type mark struct {
+	time  event.Time
+	place int32  // in the order of the unit's events
+	value int32  // holding: which value, noValue if null
+	steps uint32 // the steps it fulfils
+	kills uint32 // bit k: excluded between steps k-1 and k
+	hit   bool   // as an entry it does not exist: an excluded event ended its attempt
+}
+
+const noValue = -1
+
+// tracker is one worker's side of a pattern.
+type tracker struct {
+	*pattern
+	machine machine
+	any     anyOrder
+	journey journey
+	held    heldValues
+	periods periods
+	pending []attempt // of the customer at hand, when it is counted by the best of its sessions
+	found   attempt
+	emit    func(v *view, a *attempt) error
+
+	stepRows []tile.Bitmap
+	killRows []tile.Bitmap
+	marked   tile.Bitmap
+	tried    bool // hits were found out for the journey and window at hand
+}
+
+// worker returns a tracker that calls emit for every unit (attempt, entry) that
+// is counted. What emit is given is valid until it returns.
+func (p *pattern) worker(emit func(v *view, a *attempt) error) *tracker {
+	t := &tracker{pattern: p, emit: emit, machine: machine{pattern: p}}
+	t.any.pattern = p
+	t.journey.pattern = p
+	t.periods = periods{calendar: p.calendar, max: p.run.opt.Rows}
+	t.stepRows = make([]tile.Bitmap, len(p.matches))
+	t.killRows = make([]tile.Bitmap, len(p.matches))
+	return t
+}
+
+// visit finds the attempts of all units of a tile.
+func (t *tracker) visit(v *view) error {
+	if err := t.bitmaps(v); err != nil {
+		return err
+	}
+	customer := -1
+	err := v.units(func(u unit) error {
+		if u.customer != customer {
+			customer = u.customer
+			if err := t.flush(v); err != nil {
+				return err
+			}
+		}
+		if !t.mayEnter(u) {
+			return nil
+		}
+		if err := t.journey.load(v, u, t); err != nil {
+			return err
+		}
+		return t.unit(v)
+	})
+	if err != nil {
+		return err
+	}
+	return t.flush(v)
+}
+
+// bitmaps decides for the whole tile which events fulfil which step: most
+// journeys are then done with at a glance.
+func (t *tracker) bitmaps(v *view) error {
+	t.marked = v.bitmap(v.Rows)
+	for k := range t.matches {
+		t.stepRows[k] = v.bitmap(v.Rows)
+		if err := t.matches[k].rows(v, t.stepRows[k]); err != nil {
+			return err
+		}
+		t.marked.Or(t.stepRows[k])
+		if t.excludes[k] == nil {
+			continue
+		}
+		t.killRows[k] = v.bitmap(v.Rows)
+		if err := t.excludes[k].rows(v, t.killRows[k]); err != nil {
+			return err
+		}
+		t.marked.Or(t.killRows[k])
+	}
+	return nil
+}
+
+// mayEnter reports whether the unit has an event that could be an entry.
+func (t *tracker) mayEnter(u unit) bool {
+	if t.anyOrder {
+		return t.marked.Next(u.lo, u.hi) < u.hi
+	}
+	return t.stepRows[0].Next(u.lo, u.hi) < u.hi
+}
+
+// unit evaluates the journey at hand for every window and period.
+func (t *tracker) unit(v *view) error {
+	during := &t.run.plan.During
+	r := entryRange{from: minInstant, to: maxInstant}
+	if during.Set {
+		r.from, r.to = during.From, during.To
+	}
+	for w, window := range t.windows {
+		t.machine.window, t.any.window = window, window
+		t.found.window = w
+		t.tried = false
+		if err := t.ranges(v, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The bounds of a range that has none.
+const (
+	minInstant = event.Time(-1 << 63)
+	maxInstant = event.Time(1<<63 - 1)
+)
+
+// entryRange selects entries: from inclusive, to exclusive.
+type entryRange struct{ from, to event.Time }
+
+func (r entryRange) has(t event.Time) bool { return t >= r.from && t < r.to }
+
+// ranges evaluates the range, or each period in it that has an entry as if it
+// were the range.
+func (t *tracker) ranges(v *view, r entryRange) error {
+	marks := t.journey.marks
+	for i := 0; i < len(marks); {
+		if !t.canEnter(&marks[i]) || !r.has(marks[i].time) {
+			i++
+			continue
+		}
+		if t.calendar == nil {
+			return t.evaluate(v, i, r)
+		}
+		begin, end, err := t.periods.bounds(marks[i].time)
+		if err != nil {
+			return err
+		}
+		t.found.period = end
+		if err := t.evaluate(v, i, entryRange{max(begin, r.from), min(end, r.to)}); err != nil {
+			return err
+		}
+		for i < len(marks) && marks[i].time < end {
+			i++
+		}
+	}
+	return nil
+}
+
+// bounds returns the period that holds t.
+func (p *periods) bounds(t event.Time) (begin, end event.Time, err error) {
+	if begin, err = p.of(t); err != nil {
+		return 0, 0, err
+	}
+	return begin, p.starts[p.last+1], nil
+}
+
+// canEnter reports whether an event can be an entry. With holding it must have a value.
+func (p *pattern) canEnter(x *mark) bool {
+	if p.holding.set && x.value == noValue {
+		return false
+	}
+	return x.steps&1 != 0 || p.anyOrder && x.steps != 0
+}
+
+// evaluate reports what is counted in the journey at hand with entries in the
+// range; marks[first] is the first of them.
+func (t *tracker) evaluate(v *view, first int, r entryRange) error {
+	if t.run.plan.Exclusion == "drop" || t.run.plan.Exclusion == "void" {
+		if t.findHits(); t.run.plan.Exclusion == "drop" && t.anyHit(first, r) {
+			return nil
+		}
+	}
+	switch t.count {
+	case countAttempts:
+		return t.attempts(v, first, r)
+	case countEntries:
+		return t.entries(v, first, r)
+	}
+	var c chain
+	if t.run.plan.EntryFirst {
+		c, _, _ = t.follow(first)
+		if t.journey.marks[first].hit {
+			return nil
+		}
+	} else {
+		c = t.best(first, r)
+	}
+	if c.level == 0 {
+		return nil
+	}
+	return t.report(v, &c)
+}
+
+// report hands an attempt on, or keeps it until all sessions of its customer
+// have been looked at.
+func (t *tracker) report(v *view, c *chain) error {
+	a := &t.found
+	j := &t.journey
+	a.chain = *c
+	a.customer = j.unit.customer
+	for k := range t.matches {
+		a.standing[k] = -1
+	}
+	for k := range c.level {
+		a.rows[k] = j.row(c.place[k])
+		if !t.anyOrder {
+			a.standing[k] = a.rows[k]
+		}
+	}
+	if t.anyOrder {
+		t.any.stand(j, c, a)
+	}
+	a.next = j.after(c.place[c.level-1])
+	if t.count != countSessionsCustomers {
+		return t.emit(v, a)
+	}
+	for i := len(t.pending) - 1; i >= 0; i-- {
+		if p := &t.pending[i]; p.window == a.window && p.period == a.period {
+			open := p.open || a.open
+			if a.level >= p.level && !p.converted(len(t.matches)) {
+				*p = *a // of equally deep ones that of the later session ends later
+			}
+			p.open = open && !p.converted(len(t.matches))
+			return nil
+		}
+	}
+	t.pending = append(t.pending, *a)
+	return nil
+}
+
+// flush emits what was kept of a customer's sessions.
+func (t *tracker) flush(v *view) error {
+	for i := range t.pending {
+		if err := t.emit(v, &t.pending[i]); err != nil {
+			return err
+		}
+	}
+	t.pending = t.pending[:0]
+	return nil
+}
+
+// best finds the level and the reported attempt over all entries in the range.
+// With holding it is the best over the values, each of which has chains of its
+// own.
+func (t *tracker) best(first int, r entryRange) chain {
+	marks := t.journey.marks[first:]
+	if !t.holding.set {
+		return t.bestOf(marks, r)
+	}
+	best, open := chain{}, false
+	t.held.split(marks, t.excluded)
+	for t.held.next() {
+		c := t.bestOf(t.held.marks, r)
+		open = open || c.open
+		if c.level > 0 && c.betterThan(&best, len(t.matches)) {
+			best = c
+		}
+	}
+	best.open = open && best.level < len(t.matches)
+	return best
+}
+
+func (t *tracker) bestOf(marks []mark, r entryRange) chain {
+	if t.anyOrder {
+		return t.any.best(&t.journey, marks, r)
+	}
+	return t.machine.best(&t.journey, marks, r)
+}
+
+// betterThan compares the reported attempts of two values by the general rule.
+func (c *chain) betterThan(d *chain, steps int) bool {
+	if c.level != d.level || c.level == 0 {
+		return c.level > d.level
+	}
+	earlier := c.place[c.level-1] < d.place[d.level-1]
+	return earlier == (c.level == steps)
+}
+
+// attempts reports the attempts of a unit one after another: each begins at
+// the first free entry and keeps it.
+func (t *tracker) attempts(v *view, first int, r entryRange) error {
+	marks := t.journey.marks
+	for i := first; i < len(marks) && marks[i].time < r.to; {
+		if !t.canEnter(&marks[i]) || marks[i].hit {
+			i++
+			continue
+		}
+		c, end, _ := t.follow(i)
+		if err := t.report(v, &c); err != nil || t.run.plan.EntryFirst {
+			return err
+		}
+		if err := v.tick(end - i); err != nil {
+			return err
+		}
+		i = end
+	}
+	return nil
+}
+
+// entries reports every entry as an attempt of its own.
+func (t *tracker) entries(v *view, first int, r entryRange) error {
+	marks := t.journey.marks
+	for i := first; i < len(marks) && marks[i].time < r.to; i++ {
+		if !t.canEnter(&marks[i]) || marks[i].hit {
+			continue
+		}
+		c, end, _ := t.follow(i)
+		if err := t.report(v, &c); err != nil || t.run.plan.EntryFirst {
+			return err
+		}
+		if err := v.tick(end - i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow runs all chains from the entry marks[i] to its end.
+func (t *tracker) follow(i int) (c chain, end int, hit bool) {
+	if t.anyOrder {
+		c, end = t.any.follow(&t.journey, i)
+		return c, end, false
+	}
+	return t.machine.follow(&t.journey, i)
+}
+
+// findHits finds out which entries were ended by an excluded event.
+func (t *tracker) findHits() {
+	if t.tried || t.excluded == 0 {
+		return
+	}
+	t.tried = true
+	marks := t.journey.marks
+	for i := range marks {
+		marks[i].hit = false
+	}
+	for i := range marks {
+		if t.canEnter(&marks[i]) {
+			_, _, marks[i].hit = t.follow(i)
+		}
+	}
+}
+
+// anyHit reports whether an attempt with an entry in the range was hit.
+func (t *tracker) anyHit(first int, r entryRange) bool {
+	marks := t.journey.marks
+	for i := first; i < len(marks) && marks[i].time < r.to; i++ {
+		if marks[i].hit {
+			return true
+		}
+		if t.run.plan.EntryFirst {
+			return false
+		}
+	}
+	return false
+}
