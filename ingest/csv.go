@@ -1,0 +1,199 @@
+package ingest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+	"strings"
+	"unsafe"
+)
+
+// records reads the records of one piece of a CSV file: fields between
+// delimiters, ended by line feeds with or without a carriage return before
+// them. A field that begins with a quote ends at the next quote that is not
+// doubled; a quote elsewhere stands for itself. Blank lines are passed over.
+//
+// encoding/csv would do, but for one thing: it copies every record. Here the
+// fields are slices of the piece, and lines without quotes are searched eight
+// bytes at a time.
+type records struct {
+	data  []byte
+	text  string // the same bytes
+	pos   int
+	delim string
+	wide  uint64 // the delimiter in each of eight bytes, if it is a single one
+
+	line     int64 // of the record last read, counted from 0 in the piece
+	nextLine int64
+	fields   []string
+	fault    string // why the record cannot be used, "" if it can
+}
+
+// open starts on a new piece.
+func (r *records) open(data []byte, delim string) {
+	r.data, r.text, r.pos = data, unsafe.String(unsafe.SliceData(data), len(data)), 0
+	r.delim, r.wide = delim, uint64(delim[0])*ones
+	r.line, r.nextLine, r.fault = 0, 0, ""
+}
+
+const (
+	ones     = 0x0101010101010101
+	low7     = 0x7f7f7f7f7f7f7f7f
+	newlines = '\n' * ones
+	quotes   = '"' * ones
+)
+
+// equalBytes has the top bit set in each byte of word that equals pattern's.
+func equalBytes(word, pattern uint64) uint64 {
+	x := word ^ pattern
+	return ^((x&low7 + low7) | x | low7)
+}
+
+// scan reads the next record into fields, or sets fault. It returns false at
+// the end of the piece.
+func (r *records) scan() bool {
+	r.fault = ""
+	for r.pos < len(r.data) {
+		r.line = r.nextLine
+		blank := false
+		if len(r.delim) > 1 {
+			blank = r.scanCarefully()
+		} else {
+			blank = r.scanLine()
+		}
+		if !blank {
+			return true
+		}
+	}
+	return false
+}
+
+// scanLine reads a record without quotes, and hands one with quotes on.
+func (r *records) scanLine() (blank bool) {
+	fields := r.fields[:0]
+	data, start, from := r.data, r.pos, r.pos
+	delim := r.delim[0]
+	i := start
+	for ; i+8 <= len(data); i += 8 {
+		word := binary.LittleEndian.Uint64(data[i:])
+		found := equalBytes(word, r.wide) | equalBytes(word, newlines) | equalBytes(word, quotes)
+		for ; found != 0; found &= found - 1 {
+			at := i + bits.TrailingZeros64(found)>>3
+			switch data[at] {
+			case delim:
+				fields = append(fields, r.text[from:at])
+				from = at + 1
+			case '\n':
+				return r.endLine(fields, from, at)
+			default:
+				return r.scanCarefully()
+			}
+		}
+	}
+	for ; i < len(data); i++ {
+		switch data[i] {
+		case delim:
+			fields = append(fields, r.text[from:i])
+			from = i + 1
+		case '\n':
+			return r.endLine(fields, from, i)
+		case '"':
+			return r.scanCarefully()
+		}
+	}
+	return r.endLine(fields, from, len(data))
+}
+
+// endLine closes a record whose last field is [from, at).
+func (r *records) endLine(fields []string, from, at int) (blank bool) {
+	end := at
+	if end > from && r.data[end-1] == '\r' {
+		end--
+	}
+	r.fields = append(fields, r.text[from:end])
+	r.pos = min(at+1, len(r.data))
+	r.nextLine = r.line + 1
+	return len(fields) == 0 && from == end
+}
+
+// scanCarefully reads a record that has quotes in it or a delimiter of several
+// bytes.
+func (r *records) scanCarefully() (blank bool) {
+	r.fields = r.fields[:0]
+	i := r.pos
+	quoted := false
+	for {
+		if i < len(r.text) && r.text[i] == '"' {
+			quoted = true
+			end := closingQuote(r.data, i)
+			if end < 0 {
+				r.fault = "a quote is opened and not closed"
+				end = len(r.text) - 1
+			}
+			value := r.text[i+1 : max(i+1, end)]
+			if strings.Contains(value, `""`) {
+				value = strings.ReplaceAll(value, `""`, `"`)
+			}
+			i = end + 1
+			next := r.fieldEnd(i)
+			after := r.text[i:next]
+			if next == len(r.text) || r.text[next] == '\n' {
+				after = strings.TrimSuffix(after, "\r")
+			}
+			if after != "" && r.fault == "" {
+				r.fault = "text follows a closing quote; a quote inside a quoted field is written twice"
+			}
+			i = next
+			r.fields = append(r.fields, value)
+		} else {
+			end := r.fieldEnd(i)
+			value := r.text[i:end]
+			if end == len(r.text) || r.text[end] == '\n' {
+				value = strings.TrimSuffix(value, "\r")
+			}
+			r.fields = append(r.fields, value)
+			i = end
+		}
+		if i >= len(r.text) || r.text[i] == '\n' {
+			break
+		}
+		i += len(r.delim)
+	}
+	end := min(i+1, len(r.text))
+	r.nextLine = r.line + int64(strings.Count(r.text[r.pos:i], "\n"))
+	if i < len(r.text) {
+		r.nextLine++
+	}
+	r.pos = end
+	return !quoted && len(r.fields) == 1 && r.fields[0] == ""
+}
+
+// fieldEnd finds the delimiter or line feed that ends an unquoted field.
+func (r *records) fieldEnd(from int) int {
+	rest := r.text[from:]
+	if n := strings.IndexByte(rest, '\n'); n >= 0 {
+		rest = rest[:n]
+	}
+	if n := strings.Index(rest, r.delim); n >= 0 {
+		return from + n
+	}
+	return from + len(rest)
+}
+
+// closingQuote finds the quote that ends the quoted field whose opening quote
+// is data[open], -1 if there is none.
+func closingQuote(data []byte, open int) int {
+	for i := open + 1; i < len(data); {
+		n := bytes.IndexByte(data[i:], '"')
+		if n < 0 {
+			return -1
+		}
+		i += n
+		if i+1 < len(data) && data[i+1] == '"' {
+			i += 2
+			continue
+		}
+		return i
+	}
+	return -1
+}

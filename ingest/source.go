@@ -1,0 +1,284 @@
+package ingest
+
+import (
+	"archive/zip"
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/unicode"
+)
+
+// part is one text to read: a file, a member of an archive, or standard input.
+type part struct {
+	name   string // as messages show it: file, or file:member
+	path   string // decides the format by how it ends
+	stream bool   // can be read only once
+	bytes  int64  // compressed size, 0 if unknown
+	open   func() (io.ReadCloser, error)
+
+	csv      bool
+	delim    string
+	lead     int // records before the first row: the header, and Excel's sep= line
+	empty    bool
+	layout   *layout
+	mapping  Mapping
+	replayed io.ReadCloser // of a stream: what is left, after the sample was put back
+}
+
+// Errors of what cannot be read at all.
+var errZipStream = errors.New("a zip archive can be read from a file only; its directory stands at the end")
+
+// findParts lists what the paths contain. "-" is stdin.
+func (r *Reader) findParts(paths []string, stdin io.Reader) error {
+	for _, p := range paths {
+		if p == "-" {
+			if stdin == nil {
+				return errors.New("there is no standard input to read")
+			}
+			once := io.NopCloser(countingReader{stdin, &r.read})
+			r.parts = append(r.parts, &part{name: "standard input", path: "-", stream: true,
+				open: func() (io.ReadCloser, error) { return r.expand(once) }})
+			continue
+		}
+		info, err := os.Stat(p)
+		if err != nil {
+			return err
+		}
+		if info.IsDir() {
+			return fmt.Errorf("%s is a directory; name the files in it", p)
+		}
+		if !info.Mode().IsRegular() {
+			r.parts = append(r.parts, &part{name: p, path: p, stream: true, open: func() (io.ReadCloser, error) { return r.openFile(p) }})
+			continue
+		}
+		zipped, err := isZip(p)
+		if err != nil {
+			return err
+		}
+		if zipped {
+			if err := r.findMembers(p, info.Size()); err != nil {
+				return fmt.Errorf("%s: %w", p, err)
+			}
+			continue
+		}
+		r.parts = append(r.parts, &part{name: p, path: p, bytes: info.Size(), open: func() (io.ReadCloser, error) { return r.openFile(p) }})
+	}
+	return nil
+}
+
+func (r *Reader) openFile(name string) (io.ReadCloser, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return r.expand(struct {
+		io.Reader
+		io.Closer
+	}{countingReader{f, &r.read}, f})
+}
+
+func isZip(name string) (bool, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	var magic [4]byte
+	n, err := io.ReadFull(f, magic[:])
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return false, err
+	}
+	return string(magic[:n]) == zipMagic, nil
+}
+
+// findMembers lists the tables in an archive.
+func (r *Reader) findMembers(name string, size int64) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	r.files = append(r.files, f)
+	archive, err := zip.NewReader(countingReaderAt{f, &r.read}, size)
+	if err != nil {
+		return err
+	}
+	found := 0
+	for _, m := range archive.File {
+		base := path.Base(m.Name)
+		if m.FileInfo().IsDir() || strings.HasPrefix(base, ".") || strings.HasPrefix(m.Name, "__MACOSX/") {
+			continue
+		}
+		if formatOf(m.Name) == "" {
+			r.notes = append(r.notes, fmt.Sprintf("%s: %s was left out: its name does not end like a table's (csv, tsv, txt, ndjson, jsonl)", name, m.Name))
+			continue
+		}
+		found++
+		r.parts = append(r.parts, &part{name: name + ":" + m.Name, path: m.Name, bytes: int64(m.CompressedSize64),
+			open: func() (io.ReadCloser, error) {
+				text, err := m.Open()
+				if err != nil {
+					return nil, err
+				}
+				return r.expand(text)
+			}})
+	}
+	if found == 0 {
+		return errors.New("the archive has no table in it (csv, tsv, txt, ndjson, jsonl)")
+	}
+	return nil
+}
+
+// formatOf tells the format by how a name ends, "" if it does not tell.
+func formatOf(name string) string {
+	name = strings.ToLower(name)
+	for _, packed := range []string{".gz", ".zst", ".zstd"} {
+		name = strings.TrimSuffix(name, packed)
+	}
+	switch path.Ext(name) {
+	case ".csv", ".txt":
+		return "csv"
+	case ".tsv", ".tab":
+		return "tsv"
+	case ".ndjson", ".jsonl", ".json":
+		return "ndjson"
+	}
+	return ""
+}
+
+const (
+	zipMagic  = "PK\x03\x04"
+	gzipMagic = "\x1f\x8b"
+	zstdMagic = "\x28\xb5\x2f\xfd"
+)
+
+// stack closes readers that stand upon one another, the top one first.
+type stack struct {
+	io.Reader
+	closers []func() error
+}
+
+func (s *stack) Close() error {
+	var first error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		if err := s.closers[i](); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// expand undoes compression, told by the first bytes, and encoding: what comes
+// out is UTF-8 unless the input is not what it is said to be.
+func (r *Reader) expand(packed io.ReadCloser) (io.ReadCloser, error) {
+	in := bufio.NewReaderSize(packed, 256<<10)
+	s := &stack{Reader: in, closers: []func() error{packed.Close}}
+	magic, err := in.Peek(4)
+	if err != nil && err != io.EOF {
+		s.Close()
+		return nil, err
+	}
+	switch {
+	case bytes.HasPrefix(magic, []byte(gzipMagic)):
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		s.Reader, s.closers = z, append(s.closers, z.Close)
+	case bytes.HasPrefix(magic, []byte(zstdMagic)):
+		z, err := zstd.NewReader(in)
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		s.Reader, s.closers = z, append(s.closers, func() error { z.Close(); return nil })
+	case string(magic) == zipMagic:
+		s.Close()
+		return nil, errZipStream
+	}
+	if s.Reader, err = r.decode(s.Reader); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// decode takes a byte-order mark off and translates other encodings.
+func (r *Reader) decode(in io.Reader) (io.Reader, error) {
+	text := bufio.NewReaderSize(in, 4096)
+	mark, err := text.Peek(3)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	switch {
+	case string(mark) == "\xef\xbb\xbf":
+		_, err := text.Discard(3)
+		return text, err
+	case bytes.HasPrefix(mark, []byte("\xff\xfe")), bytes.HasPrefix(mark, []byte("\xfe\xff")):
+		return unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewDecoder().Reader(text), nil
+	}
+	if r.encoding != nil {
+		return r.encoding.NewDecoder().Reader(text), nil
+	}
+	return text, nil
+}
+
+// findEncoding finds an encoding by name; nil is UTF-8.
+func findEncoding(name string) (encoding.Encoding, error) {
+	switch plainName(name) {
+	case "", "utf8":
+		return nil, nil
+	case "utf16", "utf16le":
+		return unicode.UTF16(unicode.LittleEndian, unicode.IgnoreBOM), nil
+	case "utf16be":
+		return unicode.UTF16(unicode.BigEndian, unicode.IgnoreBOM), nil
+	case "latin1":
+		return charmap.ISO8859_1, nil
+	case "cp1252", "ansi":
+		return charmap.Windows1252, nil
+	}
+	for _, e := range charmap.All {
+		if s, ok := e.(fmt.Stringer); ok && plainName(s.String()) == plainName(name) {
+			return e, nil
+		}
+	}
+	return nil, &MappingError{Message: fmt.Sprintf("the encoding %q is not known; usual ones are utf-8, windows-1252, iso-8859-1 and utf-16", name)}
+}
+
+func plainName(name string) string {
+	return strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(name))
+}
+
+// countingReader counts the bytes that were read, for progress.
+type countingReader struct {
+	io.Reader
+	read *atomic.Int64
+}
+
+func (c countingReader) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.read.Add(int64(n))
+	return n, err
+}
+
+type countingReaderAt struct {
+	io.ReaderAt
+	read *atomic.Int64
+}
+
+func (c countingReaderAt) ReadAt(p []byte, off int64) (int, error) {
+	n, err := c.ReaderAt.ReadAt(p, off)
+	c.read.Add(int64(n))
+	return n, err
+}

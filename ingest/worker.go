@@ -1,0 +1,422 @@
+package ingest
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+	"unsafe"
+
+	"wend/event"
+)
+
+// worker turns pieces of one file into batches, or surveys how the values of
+// its columns are written.
+type worker struct {
+	read    *reading
+	types   typing
+	csv     bool
+	delim   string
+	keep    int // rejects to keep of a piece
+	rows    rows
+	records records
+	walker  *walker
+	meaning any // the layout or survey that the walker's targets belong to
+	result  *result
+	fields  fields
+}
+
+// result is what became of one piece.
+type result struct {
+	batches  []*event.Batch
+	rejects  []Reject
+	rejected int64
+	rows     int64   // records, rejected ones included
+	layout   *layout // with the properties that this piece was the first to show
+}
+
+func newWorker(read reading, types typing, p *part, keep int) *worker {
+	clock := *read.clock // each keeps its own memory of zone changes
+	read.clock = &clock
+	w := &worker{read: &read, types: types, csv: p.csv, delim: p.delim, keep: keep, walker: newWalker()}
+	w.rows.read = &read
+	return w
+}
+
+// parse turns a piece into batches. Properties whose type is not known yet get
+// the one that fits all their values in the piece.
+func (w *worker) parse(p piece, l *layout) *result {
+	for {
+		w.result = &result{layout: l}
+		if w.tryParse(p, l) {
+			return w.result
+		}
+		s := newSurvey(l)
+		w.survey(p, s, -1)
+		for i, c := range s.columns {
+			if k, ok := l.byName[c.name]; ok && l.columns[k].typ != event.None {
+				continue
+			}
+			if c = w.types.decide(c.name, c.source, s.seen[i]); c.typ != event.None {
+				l = l.with(c)
+			}
+		}
+	}
+}
+
+// tryParse returns false if it met a property of unknown type.
+func (w *worker) tryParse(p piece, l *layout) bool {
+	if p.fault != "" {
+		w.result.rows++
+		w.reject(p.line, "", p.fault)
+		return true
+	}
+	w.rows.start(l, bytes.Count(p.data, []byte{'\n'})+1)
+	var ok bool
+	if w.csv {
+		ok = w.parseRecords(p, l)
+	} else {
+		ok = w.parseObjects(p, l)
+	}
+	if !ok {
+		return false
+	}
+	w.rows.flush()
+	w.result.batches = w.rows.done
+	w.rows.done, w.rows.batch = nil, nil
+	return true
+}
+
+func (w *worker) reject(line int64, column, reason string) {
+	w.result.rejected++
+	if len(w.result.rejects) < w.keep {
+		w.result.rejects = append(w.result.rejects, Reject{Line: line, Column: column, Reason: reason})
+	}
+}
+
+func (w *worker) parseRecords(p piece, l *layout) bool {
+	valid := utf8.Valid(p.data)
+	rec := &w.records
+	rec.open(p.data, w.delim)
+	for skip := p.skip; rec.scan(); {
+		if skip > 0 {
+			skip--
+			continue
+		}
+		w.result.rows++
+		line := p.line + rec.line
+		switch {
+		case rec.fault != "":
+			w.reject(line, "", rec.fault)
+			continue
+		case len(rec.fields) != len(l.header):
+			w.reject(line, "", fmt.Sprintf("the row has %d fields, the header %d", len(rec.fields), len(l.header)))
+			continue
+		}
+		if !valid {
+			if bad := validTexts(rec.fields); bad >= 0 {
+				w.reject(line, l.header[bad], "the text is not UTF-8: "+quoteShort(rec.fields[bad])+"; --encoding names another one")
+				continue
+			}
+		}
+		if rec.fields[0] == l.header[0] && sameTexts(rec.fields, l.header) {
+			w.reject(line, "", "the header stands here again")
+			continue
+		}
+		if !w.record(line, rec.fields, l) {
+			return false
+		}
+	}
+	return true
+}
+
+// record makes an event of one record, or rejects it. It returns false if it
+// met a property of unknown type.
+func (w *worker) record(line int64, texts []string, l *layout) bool {
+	w.rows.begin()
+	for i, at := range l.at {
+		if at < 0 || texts[i] == "" {
+			continue
+		}
+		if good, known := w.put(line, at, plain, texts[i], l); !good {
+			return known
+		}
+	}
+	if good, known := w.putConstants(line, l); !good {
+		return known
+	}
+	for f := range l.fields {
+		if at := l.fields[f].at; at >= 0 {
+			w.fields[f] = texts[at]
+		} else {
+			w.fields[f] = l.fields[f].text
+		}
+	}
+	w.commit(line, l)
+	return true
+}
+
+// put stores one property value, or rejects the row.
+func (w *worker) put(line int64, at int, k kind, raw string, l *layout) (good, known bool) {
+	switch w.rows.set(at, k, raw) {
+	case stored:
+		return true, true
+	case unknown:
+		return false, false
+	case twice:
+		w.reject(line, l.columns[at].source, fmt.Sprintf("the property %q has two values", l.columns[at].name))
+	case misfits:
+		w.reject(line, l.columns[at].source, misfit(l.columns[at].typ, k, raw))
+	}
+	w.rows.abandon()
+	return false, true
+}
+
+func (w *worker) putConstants(line int64, l *layout) (good, known bool) {
+	for _, c := range l.constants {
+		if good, known = w.put(line, c.column, plain, c.text, l); !good {
+			return good, known
+		}
+	}
+	return true, true
+}
+
+func (w *worker) commit(line int64, l *layout) {
+	if f, reason := w.rows.commit(&w.fields); reason != "" {
+		w.reject(line, l.fields[f].column, reason)
+	}
+}
+
+func sameTexts(a, b []string) bool {
+	for i := range a {
+		if strings.TrimSpace(a[i]) != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *worker) parseObjects(p piece, l *layout) bool {
+	valid := utf8.Valid(p.data)
+	for lines := (lines{text: textOf(p.data), line: p.line}); lines.next(); {
+		w.result.rows++
+		if !valid && !utf8.ValidString(lines.record) {
+			w.reject(lines.at, "", "the line is not UTF-8; --encoding names another one")
+			continue
+		}
+		if err := w.walker.walk(lines.record); err != nil {
+			w.reject(lines.at, "", err.Error())
+			continue
+		}
+		if !w.object(lines.at, l) {
+			return false
+		}
+	}
+	return true
+}
+
+// object makes an event of the leaves that were walked over.
+func (w *worker) object(line int64, l *layout) bool {
+	if w.meaning != any(l) {
+		forget(w.walker.root)
+		w.meaning = l
+	}
+	for f := range w.fields {
+		w.fields[f] = l.fields[f].text
+	}
+	w.rows.begin()
+	for _, leaf := range w.walker.leaves {
+		n := leaf.node
+		if n.target == unresolved {
+			n.target = l.target(n.name)
+		}
+		switch {
+		case n.target == unresolved:
+			return false
+		case n.target >= 0:
+			if good, known := w.put(line, n.target, leaf.kind, leaf.raw, l); !good {
+				return known
+			}
+		case leaf.kind == jsonBool || leaf.kind == jsonArray:
+			w.rows.abandon()
+			w.reject(line, n.name, misfit(event.StringType, leaf.kind, leaf.raw))
+			return true
+		default:
+			w.fields[-1-n.target] = leaf.raw
+		}
+	}
+	if good, known := w.putConstants(line, l); !good {
+		return known
+	}
+	w.commit(line, l)
+	return true
+}
+
+// target says what a JSON name is for: a column, or -1 less a field.
+func (l *layout) target(name string) int {
+	if f, ok := l.fieldOf[name]; ok {
+		return -1 - int(f)
+	}
+	if i, _ := l.property(name); i >= 0 {
+		return i
+	}
+	return unresolved
+}
+
+// forget clears the targets of a node and all below it.
+func forget(n *node) {
+	n.target = unresolved
+	for _, c := range n.children {
+		forget(c)
+	}
+}
+
+// lines are the lines of a piece that have something on them.
+type lines struct {
+	text   string
+	pos    int
+	line   int64 // of pos
+	at     int64 // the record's line
+	record string
+}
+
+func (l *lines) next() bool {
+	for l.pos < len(l.text) {
+		rest := l.text[l.pos:]
+		end := strings.IndexByte(rest, '\n')
+		next := end + 1
+		if end < 0 {
+			end, next = len(rest), len(rest)
+		}
+		l.record, l.at = rest[:end], l.line
+		l.pos += next
+		l.line++
+		if strings.TrimRight(l.record, " \t\r") != "" {
+			return true
+		}
+	}
+	return false
+}
+
+func textOf(data []byte) string { return unsafe.String(unsafe.SliceData(data), len(data)) }
+
+// survey is how the values of a file's columns are written.
+type survey struct {
+	layout  *layout
+	columns []column
+	seen    []class
+	byName  map[string]int
+	rows    int64
+}
+
+func newSurvey(l *layout) *survey {
+	s := &survey{layout: l, byName: map[string]int{}}
+	for _, c := range l.columns {
+		s.add(c)
+	}
+	return s
+}
+
+func (s *survey) add(c column) int {
+	s.byName[c.name] = len(s.columns)
+	s.columns = append(s.columns, c)
+	s.seen = append(s.seen, 0)
+	return len(s.columns) - 1
+}
+
+// merge adds what another survey of the same file saw.
+func (s *survey) merge(o *survey) {
+	s.rows += o.rows
+	for i, c := range o.columns {
+		k, ok := s.byName[c.name]
+		if !ok {
+			k = s.add(c)
+		}
+		s.seen[k] |= o.seen[i]
+	}
+}
+
+// survey looks at the values of a piece, of at most max rows if max is not
+// negative. Records that cannot be read are passed over: they will be rejected.
+func (w *worker) survey(p piece, s *survey, max int64) {
+	if p.fault != "" {
+		s.rows++
+		return
+	}
+	if w.csv {
+		w.surveyRecords(p, s, max)
+	} else {
+		w.surveyObjects(p, s, max)
+	}
+}
+
+func (w *worker) surveyRecords(p piece, s *survey, max int64) {
+	l := s.layout
+	rec := &w.records
+	rec.open(p.data, w.delim)
+	for skip := p.skip; max != 0 && rec.scan(); {
+		if skip > 0 {
+			skip--
+			continue
+		}
+		max--
+		s.rows++
+		if rec.fault != "" || len(rec.fields) != len(l.header) ||
+			rec.fields[0] == l.header[0] && sameTexts(rec.fields, l.header) {
+			continue
+		}
+		for i, at := range l.at {
+			if at < 0 || rec.fields[i] == "" || s.seen[at].settled() {
+				continue
+			}
+			s.seen[at] |= w.read.classify(plain, rec.fields[i])
+		}
+	}
+	for _, c := range l.constants {
+		s.seen[c.column] |= w.read.classify(plain, c.text)
+	}
+}
+
+func (w *worker) surveyObjects(p piece, s *survey, max int64) {
+	l := s.layout
+	if w.meaning != any(s) {
+		forget(w.walker.root)
+		w.meaning = s
+	}
+	valid := utf8.Valid(p.data)
+	for lines := (lines{text: textOf(p.data), line: p.line}); max != 0 && lines.next(); {
+		max--
+		s.rows++
+		if !valid && !utf8.ValidString(lines.record) || w.walker.walk(lines.record) != nil {
+			continue
+		}
+		for _, leaf := range w.walker.leaves {
+			n := leaf.node
+			if n.target == unresolved {
+				if f, ok := l.fieldOf[n.name]; ok {
+					n.target = -1 - int(f)
+				} else {
+					n.target = s.place(n.name)
+				}
+			}
+			if n.target >= 0 && !s.seen[n.target].settled() {
+				s.seen[n.target] |= w.read.classify(leaf.kind, leaf.raw)
+			}
+		}
+	}
+	for _, c := range l.constants {
+		s.seen[c.column] |= w.read.classify(plain, c.text)
+	}
+}
+
+// place returns the index of a JSON name's column, a new one if need be.
+func (s *survey) place(source string) int {
+	name := source
+	for reserved(name) {
+		name += "_"
+	}
+	if i, ok := s.byName[name]; ok {
+		return i
+	}
+	return s.add(column{name: name, source: source})
+}
