@@ -416,18 +416,23 @@ func (m *groups) rankCombinations() []int {
 	for i := range perm {
 		perm[i] = i
 	}
-	other := func(c *combination, b int) int { return truth(m.values[b][c.values[b]].other) }
+	isOther := func(c *combination, b int) int { return truth(m.values[b][c.values[b]].other) }
+	others := func(c *combination) int {
+		n := 0
+		for b := range m.values {
+			n += isOther(c, b)
+		}
+		return n
+	}
 	slices.SortFunc(perm, func(i, j int) int {
 		x, y := &m.combined[i], &m.combined[j]
-		for b := range m.values {
-			if n := other(x, b) - other(y, b); n != 0 {
-				return n
-			}
-		}
-		if n := cmp.Compare(y.anchors, x.anchors); n != 0 {
+		if n := cmp.Or(others(x)-others(y), cmp.Compare(y.anchors, x.anchors)); n != 0 {
 			return n
 		}
 		for b, values := range m.values {
+			if n := isOther(x, b) - isOther(y, b); n != 0 {
+				return n
+			}
 			if n := compareNullsLast(values[x.values[b]].value, values[y.values[b]].value); n != 0 {
 				return n
 			}

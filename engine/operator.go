@@ -9,6 +9,8 @@ func newOperator(r *run) (operator, error) {
 		return newCustomers(r)
 	case "journey":
 		return newJourney(r)
+	case "measure":
+		return newMeasure(r)
 	case "show":
 		return newShow(r)
 	case "describe":

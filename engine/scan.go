@@ -41,6 +41,14 @@ type scanStats struct {
 	outside                        atomic.Int64 // customers that among leaves out
 }
 
+// again makes the statistics those of one pass, where an operator scans twice:
+// an answer says how much data it looked at, not how often.
+func (s *scanStats) again() {
+	for _, n := range []*atomic.Int64{&s.tiles, &s.events, &s.customers, &s.tied, &s.bytes, &s.left, &s.outside} {
+		n.Store(0)
+	}
+}
+
 // scan reads every tile once: workers take tiles from a shared counter until
 // none is left. make is called once for each worker, before any tile is read.
 // The order of the returned workers has no meaning; an answer must not depend

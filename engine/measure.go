@@ -1,0 +1,588 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+
+	"wend/event"
+	"wend/query"
+	"wend/tile"
+)
+
+// measureOperator answers `measure`: aggregates over events, and arithmetic
+// over aggregates, by group. Every event in the range is an anchor.
+//
+// All aggregates are exact, and do not depend on the order in which events are
+// seen: whole numbers are added up in 128 bits, fractions without rounding
+// (exactSum), percentiles and distinct values are kept until the end.
+type measureOperator struct {
+	r          *run
+	grouping   *grouping
+	aggregates []*aggregate
+	outputs    []output
+	sessions   bool // some aggregate counts sessions
+	byUnit     bool // some aggregate counts customers or sessions, which do not add up over groups
+}
+
+// output is one column: an expression in which aggregates stand.
+type output struct {
+	name string
+	expr *query.ScalarExpr
+}
+
+// aggregate is one aggregate of a statement; equal ones are computed once.
+type aggregate struct {
+	kind   aggregateKind
+	plan   *query.ScalarExpr
+	arg    scalar // nil for events, customers, sessions
+	column int    // property that arg is, -1: another expression
+	filter scalar // nil: all events
+	dict   *dictionary
+}
+
+type aggregateKind uint8
+
+const (
+	countEvents aggregateKind = iota
+	countCustomers
+	countSessions
+	sumInteger
+	sumFloat
+	average
+	least
+	greatest
+	distinctValues
+	percentile
+)
+
+func newMeasure(r *run) (operator, error) {
+	o := &measureOperator{r: r}
+	r.ordered = false
+	index := map[string]*aggregate{}
+	for _, p := range r.plan.Outputs {
+		if err := o.collect(p.Expr, index); err != nil {
+			return nil, err
+		}
+		o.outputs = append(o.outputs, output{p.Name, p.Expr})
+	}
+	if !o.sessions {
+		r.reach(0, 0)
+	}
+	var err error
+	o.grouping, err = r.grouping()
+	return o, err
+}
+
+// collect finds the aggregates of an expression.
+func (o *measureOperator) collect(e *query.ScalarExpr, index map[string]*aggregate) error {
+	if !isAggregate(e) {
+		for _, arg := range e.Args {
+			if err := o.collect(arg, index); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	key := aggregateKey(e)
+	if _, ok := index[key]; ok {
+		return nil
+	}
+	a := &aggregate{plan: e, column: -1}
+	switch e.Op {
+	case "events":
+		a.kind = countEvents
+	case "customers":
+		a.kind = countCustomers
+		o.byUnit = true
+	case "sessions":
+		a.kind = countSessions
+		o.sessions, o.byUnit = true, true
+	case "sum":
+		a.kind = sumFloat
+		if e.Type == event.IntegerType {
+			a.kind = sumInteger
+		}
+	case "avg":
+		a.kind = average
+	case "min":
+		a.kind = least
+	case "max":
+		a.kind = greatest
+	case "distinct":
+		a.kind = distinctValues
+		a.dict = o.r.dictionary("memory", "")
+		a.dict.limit = int(^uint32(0) - 1) // its memory is what bounds it
+	case "percentile":
+		a.kind = percentile
+	}
+	var err error
+	if len(e.Args) > 0 {
+		arg := e.Args[0]
+		if a.arg, err = o.r.compile(arg); err != nil {
+			return err
+		}
+		if i, ok := o.r.schema.Property(arg.Field); ok && arg.Op == "field" && arg.Property && arg.Scope == query.EventScope {
+			a.column = i
+		}
+	}
+	if e.Filter != nil {
+		if a.filter, err = o.r.compile(e.Filter); err != nil {
+			return err
+		}
+	}
+	index[key] = a
+	o.aggregates = append(o.aggregates, a)
+	return nil
+}
+
+func isAggregate(e *query.ScalarExpr) bool {
+	switch e.Op {
+	case "events", "customers", "sessions", "sum", "avg", "min", "max", "distinct", "percentile":
+		return true
+	}
+	return false
+}
+
+func aggregateKey(e *query.ScalarExpr) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s", e.Op, e.Value)
+	if len(e.Args) > 0 {
+		fmt.Fprintf(&b, "(%s)", e.Args[0].Text)
+	}
+	if e.Filter != nil {
+		fmt.Fprintf(&b, "[%s]", e.Filter.Text)
+	}
+	return b.String()
+}
+
+func (o *measureOperator) explain(r *run) PlanNode {
+	var names []string
+	for _, a := range o.aggregates {
+		names = append(names, a.plan.Text)
+	}
+	return PlanNode{Operator: "measure", Detail: strings.Join(names, ", ")}
+}
+
+func (o *measureOperator) run(r *run) (*Result, error) {
+	if o.byUnit && o.grouping.hasTop() {
+		if err := o.keepTop(r); err != nil {
+			return nil, err
+		}
+	}
+	ws, err := scan(r, func() (*measureWorker, error) { return o.worker(false), nil })
+	if err != nil {
+		return nil, err
+	}
+	m, err := o.grouping.merge(groupersOf(ws, func(w *measureWorker) *grouper { return w.groups }))
+	if err != nil {
+		return nil, err
+	}
+	total := make([][]accumulator, m.len())
+	for i := range total {
+		total[i] = make([]accumulator, len(o.aggregates))
+	}
+	for i, w := range ws {
+		for id := range w.accumulators {
+			to := total[m.of(i, id)]
+			for k := range to {
+				to[k].add(o.aggregates[k].kind, &w.accumulators[id][k])
+			}
+		}
+		w.accumulators = nil
+	}
+	return o.result(m, total)
+}
+
+// keepTop scans once only to see which values of by have the most events: a
+// customer who occurs under two of the rest counts once in (other), so what is
+// counted for each value cannot be added up.
+func (o *measureOperator) keepTop(r *run) error {
+	ws, err := scan(r, func() (*measureWorker, error) { return o.worker(true), nil })
+	if err != nil {
+		return err
+	}
+	m, err := o.grouping.merge(groupersOf(ws, func(w *measureWorker) *grouper { return w.groups }))
+	if err == nil {
+		o.grouping.keep(m)
+		r.stats.again()
+	}
+	return err
+}
+
+func (o *measureOperator) result(m *groups, total [][]accumulator) (*Result, error) {
+	res := &Result{Columns: o.grouping.columns()}
+	res.Meta.Unit, res.Meta.Cut = "events", m.cut
+	for _, out := range o.outputs {
+		res.Columns = append(res.Columns, Column{out.name, columnType(out.expr.Type)})
+	}
+	if m.len() > o.r.opt.Rows && o.r.plan.Limit == 0 {
+		return nil, tooManyRows(o.r, m.len())
+	}
+	for i, accumulators := range total {
+		values := map[string]event.Value{}
+		for k, a := range o.aggregates {
+			x, err := accumulators[k].value(a)
+			if err != nil {
+				return nil, err
+			}
+			values[aggregateKey(a.plan)] = x
+		}
+		row := m.cells(i)
+		for _, out := range o.outputs {
+			x, err := o.evaluate(out.expr, values)
+			if err != nil {
+				return nil, err
+			}
+			row = append(row, cell(x))
+		}
+		res.Rows = append(res.Rows, row)
+		if err := o.r.ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+// evaluate computes an output: its expression with the aggregates' values in
+// their place.
+func (o *measureOperator) evaluate(e *query.ScalarExpr, values map[string]event.Value) (event.Value, error) {
+	if isAggregate(e) {
+		return values[aggregateKey(e)], nil
+	}
+	x, err := o.r.compile(substitute(e, values))
+	if err != nil {
+		return event.Null, err
+	}
+	return x.value(&view{run: o.r, ctx: o.r.ctx}, &place{row: -1, customer: -1, last: -1})
+}
+
+func substitute(e *query.ScalarExpr, values map[string]event.Value) *query.ScalarExpr {
+	if isAggregate(e) {
+		return &query.ScalarExpr{Op: "const", Type: e.Type, Value: values[aggregateKey(e)], Text: e.Text, Span: e.Span}
+	}
+	copied := *e
+	copied.Args = nil
+	for _, arg := range e.Args {
+		copied.Args = append(copied.Args, substitute(arg, values))
+	}
+	return &copied
+}
+
+// measureWorker adds up one worker's events.
+type measureWorker struct {
+	*measureOperator
+	groups       *grouper
+	accumulators [][]accumulator // by group, by aggregate; not filled while only counting
+	counting     bool
+	memory       ration
+	filters      []tile.Bitmap
+	columns      []*tile.Column
+	seen         []map[event.Value]uint32 // by aggregate: codes of distinct values
+	customer     int64                    // number of the current customer, from 1, over all tiles of this worker
+	session      int64
+	place        place
+}
+
+func (o *measureOperator) worker(counting bool) *measureWorker {
+	w := &measureWorker{measureOperator: o, groups: o.grouping.worker(), counting: counting, memory: ration{budget: o.r.memory}}
+	w.filters = make([]tile.Bitmap, len(o.aggregates))
+	w.columns = make([]*tile.Column, len(o.aggregates))
+	w.seen = make([]map[event.Value]uint32, len(o.aggregates))
+	return w
+}
+
+func (w *measureWorker) visit(v *view) error {
+	for k, a := range w.aggregates {
+		w.columns[k], w.filters[k] = nil, nil
+		if a.column >= 0 {
+			w.columns[k] = v.column(a.column)
+		}
+		if a.filter != nil && !w.counting {
+			w.filters[k] = v.bitmap(v.Rows)
+			if err := a.filter.filter(v, w.filters[k]); err != nil {
+				return err
+			}
+		}
+	}
+	for c := range v.Customers() {
+		if !v.member(c) {
+			continue
+		}
+		lo, hi := v.extent(c)
+		w.customer++
+		if w.sessions {
+			w.session++
+			if err := v.sessions(c, lo, hi, func(u unit) error {
+				w.session++
+				return w.rows(v, c, u.lo, u.hi)
+			}); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := w.rows(v, c, lo, hi); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rows adds the events of a customer, or of one of its sessions.
+func (w *measureWorker) rows(v *view, c, lo, hi int) error {
+	during := w.r.plan.During.Set
+	w.place.customer = c
+	for i := v.next(lo, hi); i < hi; i = v.next(i+1, hi) {
+		var t event.Time
+		if during || w.grouping.calendar != nil {
+			t = v.Time.At(i)
+			if !w.r.inRange(t) {
+				continue
+			}
+		}
+		w.place.row, w.place.last = i, i
+		id, err := w.groups.group(v, &w.place, 0, t)
+		if err != nil {
+			return err
+		}
+		if w.counting {
+			continue
+		}
+		for id >= len(w.accumulators) {
+			if err := w.memory.take(int64(len(w.aggregates)) * accumulatorBytes); err != nil {
+				return err
+			}
+			w.accumulators = append(w.accumulators, make([]accumulator, len(w.aggregates)))
+		}
+		accumulators := w.accumulators[id]
+		for k := range accumulators {
+			if f := w.filters[k]; f != nil && !f.Get(i) {
+				continue
+			}
+			if err := w.count(v, k, &accumulators[k]); err != nil {
+				return err
+			}
+		}
+	}
+	return v.tick(hi - lo)
+}
+
+// count adds the event at w.place to one accumulator.
+func (w *measureWorker) count(v *view, k int, acc *accumulator) error {
+	a := w.aggregates[k]
+	switch a.kind {
+	case countEvents:
+		acc.n++
+		return nil
+	case countCustomers:
+		if acc.last != w.customer {
+			acc.last = w.customer
+			acc.n++
+		}
+		return nil
+	case countSessions:
+		if acc.last != w.session {
+			acc.last = w.session
+			acc.n++
+		}
+		return nil
+	}
+	var x event.Value
+	if a.column >= 0 {
+		if column := w.columns[k]; column != nil {
+			x = column.At(w.place.row)
+		}
+	} else {
+		var err error
+		if x, err = a.arg.value(v, &w.place); err != nil {
+			return err
+		}
+	}
+	if x.IsNull() {
+		return nil
+	}
+	acc.n++
+	switch a.kind {
+	case sumInteger:
+		acc.whole.add(x.Int())
+	case sumFloat, average:
+		if x.Type() == event.IntegerType {
+			acc.whole.add(x.Int())
+			return nil
+		}
+		if acc.sum == nil {
+			acc.sum = &exactSum{}
+		}
+		acc.sum.add(x.Float())
+	case least:
+		if acc.extreme.IsNull() || event.Compare(x, acc.extreme) < 0 {
+			acc.extreme = x
+		}
+	case greatest:
+		if acc.extreme.IsNull() || event.Compare(x, acc.extreme) > 0 {
+			acc.extreme = x
+		}
+	case percentile:
+		return acc.keep(x.Float(), &w.memory)
+	case distinctValues:
+		return w.distinct(k, acc, x)
+	}
+	return nil
+}
+
+func (w *measureWorker) distinct(k int, acc *accumulator, x event.Value) error {
+	if x.Type() == event.FloatType {
+		x = wholeFloat(x)
+	}
+	if w.seen[k] == nil {
+		w.seen[k] = map[event.Value]uint32{}
+	}
+	code, ok := w.seen[k][x]
+	if !ok {
+		var err error
+		if code, err = w.aggregates[k].dict.code(x); err != nil {
+			return err
+		}
+		if err := w.memory.take(entryBytes); err != nil {
+			return err
+		}
+		w.seen[k][x] = code
+	}
+	if acc.codes == nil {
+		acc.codes = map[uint32]struct{}{}
+	}
+	if _, ok := acc.codes[code]; !ok {
+		if err := w.memory.take(distinctBytes); err != nil {
+			return err
+		}
+		acc.codes[code] = struct{}{}
+	}
+	return nil
+}
+
+// wholeFloat makes a float that is a whole number an integer, so that 1 and
+// 1.0 (and 0 and -0) are one value.
+func wholeFloat(x event.Value) event.Value {
+	if f := x.Float(); f >= -(1<<62) && f <= 1<<62 && f == float64(int64(f)) {
+		return event.Integer(int64(f))
+	}
+	return x
+}
+
+const (
+	accumulatorBytes = 136
+	distinctBytes    = 12
+	sampleChunk      = 1 << 13
+)
+
+// accumulator is one aggregate of one group. Which fields are used depends on
+// the aggregate.
+type accumulator struct {
+	n       int64 // events, customers or sessions; or values that are not null
+	last    int64 // the customer or session counted last
+	whole   wholeSum
+	sum     *exactSum
+	extreme event.Value // min, max
+	sample  [][]float64 // percentile: all values, in pieces
+	codes   map[uint32]struct{}
+}
+
+// keep notes a value. Pieces grow with the number of values, up to a size at
+// which what is not used does not matter.
+func (acc *accumulator) keep(x float64, memory *ration) error {
+	last := len(acc.sample) - 1
+	if last < 0 || len(acc.sample[last]) == cap(acc.sample[last]) {
+		size := min(sampleChunk, max(4, 2*int(acc.n)))
+		if err := memory.take(int64(size) * 8); err != nil {
+			return err
+		}
+		acc.sample = append(acc.sample, make([]float64, 0, size))
+		last++
+	}
+	acc.sample[last] = append(acc.sample[last], x)
+	return nil
+}
+
+// add merges another worker's accumulator of the same aggregate and group.
+func (acc *accumulator) add(kind aggregateKind, o *accumulator) {
+	acc.n += o.n
+	acc.whole.merge(o.whole)
+	if o.sum != nil {
+		if acc.sum == nil {
+			acc.sum = &exactSum{}
+		}
+		acc.sum.merge(o.sum)
+	}
+	if c := event.Compare(o.extreme, acc.extreme); !o.extreme.IsNull() &&
+		(acc.extreme.IsNull() || kind == least && c < 0 || kind == greatest && c > 0) {
+		acc.extreme = o.extreme
+	}
+	acc.sample = append(acc.sample, o.sample...)
+	if acc.codes == nil {
+		acc.codes = o.codes
+	} else {
+		for code := range o.codes {
+			acc.codes[code] = struct{}{}
+		}
+	}
+}
+
+// value is what the aggregate comes to: 0 for counts over nothing, null for
+// the rest.
+func (acc *accumulator) value(a *aggregate) (event.Value, error) {
+	switch a.kind {
+	case countEvents, countCustomers, countSessions:
+		return event.Integer(acc.n), nil
+	case distinctValues:
+		return event.Integer(int64(len(acc.codes))), nil
+	}
+	if acc.n == 0 {
+		return event.Null, nil
+	}
+	switch a.kind {
+	case sumInteger:
+		n, ok := acc.whole.int64()
+		if !ok {
+			return event.Null, overflow(a.plan)
+		}
+		return event.Integer(n), nil
+	case sumFloat:
+		return event.Float(acc.total()), nil
+	case average:
+		return event.Float(acc.total() / float64(acc.n)), nil
+	case least, greatest:
+		return acc.extreme, nil
+	case percentile:
+		q, _ := quantile(a.plan.Value.Float(), acc.sample...)
+		return event.Float(q), nil
+	}
+	return event.Null, nil
+}
+
+// total is the sum of values, whole numbers and fractions, rounded once.
+func (acc *accumulator) total() float64 {
+	if acc.sum == nil {
+		return acc.whole.float()
+	}
+	acc.sum.addWhole(acc.whole)
+	acc.whole = wholeSum{}
+	return acc.sum.value()
+}
+
+func overflow(e *query.ScalarExpr) error {
+	return query.Errors{{Code: "integer_overflow", Message: fmt.Sprintf("%s is too large for an integer", e.Text), Span: e.Span,
+		Hint: "divide the values first, or use avg"}}
+}
+
+func tooManyRows(r *run, n int) error {
+	return &LimitError{Limit: "rows", Value: int64(r.opt.Rows), Reached: int64(n),
+		Hint: "add limit or top, break down by something that has fewer values, choose longer periods, or raise the limit"}
+}
+
+// groupersOf picks the workers' groupers.
+func groupersOf[W any](ws []W, of func(W) *grouper) []*grouper {
+	gs := make([]*grouper, len(ws))
+	for i, w := range ws {
+		gs[i] = of(w)
+	}
+	return gs
+}
