@@ -15,7 +15,7 @@ func (p *parser) unexpected() {
 	}
 	t := p.peek()
 	switch {
-	case p.missingStep():
+	case p.missingBefore():
 	case p.unbalanced(t):
 	case p.badToken(t):
 	case t.EOF():
@@ -42,15 +42,21 @@ func describe(t *token) string {
 	return `"` + t.Value + `"`
 }
 
-// missingStep finds `a -> within 7d`: the word was taken for the step, as any
-// word may be a name, and only what follows shows that it begins a clause.
-func (p *parser) missingStep() bool {
+// missingBefore finds `a -> within 7d`: the word was taken for the step, as any
+// word may be a name, and only what follows shows that it begins a clause. The
+// same goes for what is missing in `where x = by channel`.
+func (p *parser) missingBefore() bool {
 	if p.taken < 0 || p.taken != p.at-1 {
 		return false
 	}
 	word := p.tokens[p.taken]
-	p.fail(CodeMissingStep, place(&word), fmt.Sprintf(`an event with this name is written "%s"`, word.Value),
-		"a step is missing before `%s`", word.word())
+	code, what, kind := CodeUnexpectedToken, "an expression", "a property"
+	if p.taken == p.takenStep {
+		code, what, kind = CodeMissingStep, "a step", "an event"
+	}
+	p.at, p.taken = p.at-1, -1 // now it can be parsed as the clause
+	p.fail(code, place(&word), fmt.Sprintf(`%s with this name is written "%s"`, kind, word.Value),
+		"%s is missing before `%s`", what, word.word())
 	return true
 }
 
@@ -58,13 +64,13 @@ var closers = map[string]string{"(": ")", "[": "]", "{": "}"}
 
 // unbalanced finds parentheses that are not closed or were never opened.
 func (p *parser) unbalanced(t *token) bool {
-	if t.EOF() && len(p.open) > 0 {
+	if len(p.open) > 0 {
 		open := p.open[len(p.open)-1]
-		if !slices.Contains(p.wants, want{wantSymbol, closers[open.Value]}) {
-			return false // something else is missing first
+		closer := closers[open.Value]
+		if slices.Contains(p.wants, want{wantSymbol, closer}) && !p.closedLater(open.Value, closer) {
+			p.fail(CodeUnbalancedParenthesis, place(&open), "add `"+closer+"`", "`%s` is never closed", open.Value)
+			return true
 		}
-		p.fail(CodeUnbalancedParenthesis, place(&open), "add `"+closers[open.Value]+"`", "`%s` is never closed", open.Value)
-		return true
 	}
 	if t.Type != kindSymbol || !strings.Contains(")]}", t.Value) || len(p.wants) > 0 && p.needsMore() {
 		return false
@@ -78,12 +84,29 @@ func (p *parser) unbalanced(t *token) bool {
 	return true
 }
 
+// closedLater reports whether the rest of the statement closes a parenthesis
+// that is open now.
+func (p *parser) closedLater(opener, closer string) bool {
+	open := 1
+	for i := p.at; i < len(p.tokens); i++ {
+		switch {
+		case p.tokens[i].symbol(opener):
+			open++
+		case p.tokens[i].symbol(closer):
+			if open--; open == 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // needsMore reports whether what stands so far is incomplete, so that a
 // missing piece is the better thing to tell.
 func (p *parser) needsMore() bool {
 	for _, w := range p.wants {
 		switch w.kind {
-		case wantClause, wantOperator:
+		case wantClause, wantOption, wantOperator:
 			return false
 		}
 	}
@@ -132,7 +155,7 @@ func (p *parser) hint(t *token) string {
 		if near := Nearest(t.word(), p.words(), 1); len(near) > 0 {
 			return "did you mean `" + near[0] + "`?"
 		}
-		if before := p.previous(); p.at > 0 && (before.Type == kindWord || before.Type == kindQuoted) && p.wanted(wantClause) {
+		if before := p.previous(); p.at > 0 && (before.Type == kindWord || before.Type == kindQuoted) && (p.wanted(wantClause) || p.wanted(wantOption)) {
 			return "a name with spaces is written in quotes"
 		}
 	}
@@ -175,7 +198,7 @@ func (p *parser) words() []string {
 	var words []string
 	for _, w := range p.wants {
 		switch w.kind {
-		case wantKeyword, wantClause, wantVerb, wantOperator, wantModel:
+		case wantKeyword, wantClause, wantOption, wantVerb, wantUnit, wantOperator, wantModel:
 			if isWord(w.text) {
 				words = append(words, w.text)
 			}

@@ -40,6 +40,7 @@ func Parse(text string) ([]*Statement, error) {
 	var mistakes Errors
 	for _, s := range parsed.Statements {
 		if len(s.mistakes) == 0 {
+			s.statement.source = text
 			statements = append(statements, s.statement)
 		}
 		mistakes = append(mistakes, s.mistakes...)
@@ -93,19 +94,18 @@ type parser struct {
 	stopped  bool
 	depth    int // of parentheses, `not` and `-`
 
-	wants   []want // what was asked for at the current token, in vain
-	taken   int    // index of a word that was taken for a step though it is a clause's; -1: none
-	valueAt int    // index of the token that is compared with …
-	valueOf string // … this property
-	verb    string // of the query, for what its clauses are
-	open    []token
-	given   []string // kinds of the clauses so far
+	wants     []want // what was asked for at the current token, in vain
+	taken     int    // index of a word that was taken for a name though it may begin a clause; -1: none
+	takenStep int    // the same, for a step
+	valueAt   int    // index of the token that is compared with …
+	valueOf   string // … this property
+	open      []token
 }
 
 // newParser takes the tokens of one statement from the lexer. Between two
 // tokens, the elided ones count for the places in runes.
 func newParser(lex *lexer.PeekingLexer) *parser {
-	p := &parser{taken: -1, valueAt: -1}
+	p := &parser{taken: -1, takenStep: -1, valueAt: -1}
 	runes := 0
 	for {
 		next := lex.Peek()
@@ -270,6 +270,7 @@ const (
 	wantOperator          // a symbol or word that goes on with an expression
 	wantKeyword
 	wantClause     // text: the clause's kind
+	wantOption     // the same, of a defined funnel
 	wantThing      // text: what is expected, in words; nothing known completes it
 	wantEvent      // an event, a touchpoint, a stage, or a funnel
 	wantChannel    // or a group of channels
@@ -285,6 +286,9 @@ const (
 	wantStage
 	wantModel
 	wantVerb
+	wantUnit
+	wantKnown  // any name there is
+	wantColumn // of the answer
 )
 
 // want is something that could have stood at the current token.
@@ -300,11 +304,12 @@ func (p *parser) want(kind wantKind, text string) {
 }
 
 var wantNames = map[wantKind]string{
-	wantOperator: "an operator", wantClause: "a clause", wantEvent: "an event", wantChannel: "a channel",
+	wantOperator: "an operator", wantClause: "a clause", wantOption: "a clause", wantEvent: "an event", wantChannel: "a channel",
 	wantField: "a property", wantExpression: "an expression", wantMeasure: "a measure", wantValue: "a value",
 	wantDuration: "a duration such as 7d", wantRange: "a span such as `30 days`", wantDefinition: "the name of a definition",
 	wantSegment: "the name of a segment", wantFunnel: "the name of a funnel", wantStage: "a stage",
-	wantModel: "a model", wantVerb: "a statement",
+	wantModel: "a model", wantVerb: "a statement", wantUnit: "a unit such as `days`", wantKnown: "a name",
+	wantColumn: "a column of the answer",
 }
 
 func (w want) String() string {
@@ -320,9 +325,10 @@ func (w want) String() string {
 // expected says in words what could have stood at the current token.
 func (p *parser) expected() string {
 	var list []string
+	larger := p.wanted(wantExpression) || p.wanted(wantEvent) || p.wanted(wantMeasure)
 	for _, w := range p.wants {
-		// A value is an expression too, and says more.
-		if w.kind == wantValue {
+		// A value is an expression too, and `(` begins what is also expected.
+		if w.kind == wantValue || larger && w.text == "(" {
 			continue
 		}
 		if s := w.String(); !slices.Contains(list, s) {

@@ -12,30 +12,66 @@ import (
 
 // clauses parses the clauses of a query: all there are. Which of them the
 // statement takes is the binder's to say.
-func (p *parser) clauses() []Clause { return p.clausesAmong(clauseOrder) }
+func (p *parser) clauses() []Clause { return p.clausesAmong(clauseOrder, wantClause) }
 
 // options parses the clauses that a defined funnel may carry.
-func (p *parser) options() []Clause { return p.clausesAmong(optionKinds) }
+func (p *parser) options() []Clause { return p.clausesAmong(optionKinds, wantOption) }
 
-func (p *parser) clausesAmong(allowed []string) []Clause {
+func (p *parser) clausesAmong(allowed []string, kind wantKind) []Clause {
 	var clauses []Clause
-	outer := p.given
-	p.given = nil
+	depth, open := p.depth, len(p.open)
 	for !p.stopped {
-		kind := p.peek().word()
-		if !slices.Contains(allowed, kind) {
+		word := p.peek().word()
+		if !slices.Contains(allowed, word) {
 			for _, k := range allowed {
-				if !slices.Contains(p.given, k) {
-					p.want(wantClause, k)
-				}
+				p.want(kind, k)
 			}
-			break
+			if p.taken >= 0 && p.taken == p.at-1 {
+				p.unexpected()
+				p.resume(allowed, depth, open)
+				continue
+			}
+			if kind == wantOption && p.clauseAhead() {
+				p.report(CodeClauseNotAllowed, p.here(), "it takes "+enumerate(optionKinds, "and"),
+					"a funnel in a definition or a cohort takes no `%s`", clauseWord(word))
+			} else if word = p.misspeltClause(allowed); word == "" {
+				break
+			}
 		}
-		p.given = append(p.given, kind)
-		clauses = append(clauses, p.clause(kind))
+		clauses = append(clauses, p.clause(word))
+		p.resume(allowed, depth, open)
 	}
-	p.given = outer
 	return clauses
+}
+
+// misspeltClause reports a word that is nearly a clause's, and returns that.
+func (p *parser) misspeltClause(allowed []string) string {
+	t := p.peek()
+	near := Nearest(t.word(), allowed, 1)
+	if len(t.word()) < 4 || len(near) == 0 {
+		return ""
+	}
+	p.report(CodeUnexpectedToken, p.here(), p.hint(t), "unexpected %s%s", describe(t), p.orExpected())
+	return near[0]
+}
+
+// resume goes on at the next clause after a mistake in one, so that a
+// statement's mistakes are told at once.
+func (p *parser) resume(allowed []string, depth, open int) {
+	if !p.stopped || !slices.Contains([]string{CodeUnexpectedToken, CodeMissingStep}, p.mistakes[len(p.mistakes)-1].Code) {
+		return
+	}
+	for level := len(p.open) - open; p.at < len(p.tokens)-1; p.at++ {
+		switch t := &p.tokens[p.at]; {
+		case t.Type == kindSymbol && closers[t.Value] != "":
+			level++
+		case t.symbol(")"), t.symbol("]"), t.symbol("}"):
+			level--
+		case level == 0 && slices.Contains(allowed, t.word()):
+			p.stopped, p.depth, p.open, p.wants = false, depth, p.open[:open], nil
+			return
+		}
+	}
 }
 
 // clauseAhead reports whether the current token begins a clause.
@@ -87,7 +123,7 @@ func (p *parser) clause(kind string) Clause {
 		c.Alt = p.alt()
 	case "order":
 		p.expectWord("by")
-		name := p.name(wantThing)
+		name := p.name(wantColumn)
 		c.Field = &name
 		c.Word = p.keyword("asc", "desc")
 	case "using":
@@ -339,6 +375,14 @@ func unitNamed(word string) *unit {
 	return nil
 }
 
+// unitsFor tells Complete whether units of the calendar may stand there.
+func unitsFor(kind wantKind) string {
+	if kind == wantRange {
+		return "calendar"
+	}
+	return "elapsed"
+}
+
 // unitHints are what people write for a unit.
 var unitHints = map[string]string{
 	"mo": "month", "mon": "month", "mth": "month", "mths": "month", "mos": "month", "y": "year", "yr": "year",
@@ -371,17 +415,17 @@ func (p *parser) duration(kind wantKind) Duration {
 		digits := strings.TrimLeft(first.Value, "0123456789")
 		d = p.length(first, first.Value[:len(first.Value)-len(digits)], digits, true, kind)
 	case kindNumber:
-		word := p.after(1)
+		p.next()
+		word := p.peek()
 		if word.Type != kindWord {
-			p.want(kind, "")
-			p.next()
-			if !p.stopped {
+			p.want(wantUnit, unitsFor(kind))
+			if word.EOF() || word.Type == kindSymbol {
 				p.fail(CodeUnknownUnit, p.span(first), "write "+first.Value+"d for days; the units are ms s m h d w",
 					"a duration needs a unit")
 			}
+			p.unexpected()
 			return d
 		}
-		p.next()
 		p.next()
 		d = p.length(first, first.Value, word.word(), false, kind)
 	default:

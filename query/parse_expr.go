@@ -319,6 +319,10 @@ func (p *parser) numberOrStep(e *Expr) {
 	e.Value = event.Float(f)
 }
 
+// clauseOnly are words that hardly name a property, so that a clause is what
+// they begin if they do not fit.
+var clauseOnly = strings.Fields("by where within during every per among using holding order lenient timezone")
+
 // wordPrimary parses what begins with a word or a quoted name: a constant, a
 // name, a call, the property of a step, each with a filter in measures.
 func (p *parser) wordPrimary(e *Expr) bool {
@@ -334,6 +338,9 @@ func (p *parser) wordPrimary(e *Expr) bool {
 		return true
 	case "not":
 		return false
+	}
+	if slices.Contains(clauseOnly, t.word()) {
+		p.taken = p.at
 	}
 	p.next()
 	e.Name = Name{Span: place(&t), Text: t.Value}

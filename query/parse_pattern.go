@@ -56,7 +56,7 @@ func (p *parser) step(arrow string) Step {
 	}
 	clause := first.Type == kindWord && slices.Contains(clauseOrder, first.word())
 	if clause {
-		p.taken = p.at
+		p.taken, p.takenStep = p.at, p.at
 	}
 	s := Step{Alt: *p.alt()}
 	if p.keyword("as") != "" {

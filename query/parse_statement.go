@@ -48,7 +48,6 @@ func (p *parser) verbOrWant(list []string) string {
 func (p *parser) query() *Query {
 	first := *p.peek()
 	q := &Query{Verb: p.verbOrWant(verbs)}
-	p.verb = q.Verb
 	switch q.Verb {
 	case "funnel", "times", "dropoff":
 		q.Pattern = p.pattern()
@@ -119,7 +118,7 @@ func (p *parser) query() *Query {
 	case "show":
 		q.Show = p.expectWord("events", "channels", "properties", "definitions", "status")
 	case "describe":
-		q.Names = []Name{p.name(wantEvent)}
+		q.Names = []Name{p.name(wantKnown)}
 		q.Span = p.span(first)
 		return q
 	case "customers", "moments":
@@ -135,6 +134,10 @@ func (p *parser) unknownStatement() {
 	t := p.peek()
 	if t.Type != kindWord {
 		p.unexpected()
+		return
+	}
+	if slices.Contains(otherVerbs, t.word()) {
+		p.fail(CodeUnknownStatement, p.here(), "it explains how a query is answered", "`explain` does not go with `%s`", t.word())
 		return
 	}
 	all := append(slices.Clone(verbs), otherVerbs...)
@@ -178,7 +181,6 @@ func (p *parser) outputs() []Output {
 // definition parses what follows `define`.
 func (p *parser) definition(first token) *Definition {
 	d := &Definition{Kind: p.expectWord("touchpoint", "stage", "channels", "segment", "funnel")}
-	p.verb = "define"
 	d.Name = p.name(wantThing)
 	p.expectWord("as")
 	switch d.Kind {

@@ -13,7 +13,7 @@ import (
 // the likeliest first. Candidates are names with how often they occur
 // ([]event.Name) or plain texts, and among equally near ones the more frequent
 // is likelier. A candidate that takes more than a third of the word's letters
-// to reach, or more than three changes, is none.
+// to reach, or more than three changes, is none; letters' case is no change.
 func Nearest[C event.Name | string](word string, candidates []C, n int) []string {
 	type near struct {
 		text     string
@@ -22,7 +22,7 @@ func Nearest[C event.Name | string](word string, candidates []C, n int) []string
 	}
 	var found []near
 	folded := []rune(strings.ToLower(word))
-	limit := min(max(len(folded)/3, 1), 3)
+	limit := min(len(folded)/3, 3)
 	for i := range candidates {
 		text, count := nameAndCount(candidates[i])
 		if text == "" || text == word || abs(utf8.RuneCountInString(text)-len(folded)) > limit+affixMax {
