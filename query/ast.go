@@ -27,6 +27,8 @@ type Statement struct {
 	Query   *Query
 	Define  *Definition
 	Drop    *Name
+
+	source string // the whole text that Parse was given, for messages of the binder
 }
 
 // Query is a statement that has an answer. Verb says which of the other

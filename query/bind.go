@@ -29,6 +29,7 @@ const (
 // Bind takes every statement of the grammar that has an answer; s.Query must be set.
 func Bind(s *Statement, c *Catalog) (*Plan, error) {
 	b := newBinder(c)
+	b.source = s.source
 	q := b.substitute(s.Query)
 	p := b.query(q)
 	if err := b.err(); err != nil {
@@ -43,6 +44,7 @@ func Bind(s *Statement, c *Catalog) (*Plan, error) {
 // binder is the state of one Bind.
 type binder struct {
 	cat      *Catalog
+	source   string // the text that mistakes are in
 	lenient  bool
 	zone     *time.Location
 	zoneName string
@@ -98,7 +100,7 @@ func (b *binder) fail(span Span, code, hint, format string, args ...any) {
 			return
 		}
 	}
-	b.errs = append(b.errs, &Error{Code: code, Message: message, Span: span, Hint: hint})
+	b.errs = append(b.errs, &Error{Code: code, Message: message, Span: span, Hint: hint, Text: b.source})
 }
 
 // unknown notes a name that nothing has, an error or, leniently, a warning.
@@ -142,7 +144,6 @@ func (b *binder) query(q *Query) *Plan {
 	if q.Pattern != nil {
 		pattern, from := b.expandFunnel(q.Pattern, b.set)
 		b.in(from, func() { p.Pattern, steps = b.pattern(pattern) })
-		p.Pattern.Text = q.Pattern.String()
 	}
 	b.options(q, p)
 	b.subject(q, p)

@@ -99,7 +99,7 @@ func (b *binder) link(l *Link, step *StepPlan) {
 		if step.Exclude == nil {
 			step.Exclude = &Matcher{}
 		}
-		step.Exclude.Any = append(step.Exclude.Any, match.Any...)
+		step.Exclude.Any = b.join(step.Exclude.Any, match.Any, n.Span)
 		excluded = append(excluded, match.Text)
 	}
 	if step.Exclude != nil {
@@ -125,14 +125,19 @@ func (b *binder) gap(d *Duration) event.Duration {
 func (b *binder) alt(a *Alt) *Matcher {
 	m := &Matcher{Text: a.String()}
 	for i := range a.Touches {
-		m.Any = append(m.Any, b.touch(&a.Touches[i])...)
+		m.Any = b.join(m.Any, b.touch(&a.Touches[i]), a.Span)
 	}
 	m.Any = b.narrow(m.Any, a.Channels, a.Filter)
-	if len(m.Any) > alternativesMax {
-		b.fail(a.Span, CodeTooManyAlternatives, "use fewer or smaller definitions", "one step stands for %d touchpoints, the limit is %d", len(m.Any), alternativesMax)
-		m.Any = m.Any[:1]
-	}
 	return m
+}
+
+// join adds alternatives; past the limit it drops them, having noted it.
+func (b *binder) join(list, more []Touchpoint, at Span) []Touchpoint {
+	if len(list)+len(more) > alternativesMax {
+		b.fail(at, CodeTooManyAlternatives, "use fewer or smaller definitions", "this stands for more than %d touchpoints", alternativesMax)
+		return list
+	}
+	return append(list, more...)
 }
 
 // touch binds one touch. A definition wins over an event of its name.
@@ -169,11 +174,7 @@ func (b *binder) definedTouch(n Name) []Touchpoint {
 	var list []Touchpoint
 	b.expand(n, func(d *Definition) {
 		for i := range d.Touches {
-			list = append(list, b.touch(&d.Touches[i])...)
-			if len(list) > alternativesMax {
-				b.fail(n.Span, CodeTooManyAlternatives, "use fewer or smaller definitions", "%q stands for more than %d touchpoints", n.Text, alternativesMax)
-				list = list[:1]
-			}
+			list = b.join(list, b.touch(&d.Touches[i]), n.Span)
 		}
 	})
 	b.touches[n.Text] = list

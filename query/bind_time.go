@@ -1,6 +1,7 @@
 package query
 
 import (
+	"math"
 	"strings"
 	"time"
 
@@ -77,7 +78,7 @@ func (b *binder) dateText(span Span, text string) (date, bool) {
 
 // interval turns a range into instants.
 func (b *binder) interval(r *Range) Interval {
-	in := Interval{From: event.MinTime, To: event.MaxTime, Set: true}
+	in := Interval{From: math.MinInt64, To: math.MaxInt64, Set: true}
 	if r.Last != nil {
 		return b.last(r.Last)
 	}

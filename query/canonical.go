@@ -1,10 +1,6 @@
 package query
 
-import (
-	"slices"
-
-	"wend/event"
-)
+import "slices"
 
 // canonical writes a bound statement with everything that holds for it: all
 // defaults, the options of a defined funnel, the values of parameters, clauses
@@ -164,17 +160,4 @@ func fullOptions(given []Clause, p *Plan) []Clause {
 		}
 	}
 	return full
-}
-
-// instants writes a range as answers state it.
-func (in Interval) String() string {
-	switch {
-	case !in.Set:
-		return ""
-	case in.From <= event.MinTime:
-		return "until " + in.To.String()
-	case in.To >= event.MaxTime:
-		return "since " + in.From.String()
-	}
-	return in.From.String() + " to " + in.To.String()
 }

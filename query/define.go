@@ -15,6 +15,7 @@ func CheckDefine(s *Statement, c *Catalog) (event.Definition, []string, error) {
 	d := s.Define
 	def := event.Definition{Kind: d.Kind, Name: d.Name.Text, Text: s.String()}
 	b := newBinder(c.with(def))
+	b.source = s.source
 	b.checkName(d, c)
 	b.checkBody(d)
 	if len(b.errs) == 0 {
@@ -29,7 +30,7 @@ func CheckDefine(s *Statement, c *Catalog) (event.Definition, []string, error) {
 // CheckDrop checks a drop statement: the definition exists, and no other uses it.
 func CheckDrop(s *Statement, c *Catalog) (name string, err error) {
 	b := newBinder(c)
-	b.lenient = false
+	b.source, b.lenient = s.source, false
 	n := *s.Drop
 	if _, ok := c.definition(n.Text); !ok {
 		b.unknown(n.Span, CodeUnknownDefinition, "definition", n.Text, named(c.names()...))
@@ -132,9 +133,9 @@ func (b *binder) uses(n Name) {
 	}
 }
 
-// users lists the definitions whose text names this one.
-func (c *Catalog) users(name string) []string {
-	var users []string
+// usage lists, for every definition, those whose text names it.
+func (c *Catalog) usage() map[string][]string {
+	users := map[string][]string{}
 	for _, d := range c.Definitions {
 		b := newBinder(c)
 		body, ok := b.definition(Name{Text: d.Name})
@@ -142,19 +143,24 @@ func (c *Catalog) users(name string) []string {
 			continue
 		}
 		b.checkBody(body)
-		if b.used[name] && d.Name != name {
-			users = append(users, d.Name)
+		for name := range b.used {
+			if name != d.Name {
+				users[name] = append(users[name], d.Name)
+			}
 		}
 	}
-	slices.Sort(users)
 	return users
 }
 
+// users lists the definitions whose text names this one.
+func (c *Catalog) users(name string) []string { return c.usage()[name] }
+
 // allUsers lists those who use a definition, and who use them.
 func (c *Catalog) allUsers(name string) []string {
+	users := c.usage()
 	found := []string{name}
 	for i := 0; i < len(found); i++ {
-		for _, user := range c.users(found[i]) {
+		for _, user := range users[found[i]] {
 			if !slices.Contains(found, user) {
 				found = append(found, user)
 			}

@@ -138,6 +138,7 @@ func (b *binder) isNull(e *Expr, s scope) *ScalarExpr {
 	if !ok {
 		return nil
 	}
+	asIntegers(args[0])
 	return negated(e.Op == "notnull", &ScalarExpr{Op: "isnull", Type: event.BooleanType, Args: args}, e)
 }
 
@@ -179,25 +180,24 @@ func (b *binder) arithmetic(e *Expr, s scope) *ScalarExpr {
 
 func arithmeticHint(op string, x *ScalarExpr) string {
 	if x.Type == event.TimeType {
-		return "of times, one less another can be compared with a duration: last.time - time > 2d"
+		return "of times there are one less another, as in last.time - time > 2d, and time + 6h"
 	}
 	return ""
 }
 
-// times binds the arithmetic of times that there is: one less another, and a
-// constant moved by a duration. Nil: it is something else.
+// times binds the arithmetic of times that there is: one less another, one
+// moved by a duration, and sums of durations. Nil: it is something else.
 func times(op string, x, y *ScalarExpr) *ScalarExpr {
 	plus, minus := op == "+", op == "-"
 	switch {
 	case minus && x.Type == event.TimeType && y.Type == event.TimeType,
 		(plus || minus) && x.Type == durationType && y.Type == durationType:
 		return &ScalarExpr{Op: op, Type: durationType, Args: []*ScalarExpr{x, y}}
-	case (plus || minus) && x.Type == event.TimeType && x.Op == "const" && y.Type == durationType && y.Op == "const":
-		d := event.Duration(y.Value.Int())
-		if minus {
-			d = -d
-		}
-		return constant(event.Instant(x.Value.Time().Add(d)))
+	case (plus || minus) && x.Type == event.TimeType && y.Type == durationType,
+		plus && x.Type == durationType && y.Type == event.TimeType:
+		asIntegers(x)
+		asIntegers(y)
+		return &ScalarExpr{Op: op, Type: event.TimeType, Args: []*ScalarExpr{x, y}}
 	}
 	return nil
 }
@@ -285,7 +285,7 @@ func (b *binder) comparable(op string, x, y *ScalarExpr, at Span) bool {
 		b.fail(at, CodeTypeMismatch, mismatchHint(x, y), "%s is %s and %s is %s: they cannot be compared", x.Text, typeName(x.Type), y.Text, typeName(y.Type))
 		return false
 	}
-	if x.Type == event.BooleanType && strings.ContainsAny(op, "<>") {
+	if x.Type == event.BooleanType && (strings.ContainsAny(op, "<>") || strings.HasSuffix(op, "between")) {
 		b.fail(at, CodeTypeMismatch, "", "true and false have no order")
 		return false
 	}

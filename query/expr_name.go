@@ -32,10 +32,14 @@ func (b *binder) name(e *Expr, s scope) *ScalarExpr {
 	var readings []reading
 	for i := strings.LastIndexByte(n.Text, '.'); i > 0; i = strings.LastIndexByte(n.Text[:i], '.') {
 		before, after := n.Text[:i], n.Text[i+1:]
-		if x, ok := b.stepField(before, after, s); ok {
-			readings = append(readings, reading{"property " + after + " of step " + before, x})
-			break // the longest prefix that names a step
+		if s.steps == nil || len(s.steps.byName[before]) != 1 {
+			continue
 		}
+		if x := b.field(after, StepScope); x != nil {
+			x.Step = s.steps.byName[before][0]
+			readings = append(readings, reading{"property " + after + " of step " + before, x})
+		}
+		break // only the longest prefix that names a step
 	}
 	if prop, ok := strings.CutPrefix(n.Text, "customer."); ok {
 		if x := b.latest(prop); x != nil {
@@ -93,7 +97,12 @@ func (b *binder) plain(n Name, s scope) *ScalarExpr {
 	unknown := n.Text
 	if !n.Quoted {
 		known = append(known, "stage", "channel_group")
-		if prop, ok := ofKnown(n.Text, s); ok {
+		of, prop := knownPrefix(n.Text, s)
+		if s.steps != nil && len(s.steps.byName[of]) > 1 {
+			b.step(n.Span, &Name{Span: n.Span, Text: of}, 0, s.steps) // says which steps
+			return nil
+		}
+		if of != "" {
 			known, unknown = b.cat.propertyNames(), prop
 		}
 	}
@@ -101,16 +110,17 @@ func (b *binder) plain(n Name, s scope) *ScalarExpr {
 	return b.nothing()
 }
 
-// ofKnown is what follows the longest prefix that names a step, the customer or
-// the last event: when a.b is unknown although a is known, b is.
-func ofKnown(text string, s scope) (prop string, ok bool) {
+// knownPrefix splits a name after its longest prefix that names steps, the
+// customer or the last event: when a.b is unknown although a is known, b is
+// the mistake.
+func knownPrefix(text string, s scope) (of, prop string) {
 	for i := strings.LastIndexByte(text, '.'); i > 0; i = strings.LastIndexByte(text[:i], '.') {
 		before := text[:i]
-		if before == "customer" || s.steps != nil && (before == "last" || len(s.steps.byName[before]) == 1) {
-			return text[i+1:], true
+		if before == "customer" || s.steps != nil && (before == "last" || len(s.steps.byName[before]) > 0) {
+			return before, text[i+1:]
 		}
 	}
-	return "", false
+	return "", ""
 }
 
 // nothing is what an unknown name is when that is only a warning: null.
@@ -161,19 +171,6 @@ func (b *binder) stepProperty(prop Name, of Scope, step int) *ScalarExpr {
 	}
 	x.Step = step
 	return x
-}
-
-// stepField is a field of a step with this unique name.
-func (b *binder) stepField(step, prop string, s scope) (*ScalarExpr, bool) {
-	if s.steps == nil || len(s.steps.byName[step]) != 1 {
-		return nil, false
-	}
-	x := b.field(prop, StepScope)
-	if x == nil {
-		return nil, false
-	}
-	x.Step = s.steps.byName[step][0]
-	return x, true
 }
 
 // latest is the customer's latest value of a property.

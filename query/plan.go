@@ -143,8 +143,8 @@ type Touchpoint struct {
 //	"events"  only of a by of drivers: the touchpoints between entry and T
 //	"position" any order: the text "k of N" of step Scope's k-th event (reserved)
 //	"and" "or" "not" "neg" "+" "-" "*" "/" "=" "!=" "<" "<=" ">" ">=" ("and" and "or" have two
-//	          or more Args; "-" of two times, and "+" and "-" of such differences, are
-//	          IntegerType, microseconds, and stand in comparisons only)
+//	          or more Args; an elapsed time is an integer, microseconds: "-" of two times is one
+//	          and stands in comparisons only, "+" and "-" of a time and one are a time)
 //	"in" (Args[0] among Args[1:]), "between" (Args[0] from Args[1] to Args[2], inclusive),
 //	"like" "~" (Regexp, on Args[0]; like is translated to one), "isnull"
 //	"lower" "upper" "coalesce" "abs" "round" "length"
