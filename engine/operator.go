@@ -5,6 +5,12 @@ import "fmt"
 // newOperator is the table of statements: each is an operator in a file of its own.
 func newOperator(r *run) (operator, error) {
 	switch r.plan.Verb {
+	case "funnel":
+		return newFunnel(r)
+	case "times":
+		return newTimes(r)
+	case "dropoff":
+		return newDropoff(r)
 	case "customers":
 		return newCustomers(r)
 	case "journey":

@@ -13,17 +13,18 @@ const stepsMax = 32
 // pattern is the compiled pattern of a statement and the options that say how
 // journeys are held against it. It is shared by all workers.
 type pattern struct {
-	run      *run
-	matches  []*matcher
-	excludes []*matcher // excludes[k] must not occur between steps k-1 and k; nil: none
-	excluded uint32     // the steps that have one
-	next     uint32     // the steps that must be the very next event
-	bounds   []event.Duration
-	anyOrder bool
-	windows  []event.Duration
-	count    counted
-	holding  holding
-	calendar *calendar // every; nil without
+	run       *run
+	matches   []*matcher
+	excludes  []*matcher // excludes[k] must not occur between steps k-1 and k; nil: none
+	excluded  uint32     // the steps that have one
+	next      uint32     // the steps that must be the very next event
+	bounds    []event.Duration
+	anyOrder  bool
+	windows   []event.Duration
+	count     counted
+	exclusion exclusion
+	holding   holding
+	calendar  *calendar // every; nil without
 }
 
 // counted is what a pattern counts.
@@ -34,6 +35,15 @@ const (
 	countSessionsCustomers                // customers, each by the best of its sessions
 	countAttempts
 	countEntries
+)
+
+// exclusion is what becomes of attempts that an excluded event ended.
+type exclusion uint8
+
+const (
+	cutHits  exclusion = iota // they count as far as they got
+	voidHits                  // they do not exist
+	dropHits                  // their unit does not exist
 )
 
 // holding is the property whose value all steps of an attempt share.
@@ -78,6 +88,12 @@ func (r *run) pattern() (*pattern, error) {
 		p.count = countEntries
 	case plan.Unit.Session && plan.Count == "customers":
 		p.count = countSessionsCustomers
+	}
+	switch plan.Exclusion {
+	case "void":
+		p.exclusion = voidHits
+	case "drop":
+		p.exclusion = dropHits
 	}
 	if plan.Every != "" {
 		p.calendar = newCalendar(plan.Every, plan.Timezone)
@@ -128,8 +144,8 @@ func (a *attempt) converted(steps int) bool { return a.level == steps }
 // elapsed is the time from the entry to the event of step k, from 0.
 func (a *attempt) elapsed(k int) event.Duration { return a.time[k].Sub(a.time[0]) }
 
-// place fills in where expressions about the attempt are evaluated.
-func (a *attempt) place(p *place, steps int) {
+// at fills in where expressions about the attempt are evaluated.
+func (a *attempt) at(p *place, steps int) {
 	p.row, p.customer, p.last = a.rows[0], a.customer, a.rows[a.level-1]
 	p.steps = append(p.steps[:0], a.standing[:steps]...)
 }
@@ -308,26 +324,25 @@ func (p *pattern) canEnter(x *mark) bool {
 // evaluate reports what is counted in the journey at hand with entries in the
 // range; marks[first] is the first of them.
 func (t *tracker) evaluate(v *view, first int, r entryRange) error {
-	if t.run.plan.Exclusion == "drop" || t.run.plan.Exclusion == "void" {
-		if t.findHits(); t.run.plan.Exclusion == "drop" && t.anyHit(first, r) {
+	if t.run.plan.EntryFirst {
+		c, _, hit := t.follow(first)
+		if hit && t.exclusion != cutHits {
+			return nil
+		}
+		return t.report(v, &c)
+	}
+	if t.count == countAttempts {
+		return t.attempts(v, first, r)
+	}
+	if t.exclusion != cutHits {
+		if t.findHits(); t.exclusion == dropHits && t.anyHit(first, r) {
 			return nil
 		}
 	}
-	switch t.count {
-	case countAttempts:
-		return t.attempts(v, first, r)
-	case countEntries:
+	if t.count == countEntries {
 		return t.entries(v, first, r)
 	}
-	var c chain
-	if t.run.plan.EntryFirst {
-		c, _, _ = t.follow(first)
-		if t.journey.marks[first].hit {
-			return nil
-		}
-	} else {
-		c = t.best(first, r)
-	}
+	c := t.best(first, r)
 	if c.level == 0 {
 		return nil
 	}
@@ -420,16 +435,32 @@ func (c *chain) betterThan(d *chain, steps int) bool {
 }
 
 // attempts reports the attempts of a unit one after another: each begins at
-// the first free entry and keeps it.
+// the first free entry and keeps it. Attempts that were hit take their events
+// even where they do not count.
 func (t *tracker) attempts(v *view, first int, r entryRange) error {
+	if t.exclusion == dropHits {
+		hit := false
+		if err := t.sequence(v, first, r, func(_ *chain, h bool) error { hit = hit || h; return nil }); err != nil || hit {
+			return err
+		}
+	}
+	return t.sequence(v, first, r, func(c *chain, hit bool) error {
+		if hit && t.exclusion == voidHits {
+			return nil
+		}
+		return t.report(v, c)
+	})
+}
+
+func (t *tracker) sequence(v *view, first int, r entryRange, f func(c *chain, hit bool) error) error {
 	marks := t.journey.marks
 	for i := first; i < len(marks) && marks[i].time < r.to; {
-		if !t.canEnter(&marks[i]) || marks[i].hit {
+		if !t.canEnter(&marks[i]) {
 			i++
 			continue
 		}
-		c, end, _ := t.follow(i)
-		if err := t.report(v, &c); err != nil || t.run.plan.EntryFirst {
+		c, end, hit := t.follow(i)
+		if err := f(&c, hit); err != nil {
 			return err
 		}
 		if err := v.tick(end - i); err != nil {
@@ -448,7 +479,7 @@ func (t *tracker) entries(v *view, first int, r entryRange) error {
 			continue
 		}
 		c, end, _ := t.follow(i)
-		if err := t.report(v, &c); err != nil || t.run.plan.EntryFirst {
+		if err := t.report(v, &c); err != nil {
 			return err
 		}
 		if err := v.tick(end - i); err != nil {
@@ -490,9 +521,6 @@ func (t *tracker) anyHit(first int, r entryRange) bool {
 	for i := first; i < len(marks) && marks[i].time < r.to; i++ {
 		if marks[i].hit {
 			return true
-		}
-		if t.run.plan.EntryFirst {
-			return false
 		}
 	}
 	return false

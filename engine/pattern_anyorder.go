@@ -229,9 +229,9 @@ func (o *anyOrder) follow(j *journey, i int) (c chain, end int) {
 	return c, n
 }
 
-// stand tells which event of an attempt stands for which step: the earliest
-// event for the first step that it can stand for so that the others still find
-// one, and so on.
+// stand tells which event of an attempt stands for which step: the last event
+// for the first step that it can stand for so that the others still find one,
+// and so on from the last back.
 func (o *anyOrder) stand(j *journey, c *chain, a *attempt) {
 	events := make([]mark, c.level)
 	for k := range events {
@@ -239,10 +239,10 @@ func (o *anyOrder) stand(j *journey, c *chain, a *attempt) {
 		events[k] = j.marks[i]
 	}
 	free := uint32(1)<<len(o.matches) - 1
-	for k := range events {
+	for k := len(events) - 1; k >= 0; k-- {
 		for s := events[k].steps & free; s != 0; s &= s - 1 {
 			step := bits.TrailingZeros32(s)
-			if standable(events[k+1:], free&^(1<<step)) {
+			if standable(events[:k], free&^(1<<step)) {
 				a.standing[step] = a.rows[k]
 				free &^= 1 << step
 				break

@@ -27,10 +27,11 @@ type machine struct {
 	window event.Duration
 	alive  uint32 // the states from which a chain may go on
 	seen   uint32 // the states that were ever reached
+	left   bool   // a chain ended after the end of the data: up to then it can go on
 	chains [stepsMax]chain
 }
 
-func (m *machine) reset() { m.alive, m.seen = 0, 0 }
+func (m *machine) reset() { m.alive, m.seen, m.left = 0, 0, false }
 
 // best finds the level and the reported attempt over the entries in a range.
 func (m *machine) best(j *journey, marks []mark, r entryRange) chain {
@@ -38,6 +39,9 @@ func (m *machine) best(j *journey, marks []mark, r entryRange) chain {
 	last := len(m.matches) - 1
 	for i := range marks {
 		x := &marks[i]
+		if x.time > m.run.end {
+			m.expire(x, j) // the only case in which it matters when a chain ends
+		}
 		if m.apply(x, r.has(x.time) && !x.hit); m.seen>>last&1 != 0 {
 			return m.result(j)
 		}
@@ -132,6 +136,9 @@ func (m *machine) open(j *journey) bool {
 	if j.unit.ended {
 		return false
 	}
+	if m.left {
+		return true
+	}
 	for s := m.alive; s != 0; s &= s - 1 {
 		if m.canGoOn(bits.TrailingZeros32(s), j) {
 			return true
@@ -143,19 +150,22 @@ func (m *machine) open(j *journey) bool {
 // canGoOn reports whether an event later than the end of the data could still
 // take the chain at step k further.
 func (m *machine) canGoOn(k int, j *journey) bool {
-	c := &m.chains[k]
-	end := m.run.end
-	switch {
-	case k == len(m.matches)-1:
-		return false
-	case end.Sub(c.time[0]) >= m.window:
-		return false
-	case m.bounds[k+1] >= 0 && end.Sub(c.time[k]) >= m.bounds[k+1]:
-		return false
-	case m.next>>(k+1)&1 != 0 && int(c.place[k]) != j.places-1:
+	limit := m.limit(k)
+	if k == len(m.matches)-1 || limit <= m.run.end {
 		return false
 	}
-	return true
+	next := m.chains[k].place[k] + 1
+	return m.next>>(k+1)&1 == 0 || int(next) == j.places || j.v.Time.At(j.row(next)) > limit
+}
+
+// limit is the last instant at which the chain at step k may go on.
+func (m *machine) limit(k int) event.Time {
+	c := &m.chains[k]
+	limit := c.time[0].Add(m.window)
+	if k+1 < len(m.bounds) && m.bounds[k+1] >= 0 {
+		limit = min(limit, c.time[k].Add(m.bounds[k+1]))
+	}
+	return limit
 }
 
 // follow runs the chains of a single entry, the journey's mark number i, until
@@ -170,12 +180,10 @@ func (m *machine) follow(j *journey, i int) (c chain, end int, hit bool) {
 	if last == 0 {
 		return m.result(j), i + 1, false
 	}
-	open := false
 	for n := i + 1; n < len(j.marks); n++ {
 		x := j.marks[n]
-		open = m.expire(&x, j) || open
-		if m.alive == 0 {
-			return m.followed(j, open), n, false
+		if m.expire(&x, j); m.alive == 0 {
+			return m.result(j), n, false
 		}
 		if m.holding.set && x.value != value {
 			x.steps = 0
@@ -192,35 +200,23 @@ func (m *machine) follow(j *journey, i int) (c chain, end int, hit bool) {
 			continue
 		}
 		if killed != 0 {
-			return m.followed(j, open), n + 1, true
+			return m.result(j), n + 1, true
 		}
-		return m.followed(j, open), n, false // x broke a =>, and is free
+		return m.result(j), n, false // x broke a =>, and is free
 	}
-	return m.followed(j, open), len(j.marks), false
+	return m.result(j), len(j.marks), false
 }
 
-func (m *machine) followed(j *journey, open bool) chain {
-	c := m.result(j)
-	c.open = c.open || open && !j.unit.ended
-	return c
-}
-
-// expire ends the chains that were over before x. It reports whether one of
-// them is open all the same, as x is later than the end of the data.
-func (m *machine) expire(x *mark, j *journey) (open bool) {
+// expire ends the chains that were over before x.
+func (m *machine) expire(x *mark, j *journey) {
 	for s := m.alive; s != 0; s &= s - 1 {
 		k := bits.TrailingZeros32(s)
-		c := &m.chains[k]
-		if m.next>>(k+1)&1 != 0 && x.place > c.place[k]+1 {
-			m.alive &^= 1 << k
-			continue
-		}
-		if x.time.Sub(c.time[0]) > m.window || m.bounds[k+1] >= 0 && x.time.Sub(c.time[k]) > m.bounds[k+1] {
-			open = open || m.canGoOn(k, j)
+		late := x.time > m.limit(k)
+		if late || m.next>>(k+1)&1 != 0 && x.place > m.chains[k].place[k]+1 {
+			m.left = m.left || x.time > m.run.end && m.canGoOn(k, j)
 			m.alive &^= 1 << k
 		}
 	}
-	return open
 }
 
 // miss ends the chains that waited for x to be their very next event.

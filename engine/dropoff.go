@@ -1,0 +1,195 @@
+package engine
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"wend/event"
+)
+
+// dropoffOperator answers `dropoff`: of the units that stopped at each step,
+// where they went instead.
+type dropoffOperator struct {
+	pattern *pattern
+	groups  *grouping
+	labels  *labeling
+	top     int
+}
+
+// dropoffTop is how many labels a step shows if the statement does not say.
+const dropoffTop = 10
+
+// What stands in the column next where there is no label.
+const (
+	nothingLabel = "(nothing)"
+	otherLabel   = "(other)"
+)
+
+func newDropoff(r *run) (operator, error) {
+	p, g, err := r.patternAndGroups()
+	if err != nil {
+		return nil, err
+	}
+	l, err := r.labeling()
+	if err != nil {
+		return nil, err
+	}
+	o := &dropoffOperator{pattern: p, groups: g, labels: l, top: int(r.plan.Top)}
+	if o.top == 0 {
+		o.top = dropoffTop
+	}
+	return o, nil
+}
+
+func (o *dropoffOperator) explain(r *run) PlanNode {
+	return PlanNode{Operator: "dropoff", Detail: o.pattern.describe()}
+}
+
+// dropoffGroup counts the labels of one group.
+type dropoffGroup struct {
+	next map[dropoffKey]*dropoffNext
+	open int64
+}
+
+type dropoffKey struct {
+	step    int // from 0
+	label   uint32
+	nothing bool
+}
+
+type dropoffNext struct {
+	count int64
+	gaps  []event.Duration
+}
+
+// dropoffBytes is about what a label of a group takes.
+const dropoffBytes = 128
+
+func (o *dropoffOperator) run(r *run) (*Result, error) {
+	steps := len(o.pattern.matches)
+	m, parts, err := mergePattern(r, o.groups, func() (*patternWorker[*dropoffGroup], error) {
+		w := newPatternWorker(o.pattern, o.groups, func() *dropoffGroup { return &dropoffGroup{next: map[dropoffKey]*dropoffNext{}} })
+		labeler := o.labels.worker()
+		w.add = func(v *view, g *dropoffGroup, a *attempt) error {
+			if a.open {
+				g.open++
+				return nil
+			}
+			if a.converted(steps) {
+				return nil
+			}
+			key := dropoffKey{step: a.level - 1, nothing: a.next < 0}
+			var err error
+			if !key.nothing {
+				if key.label, err = labeler.code(v, a.customer, a.next); err != nil {
+					return err
+				}
+			}
+			n := g.next[key]
+			if n == nil {
+				n = &dropoffNext{}
+				g.next[key] = n
+				if err := w.memory.take(dropoffBytes); err != nil {
+					return err
+				}
+			}
+			n.count++
+			if key.nothing {
+				return nil
+			}
+			n.gaps = append(n.gaps, v.Time.At(a.next).Sub(a.time[a.level-1]))
+			return w.memory.take(8)
+		}
+		return w, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	res := &Result{Columns: append(o.groups.columns(),
+		Column{"step", Integer}, Column{"touchpoint", String}, Column{"next", String}, Column{r.plan.Count, Integer},
+		Column{"share", Share}, Column{"median_time_to_next", Duration})}
+	cut := &Cut{}
+	kept, all := int64(0), int64(0)
+	for i, of := range parts {
+		for _, part := range of {
+			res.Meta.Open += part.open
+		}
+		for k, step := range o.byStep(of) {
+			dropped := int64(0)
+			for _, n := range step {
+				dropped += n.count
+			}
+			all += dropped
+			cut.Of += int64(len(step))
+			for _, n := range o.keep(step) {
+				if n.label != otherLabel {
+					kept += n.count
+					cut.Kept++
+				}
+				res.Rows = append(res.Rows, append(m.cells(i), int64(k+1), o.pattern.title(k), n.label, n.count,
+					ratio(n.count, dropped), elapsedQuantile(0.5, n.gaps)))
+			}
+		}
+	}
+	res.Meta.Unit = r.plan.Count
+	res.Meta.Denominator = fmt.Sprintf("%s dropped at the step", r.plan.Count)
+	if res.Meta.Cut = m.cut; cut.Kept < cut.Of {
+		cut.Share = float64(kept) / float64(all)
+		res.Meta.Cut = cut
+	}
+	return res, nil
+}
+
+// nextLabel is a row of the answer.
+type nextLabel struct {
+	label string
+	count int64
+	gaps  [][]event.Duration
+}
+
+func (n *nextLabel) add(count int64, gaps ...[]event.Duration) {
+	n.count += count
+	n.gaps = append(n.gaps, gaps...)
+}
+
+// byStep joins what the workers counted of a group, and lists each step's
+// labels: the most frequent first, equal ones bytewise.
+func (o *dropoffOperator) byStep(parts []*dropoffGroup) [][]nextLabel {
+	steps := make([][]nextLabel, len(o.pattern.matches))
+	index := map[dropoffKey]int{}
+	for _, part := range parts {
+		for key, n := range part.next {
+			at, ok := index[key]
+			if !ok {
+				at = len(steps[key.step])
+				index[key] = at
+				label := nothingLabel
+				if !key.nothing {
+					label = o.labels.text(key.label)
+				}
+				steps[key.step] = append(steps[key.step], nextLabel{label: label})
+			}
+			steps[key.step][at].add(n.count, n.gaps)
+		}
+	}
+	for _, labels := range steps {
+		slices.SortFunc(labels, func(a, b nextLabel) int {
+			return cmp.Or(cmp.Compare(b.count, a.count), strings.Compare(a.label, b.label))
+		})
+	}
+	return steps
+}
+
+// keep leaves the top labels of a step and makes the rest one row.
+func (o *dropoffOperator) keep(labels []nextLabel) []nextLabel {
+	if len(labels) <= o.top {
+		return labels
+	}
+	other := nextLabel{label: otherLabel}
+	for _, n := range labels[o.top:] {
+		other.add(n.count, n.gaps...)
+	}
+	return append(labels[:o.top:o.top], other)
+}

@@ -1,0 +1,251 @@
+package engine
+
+import (
+	"fmt"
+
+	"wend/event"
+)
+
+// funnelOperator answers `funnel`: how many units reached each step, how many
+// of those who did not go on dropped or are open, and how long they took.
+//
+// It keeps two elapsed times for each step that a unit reached, because
+// medians are exact.
+type funnelOperator struct {
+	pattern *pattern
+	groups  *grouping
+}
+
+func newFunnel(r *run) (operator, error) {
+	p, g, err := r.patternAndGroups()
+	if err != nil {
+		return nil, err
+	}
+	r.reachForward(p)
+	return &funnelOperator{pattern: p, groups: g}, nil
+}
+
+// patternAndGroups compiles what the statements on patterns share.
+func (r *run) patternAndGroups() (*pattern, *grouping, error) {
+	p, err := r.pattern()
+	if err != nil {
+		return nil, nil, err
+	}
+	g, err := r.grouping()
+	return p, g, err
+}
+
+// reachForward says that no event matters that is farther behind an entry than
+// the longest window.
+func (r *run) reachForward(p *pattern) {
+	r.reaches = true
+	for _, w := range p.windows {
+		r.forward = max(r.forward, w)
+	}
+}
+
+func (o *funnelOperator) explain(r *run) PlanNode {
+	return PlanNode{Operator: r.plan.Verb, Detail: o.pattern.describe()}
+}
+
+// describe says in one line how journeys are held against the pattern.
+func (p *pattern) describe() string {
+	how := "one state a step"
+	if p.anyOrder {
+		how = "any order, one event kept for each step"
+	}
+	if p.holding.set {
+		how += ", each for every value of " + p.run.plan.Holding
+	}
+	return fmt.Sprintf("%s; steps %d; counts %s", how, len(p.matches), p.run.plan.Count)
+}
+
+// funnelGroup is what a funnel adds up in one group.
+type funnelGroup struct {
+	stopped []int64 // by level-1: units that got this far, converted ones in the last
+	open    []int64 // those of them that are open
+	steps   []stepTimes
+}
+
+// stepTimes are the elapsed times of the units that reached a step.
+type stepTimes struct {
+	fromPrevious, fromFirst []event.Duration
+}
+
+func newFunnelGroup(steps int) *funnelGroup {
+	return &funnelGroup{stopped: make([]int64, steps), open: make([]int64, steps), steps: make([]stepTimes, steps)}
+}
+
+func (g *funnelGroup) count(a *attempt) {
+	g.stopped[a.level-1]++
+	if a.open {
+		g.open[a.level-1]++
+	}
+}
+
+// reached is how many units reached each step.
+func (g *funnelGroup) reached() []int64 {
+	reached := make([]int64, len(g.stopped))
+	n := int64(0)
+	for k := len(reached) - 1; k >= 0; k-- {
+		n += g.stopped[k]
+		reached[k] = n
+	}
+	return reached
+}
+
+// patternWorker is what the workers of the statements on patterns share: a
+// tracker, and an accumulator for each group.
+type patternWorker[G any] struct {
+	tracker *tracker
+	grouper *grouper
+	groups  []G
+	make    func() G
+	add     func(v *view, g G, a *attempt) error
+	place   place
+	memory  ration
+}
+
+func newPatternWorker[G any](p *pattern, g *grouping, make func() G) *patternWorker[G] {
+	w := &patternWorker[G]{grouper: g.worker(), make: make, memory: ration{budget: p.run.memory}}
+	w.tracker = p.worker(w.take)
+	return w
+}
+
+func (w *patternWorker[G]) visit(v *view) error { return w.tracker.visit(v) }
+
+func (w *patternWorker[G]) take(v *view, a *attempt) error {
+	a.at(&w.place, len(w.tracker.matches))
+	id, err := w.grouper.group(v, &w.place, a.window, a.time[0])
+	if err != nil {
+		return err
+	}
+	for id >= len(w.groups) {
+		w.groups = append(w.groups, w.make())
+	}
+	return w.add(v, w.groups[id], a)
+}
+
+// mergePattern runs the scan and merges the workers' groups: the result lists
+// for each group of the answer what the workers have of it.
+func mergePattern[G any](r *run, g *grouping, make func() (*patternWorker[G], error)) (*groups, [][]G, error) {
+	ws, err := scan(r, make)
+	if err != nil {
+		return nil, nil, err
+	}
+	var groupers []*grouper
+	for _, w := range ws {
+		groupers = append(groupers, w.grouper)
+	}
+	m, err := g.merge(groupers)
+	if err != nil {
+		return nil, nil, err
+	}
+	parts := [][]G{}
+	for range m.len() {
+		parts = append(parts, nil)
+	}
+	for i, w := range ws {
+		for id, part := range w.groups {
+			at := m.of(i, id)
+			parts[at] = append(parts[at], part)
+		}
+	}
+	return m, parts, nil
+}
+
+func (o *funnelOperator) run(r *run) (*Result, error) {
+	steps := len(o.pattern.matches)
+	m, parts, err := mergePattern(r, o.groups, func() (*patternWorker[*funnelGroup], error) {
+		w := newPatternWorker(o.pattern, o.groups, func() *funnelGroup { return newFunnelGroup(steps) })
+		w.add = func(_ *view, g *funnelGroup, a *attempt) error {
+			g.count(a)
+			for k := 1; k < a.level; k++ {
+				t := &g.steps[k]
+				t.fromPrevious = append(t.fromPrevious, a.time[k].Sub(a.time[k-1]))
+				t.fromFirst = append(t.fromFirst, a.elapsed(k))
+			}
+			return w.memory.take(int64(a.level-1) * 16)
+		}
+		return w, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	res := &Result{Columns: append(o.groups.columns(),
+		Column{"step", Integer}, Column{"touchpoint", String}, Column{r.plan.Count, Integer},
+		Column{"from_previous", Share}, Column{"from_first", Share}, Column{"dropped", Integer}, Column{"open", Integer},
+		Column{"median_from_previous", Duration}, Column{"median_from_first", Duration})}
+	for i, of := range parts {
+		whole := newFunnelGroup(steps)
+		for _, part := range of {
+			for k := range steps {
+				whole.stopped[k] += part.stopped[k]
+				whole.open[k] += part.open[k]
+			}
+		}
+		reached := whole.reached()
+		for k := range steps {
+			row := append(m.cells(i), int64(k+1), o.pattern.title(k), reached[k])
+			if k == 0 {
+				row = append(row, nil, ratio(reached[0], reached[0]))
+			} else {
+				row = append(row, ratio(reached[k], reached[k-1]), ratio(reached[k], reached[0]))
+			}
+			dropped := whole.stopped[k] - whole.open[k]
+			if k == steps-1 {
+				dropped = 0
+			}
+			row = append(row, dropped, whole.open[k])
+			if k == 0 {
+				row = append(row, nil, zeroIfAny(reached[0]))
+			} else {
+				var previous, first [][]event.Duration
+				for _, part := range of {
+					previous = append(previous, part.steps[k].fromPrevious)
+					first = append(first, part.steps[k].fromFirst)
+				}
+				row = append(row, elapsedQuantile(0.5, previous), elapsedQuantile(0.5, first))
+			}
+			res.Rows = append(res.Rows, row)
+			res.Meta.Open += whole.open[k]
+		}
+	}
+	res.Meta.Unit = r.plan.Count
+	res.Meta.Denominator = fmt.Sprintf("from_previous: %[1]s at the step before; from_first: %[1]s at step 1", r.plan.Count)
+	res.Meta.Cut = m.cut
+	return res, nil
+}
+
+// zeroIfAny is the time from the entry to itself, null if there is none.
+func zeroIfAny(n int64) Cell {
+	if n == 0 {
+		return nil
+	}
+	return 0.0
+}
+
+// title is what the column touchpoint shows for a step, from 0.
+func (p *pattern) title(k int) string {
+	if p.anyOrder {
+		return fmt.Sprintf("%d of %d", k+1, len(p.matches))
+	}
+	return p.run.plan.Pattern.Steps[k].Name
+}
+
+// elapsedQuantile is a quantile of elapsed times as a cell, null over nothing.
+func elapsedQuantile(q float64, parts [][]event.Duration) Cell {
+	d, ok := quantile(q, parts...)
+	if !ok {
+		return nil
+	}
+	return d / 1000
+}
+
+// ratio is a share as a cell, null over zero.
+func ratio(part, whole int64) Cell {
+	if whole == 0 {
+		return nil
+	}
+	return float64(part) / float64(whole)
+}
