@@ -48,6 +48,13 @@ func (d *dictionary) code(x event.Value) (uint32, error) {
 	return code, nil
 }
 
+// value returns the value of a code, also while workers still add some.
+func (d *dictionary) value(code uint32) event.Value {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.values[code]
+}
+
 // coding turns the values of one expression into codes of a dictionary. Event,
 // channel and text properties already are codes in a tile; their values are
 // looked up once a tile, not once a row.
@@ -120,20 +127,9 @@ func (c *coding) worker() *coder {
 func (c *coder) code(v *view, p *place) (uint32, error) {
 	switch c.kind {
 	case eventField:
-		s := v.Event.At(p.row)
-		if code := c.direct[s]; code != 0 {
-			return code - 1, nil
-		}
-		return c.learn(&c.direct[s], event.String(v.run.schema.Events[s].Text))
+		return c.schemaCode(v.Event.At(p.row))
 	case channelField:
-		s := v.Channel.At(p.row)
-		if code := c.direct[s]; code != 0 {
-			return code - 1, nil
-		}
-		if s == 0 {
-			return c.learn(&c.direct[0], event.Null)
-		}
-		return c.learn(&c.direct[s], event.String(v.run.schema.Channels[s].Text))
+		return c.schemaCode(v.Channel.At(p.row))
 	case textProperty:
 		column := v.column(c.property)
 		if column == nil || !column.Present.Get(p.row) {
@@ -182,6 +178,49 @@ func (c *coder) learn(slot *uint32, x event.Value) (uint32, error) {
 	code, err := c.dict.code(x)
 	*slot = code + 1
 	return code, err
+}
+
+// schemaCode returns the code of an event or a channel.
+func (c *coder) schemaCode(s uint32) (uint32, error) {
+	if code := c.direct[s]; code != 0 {
+		return code - 1, nil
+	}
+	x := event.Null
+	switch {
+	case c.kind == eventField:
+		x = event.String(c.run.schema.Events[s].Text)
+	case s > 0:
+		x = event.String(c.run.schema.Channels[s].Text)
+	}
+	return c.learn(&c.direct[s], x)
+}
+
+// decode writes the codes of all rows of a tile to dst. Only for columns that
+// are codes already.
+func (c *coder) decode(v *view, dst []uint32) error {
+	switch c.kind {
+	case eventField:
+		v.Event.Decode(0, dst)
+	case channelField:
+		v.Channel.Decode(0, dst)
+	default:
+		var p place
+		for p.row = range dst {
+			var err error
+			if dst[p.row], err = c.code(v, &p); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for i, s := range dst {
+		code, err := c.schemaCode(s)
+		if err != nil {
+			return err
+		}
+		dst[i] = code
+	}
+	return nil
 }
 
 // column returns a property's column, nil if no row of the tile has a value.

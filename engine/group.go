@@ -197,6 +197,15 @@ func tooManyGroups(r *run, n int) error {
 		Hint: "break down by something that has fewer values, keep the most frequent with top, choose longer periods, or raise the limit"}
 }
 
+// all makes the one group of a grouping that is whole, for workers that do not
+// ask for each anchor's group.
+func (w *grouper) all() {
+	if len(w.groups) == 0 {
+		w.groups = append(w.groups, groupKey{})
+	}
+	w.groups[0].anchors++
+}
+
 // groups are the groups of an answer, in the order of its rows.
 type groups struct {
 	grouping *grouping
@@ -454,6 +463,28 @@ func (m *groups) of(worker, id int) int { return m.target[worker][id] }
 
 // empty reports whether group i has no anchor.
 func (m *groups) empty(i int) bool { return m.list[i].anchors == 0 }
+
+// finder returns a function that finds the group of the answer for a group of
+// any worker, also one of a later scan.
+func (m *groups) finder(ws []*grouper) func(*groupKey) int {
+	index := map[string]int{}
+	for i, w := range ws {
+		for id := range w.groups {
+			index[string(w.groups[id].bytes())] = m.of(i, id)
+		}
+	}
+	return func(g *groupKey) int { return index[string(g.bytes())] }
+}
+
+func (g *groupKey) bytes() []byte {
+	b := make([]byte, 0, 16+4*byMax)
+	b = binary.LittleEndian.AppendUint64(b, uint64(g.window))
+	b = binary.LittleEndian.AppendUint64(b, uint64(g.start))
+	for _, code := range g.codes {
+		b = binary.LittleEndian.AppendUint32(b, code)
+	}
+	return b
+}
 
 // keep tells the grouping which values top kept, so that a second scan groups
 // the rest as (other) from the start: what is counted distinctly within a

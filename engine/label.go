@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"strings"
-
 	"wend/event"
 	"wend/query"
 )
@@ -61,6 +59,9 @@ type labeler struct {
 	coders []*coder
 	pairs  []map[uint64]uint32 // label so far and code of the next part -> label so far
 	place  place
+	loaded []uint32 // codes of all rows of the tile, if load could tell them cheaply
+	codes  []uint32 // scratch of load
+	part   []uint32
 }
 
 func (l *labeling) worker() *labeler {
@@ -76,43 +77,84 @@ func (l *labeling) worker() *labeler {
 
 // code returns the code of row's label.
 func (l *labeler) code(v *view, customer, row int) (uint32, error) {
+	if l.loaded != nil {
+		return l.loaded[row], nil
+	}
 	l.place.customer, l.place.row, l.place.last = customer, row, row
 	code, err := l.coders[0].code(v, &l.place)
 	if err != nil || len(l.coders) == 1 {
 		return code, err
 	}
-	prefix := uint64(code)
-	var codes [labelPartsMax]uint32
-	codes[0] = code
 	for i, c := range l.coders[1:] {
-		if codes[i+1], err = c.code(v, &l.place); err != nil {
+		part, err := c.code(v, &l.place)
+		if err != nil {
 			return 0, err
 		}
-		key := prefix<<32 | uint64(codes[i+1])
+		key := uint64(code)<<32 | uint64(part)
 		next, ok := l.pairs[i][key]
 		if !ok {
-			if next, err = l.join(codes[:i+2]); err != nil {
+			if next, err = l.join(i, code, part); err != nil {
 				return 0, err
 			}
 			l.pairs[i][key] = next
 		}
-		prefix = uint64(next)
+		code = next
 	}
-	return uint32(prefix), nil
+	return code, nil
 }
 
-// labelPartsMax is how many expressions `of` may join.
+// load looks up the codes of all rows of a tile at once, where labels are
+// columns that are codes already.
+func (l *labeler) load(v *view) error {
+	l.loaded = nil
+	for _, c := range l.coders {
+		if c.kind == anyExpression {
+			return nil
+		}
+	}
+	if cap(l.codes) < v.Rows {
+		l.codes, l.part = make([]uint32, v.Rows), make([]uint32, v.Rows)
+	}
+	codes := l.codes[:v.Rows]
+	if err := l.coders[0].decode(v, codes); err != nil {
+		return err
+	}
+	for i, c := range l.coders[1:] {
+		part := l.part[:v.Rows]
+		if err := c.decode(v, part); err != nil {
+			return err
+		}
+		last, joined := ^uint64(0), uint32(0)
+		for row := range codes {
+			key := uint64(codes[row])<<32 | uint64(part[row])
+			if key != last {
+				next, ok := l.pairs[i][key]
+				if !ok {
+					var err error
+					if next, err = l.join(i, codes[row], part[row]); err != nil {
+						return err
+					}
+					l.pairs[i][key] = next
+				}
+				last, joined = key, next
+			}
+			codes[row] = joined
+		}
+	}
+	l.loaded = codes
+	return nil
+}
+
+// labelPartsMax is how many expressions of may join.
 const labelPartsMax = 16
 
-// join makes the label of the first parts. The label of fewer than all parts
-// is only a stage on the way, but its text tells it apart just as well.
-func (l *labeler) join(codes []uint32) (uint32, error) {
-	texts := make([]string, len(codes))
-	for i, code := range codes {
-		d := l.texts[i]
-		d.mu.Lock()
-		texts[i] = d.values[code].Text()
-		d.mu.Unlock()
+// join makes the label of the first i+1 parts and one more. A label of fewer
+// than all parts is only a stage on the way, but its text tells it apart just
+// as well.
+func (l *labeler) join(i int, prefix, part uint32) (uint32, error) {
+	first := l.labels
+	if i == 0 {
+		first = l.texts[0]
 	}
-	return l.labels.code(event.String(strings.Join(texts, " @ ")))
+	return l.labels.code(event.String(first.value(prefix).Text() + " @ " + l.texts[i+1].value(part).Text()))
 }

@@ -21,6 +21,8 @@ func newOperator(r *run) (operator, error) {
 		return newShow(r)
 	case "describe":
 		return newDescribe(r)
+	case "transitions":
+		return newTransitions(r)
 	}
 	return nil, fmt.Errorf("engine: no operator for %q", r.plan.Verb)
 }
