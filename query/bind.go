@@ -14,6 +14,7 @@ const (
 	stepsMax         = 32    // a set of steps is one uint32
 	anyOrderMax      = 16    // any order tries sets of steps: 2^16 of them
 	alternativesMax  = 1000  // touchpoints one step stands for, definitions expanded
+	segmentsMax      = 1000  // segments that segments are made of
 	inListMax        = 1000  // values of in (…)
 	regexpBytesMax   = 1000  // of ~ and like
 	repeatMax        = 1000  // of {m,n} in match
@@ -56,7 +57,8 @@ type binder struct {
 
 	set      map[string]bound        // the statement's clauses, with a defined funnel's options
 	parsed   map[string]*Definition  // definitions by name, parsed when first used
-	segments map[string]*CohortPlan  // bound when first used, so that a segment used twice is one plan
+	segments map[string]boundSegment // bound when first used, so that a segment used twice is one plan
+	members  int                     // segments that what is being bound is made of
 	touches  map[string][]Touchpoint // likewise
 	used     map[string]bool         // definitions that the body of a definition being checked names itself
 	origin                           // of what is being bound
@@ -82,7 +84,7 @@ func newBinder(c *Catalog) *binder {
 		zoneName: "UTC",
 		end:      c.EndOfData,
 		parsed:   map[string]*Definition{},
-		segments: map[string]*CohortPlan{},
+		segments: map[string]boundSegment{},
 		touches:  map[string][]Touchpoint{},
 	}
 }
@@ -142,8 +144,7 @@ func (b *binder) query(q *Query) *Plan {
 	b.zoneAndEnd(p)
 	var steps *stepNames
 	if q.Pattern != nil {
-		pattern, from := b.expandFunnel(q.Pattern, b.set)
-		b.in(from, func() { p.Pattern, steps = b.pattern(pattern) })
+		p.Pattern, steps = b.wholePattern(q.Pattern)
 	}
 	b.options(q, p)
 	b.subject(q, p)

@@ -12,8 +12,12 @@ import (
 // inside point at the use in the statement.
 func (b *binder) expand(n Name, bind func(*Definition)) {
 	if at := slices.Index(b.using, n.Text); at >= 0 {
-		cycle := append(slices.Clone(b.using[at:]), n.Text)
-		b.fail(n.Span, CodeCycle, "", "the definition uses itself: %s", strings.Join(cycle, " -> "))
+		cycle := strings.Join(append(slices.Clone(b.using[at:]), n.Text), " -> ")
+		span := n.Span
+		if b.use != nil {
+			span = *b.use
+		}
+		b.in(origin{}, func() { b.fail(span, CodeCycle, "", "the definition uses itself: %s", cycle) })
 		return
 	}
 	if len(b.using) >= definitionsDepth {
@@ -59,7 +63,8 @@ func parseDefinition(kept event.Definition) (*Definition, error) {
 
 // expandFunnel replaces a pattern that is the name of a defined funnel by the
 // funnel's own, and says where that comes from. The funnel's options join
-// those that are set, except where one is given already.
+// those that are set, except where one is given already. A definition that
+// cannot be expanded, for which a mistake is noted, leaves no pattern: nil.
 func (b *binder) expandFunnel(p *Pattern, set map[string]bound) (*Pattern, origin) {
 	name, ok := b.funnelName(p)
 	if !ok {
@@ -68,7 +73,8 @@ func (b *binder) expandFunnel(p *Pattern, set map[string]bound) (*Pattern, origi
 	if _, isEvent := b.cat.Schema.Event(name.Text); isEvent {
 		b.warn("%q is an event and a funnel; the definition is used", name.Text)
 	}
-	expanded, from := p, b.origin
+	var expanded *Pattern
+	from := b.origin
 	b.uses(name)
 	b.expand(name, func(d *Definition) {
 		for kind, c := range b.gather(d.Options, optionKinds, "a defined funnel") {

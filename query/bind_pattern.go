@@ -31,6 +31,17 @@ func (s *stepNames) list() []string {
 	return names
 }
 
+// wholePattern binds a pattern, or the defined funnel that it names, whose
+// options join b.set.
+func (b *binder) wholePattern(p *Pattern) (plan *PatternPlan, steps *stepNames) {
+	expanded, from := b.expandFunnel(p, b.set)
+	if expanded == nil {
+		return &PatternPlan{}, nil
+	}
+	b.in(from, func() { plan, steps = b.pattern(expanded) })
+	return plan, steps
+}
+
 // pattern binds a pattern that is not just the name of a defined funnel.
 func (b *binder) pattern(p *Pattern) (*PatternPlan, *stepNames) {
 	plan := &PatternPlan{AnyOrder: p.AnyOrder, Text: p.String()}
@@ -257,6 +268,10 @@ func (b *binder) channel(n Name) []string {
 		b.expand(n, func(d *Definition) { list = nameTexts(d.Channels) })
 		return list
 	}
+	if defined && !isChannel {
+		b.fail(n.Span, CodeWrongKind, "", "%q is %s, not a channel", n.Text, kindText(def.Kind))
+		return nil
+	}
 	if !isChannel || n.Text == "" {
 		b.unknown(n.Span, CodeUnknownChannel, "channel", n.Text, append(b.cat.channelNames(), named(b.cat.names("channels")...)...))
 	}
@@ -271,8 +286,12 @@ func nameTexts(names []Name) []string {
 	return list
 }
 
-// step finds the step that a name or, with a nil name, a number means.
+// step finds the step that a name or, with a nil name, a number means. Of a
+// pattern that could not be expanded (nil names) nothing more is said.
 func (b *binder) step(span Span, n *Name, number int64, names *stepNames) (int, bool) {
+	if names == nil {
+		return 0, false
+	}
 	if n == nil {
 		if number < 1 || number > int64(names.count) {
 			b.fail(span, CodeUnknownStep, fmt.Sprintf("steps are numbered from 1 to %d", names.count), "there is no step %d", number)

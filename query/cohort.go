@@ -69,9 +69,8 @@ func (b *binder) funnel(pattern *Pattern, options []Clause) (*Plan, *stepNames) 
 	defer func() { b.set = outer }()
 	b.set = b.gather(options, optionKinds, "a funnel in parentheses")
 	p := &Plan{Verb: "funnel", Timezone: b.zone, End: b.end, HasEnd: b.hasEnd}
-	expanded, from := b.expandFunnel(pattern, b.set)
 	var steps *stepNames
-	b.in(from, func() { p.Pattern, steps = b.pattern(expanded) })
+	p.Pattern, steps = b.wholePattern(pattern)
 	b.options(&Query{Verb: "funnel"}, p)
 	p.Count = "customers" // a customer's level is the best of its sessions
 	b.clause("where", func(c *Clause) { p.Where = b.condition(c.Expr, scope{}) })
@@ -93,11 +92,27 @@ func (b *binder) segment(n Name) *CohortPlan {
 		return nobody
 	}
 	b.uses(n)
-	if plan, ok := b.segments[n.Text]; ok {
-		return plan
+	s, ok := b.segments[n.Text]
+	if !ok {
+		outside := b.members
+		b.members = 0
+		s.plan = nobody
+		b.expand(n, func(d *Definition) { s.plan = b.cohort(d.Cohort) })
+		s.members = b.members + 1
+		b.segments[n.Text] = s
+		b.members = outside
 	}
-	plan := nobody
-	b.expand(n, func(d *Definition) { plan = b.cohort(d.Cohort) })
-	b.segments[n.Text] = plan
-	return plan
+	b.members += s.members
+	if b.members > segmentsMax {
+		b.fail(n.Span, CodeTooManyAlternatives, "use fewer or smaller definitions", "the segments used stand for more than %d", segmentsMax)
+		b.members = 0
+	}
+	return s.plan
+}
+
+// boundSegment is a segment's plan and how many segments it is made of, itself
+// and each use counted: one that uses another twice is twice the work.
+type boundSegment struct {
+	plan    *CohortPlan
+	members int
 }

@@ -113,6 +113,8 @@ func (b *binder) checkUsers(d *Definition, before *Catalog, def event.Definition
 	if _, ok := before.definition(def.Name); !ok {
 		return
 	}
+	var broken []string
+	why := ""
 	for _, name := range before.allUsers(def.Name) {
 		user := newBinder(b.cat)
 		body, ok := user.definition(Name{Text: name})
@@ -121,8 +123,14 @@ func (b *binder) checkUsers(d *Definition, before *Catalog, def event.Definition
 		}
 		user.checkBody(body)
 		if len(user.errs) > 0 {
-			b.fail(d.Name.Span, CodeInUse, "change "+name+" first", "%q uses %q, and would no longer be right: %s", name, def.Name, user.errs[0].Message)
+			broken = append(broken, name)
+			if why == "" {
+				why = user.errs[0].Message
+			}
 		}
+	}
+	if len(broken) > 0 {
+		b.fail(d.Name.Span, CodeInUse, "drop or change "+them(broken)+" first", "%q is used by %s, where it would be wrong: %s", def.Name, quoted(broken), why)
 	}
 }
 

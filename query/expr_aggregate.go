@@ -31,11 +31,11 @@ func aggregateOf(name string) (aggregateFn, bool) {
 	if !ok || digits == "" || digits[0] < '0' || digits[0] > '9' {
 		return aggregateFn{}, false
 	}
-	p, err := strconv.ParseFloat(digits, 64)
-	if err != nil || p > 100 {
+	fraction, err := strconv.ParseFloat(digits+"e-2", 64) // 99.9/100 is not quite 0.999
+	if err != nil || fraction > 1 {
 		return aggregateFn{}, false
 	}
-	return aggregateFn{op: "percentile", fraction: p / 100, args: 1}, true
+	return aggregateFn{op: "percentile", fraction: fraction, args: 1}, true
 }
 
 func aggregateNames() []string {

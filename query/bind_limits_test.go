@@ -1,0 +1,133 @@
+package query
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"wend/event"
+)
+
+// limitCases are mistakes that take too much text for a transcript. Each
+// statement is right with one less.
+var limitCases = []struct {
+	code        string
+	definitions func(n int) []string
+	statement   func(n int) string
+	most        int
+}{
+	{code: CodeTooManyAlternatives, most: alternativesMax,
+		definitions: func(n int) []string {
+			return []string{"define touchpoint many as a" + strings.Repeat(" | a", n/2-1)}
+		},
+		statement: func(n int) string {
+			return "funnel (many | many" + strings.Repeat(" | a", n%2) + ")"
+		}},
+	{code: CodeTooDeep, most: definitionsDepth,
+		definitions: func(n int) []string {
+			list := []string{"define touchpoint d1 as a"}
+			for i := 2; i <= n; i++ {
+				list = append(list, fmt.Sprintf("define touchpoint d%d as d%d", i, i-1))
+			}
+			return list
+		},
+		statement: func(n int) string { return fmt.Sprintf("funnel d%d", n) }},
+	{code: CodeTooManyValues, most: inListMax,
+		statement: func(n int) string {
+			return "measure events where event in ('a'" + strings.Repeat(", 'a'", n-1) + ")"
+		}},
+	{code: CodeBadRegexp, most: regexpBytesMax,
+		statement: func(n int) string { return "measure events where event ~ '" + strings.Repeat("a", n) + "'" }},
+	{code: CodeTooManySteps, most: stepsMax,
+		statement: func(n int) string { return "funnel a" + strings.Repeat(" -> a", n-1) }},
+	{code: CodeTooManySteps, most: anyOrderMax,
+		statement: func(n int) string { return "funnel any order (a" + strings.Repeat(", a", n-1) + ")" }},
+	{code: CodeBadRepeat, most: repeatMax,
+		statement: func(n int) string { return fmt.Sprintf("match a{%d}", n) }},
+	{code: CodeBadNumber, most: lengthMax,
+		statement: func(n int) string { return fmt.Sprintf("paths length %d", n) }},
+	{code: CodeBadNumber, most: periodsMax,
+		statement: func(n int) string { return fmt.Sprintf("retention a -> a every day for %d", n) }},
+	{code: CodeBadDefinition, most: 0,
+		definitions: func(n int) []string { return []string{"define touchpoint broken as" + strings.Repeat(" |", n) + " a"} },
+		statement:   func(n int) string { return "funnel broken" }},
+}
+
+func TestBindLimits(t *testing.T) {
+	for _, c := range limitCases {
+		for n := c.most; n <= c.most+1; n++ {
+			cat := &Catalog{Schema: &event.Schema{Events: []event.Name{{Text: "a"}}, Channels: []event.Name{{}}}}
+			if c.definitions != nil {
+				for _, text := range c.definitions(n) {
+					name := strings.Fields(text)[2]
+					cat.Definitions = append(cat.Definitions, event.Definition{Kind: "touchpoint", Name: name, Text: text})
+				}
+			}
+			statements, err := Parse(c.statement(n))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = Bind(statements[0], cat)
+			var mistake *Error
+			switch {
+			case n == c.most && err != nil:
+				t.Errorf("%s: %d is refused: %v", c.code, n, err)
+			case n > c.most && (!errors.As(err, &mistake) || mistake.Code != c.code):
+				t.Errorf("%s: %d gives %v", c.code, n, err)
+			}
+		}
+	}
+}
+
+// Definitions that double at each level stand for 2^n touchpoints or segments;
+// the limit has to stop them while they expand.
+func TestDoublingDefinitions(t *testing.T) {
+	cat := &Catalog{Schema: &event.Schema{Events: []event.Name{{Text: "a"}}, Channels: []event.Name{{}}}}
+	add := func(kind, name, body string) {
+		cat.Definitions = append(cat.Definitions, event.Definition{Kind: kind, Name: name, Text: "define " + kind + " " + name + " as " + body})
+	}
+	add("touchpoint", "t0", "a | a")
+	add("segment", "s0", "did a")
+	for i := 1; i < definitionsDepth; i++ {
+		add("touchpoint", fmt.Sprintf("t%d", i), fmt.Sprintf("t%d | t%d", i-1, i-1))
+		add("segment", fmt.Sprintf("s%d", i), fmt.Sprintf("in s%d or not in s%d", i-1, i-1))
+	}
+	var mistake *Error
+	if err := bindText(cat, "funnel t31"); !errors.As(err, &mistake) || mistake.Code != CodeTooManyAlternatives {
+		t.Errorf("touchpoints: %v", err)
+	}
+	if err := bindText(cat, "customers among in s31"); !errors.As(err, &mistake) || mistake.Code != CodeTooManyAlternatives {
+		t.Errorf("segments: %v", err)
+	}
+}
+
+func bindText(c *Catalog, text string) error {
+	statements, err := Parse(text)
+	if err != nil {
+		return err
+	}
+	_, err = Bind(statements[0], c)
+	return err
+}
+
+func TestLikePattern(t *testing.T) {
+	for _, c := range []struct {
+		like, value string
+		fits        bool
+	}{
+		{"a%", "abc", true}, {"a%", "a", true}, {"a%", "ba", false}, {"%b%", "abc", true},
+		{"a_c", "abc", true}, {"a_c", "aäc", true}, {"a_c", "ac", false}, {"a_c", "a\nc", true},
+		{"a%c", "a\nb\nc", true}, {"", "", true}, {"", "a", false}, {"%", "", true},
+		{`100\%`, "100%", true}, {`100\%`, "1000", false}, {`a\_b`, "a_b", true}, {`a\_b`, "axb", false},
+		{`\\`, `\`, true}, {`\a`, "a", true}, {"a.c", "abc", false}, {"(a|b)", "a", false}, {"(a|b)", "(a|b)", true},
+		{"abc", "ABC", false}, {"a", "a\n", false}, {`\ü%`, "über", true},
+	} {
+		re, err := compile("like", c.like)
+		if err != nil {
+			t.Errorf("like %q: %v", c.like, err)
+		} else if got := re.MatchString(c.value); got != c.fits {
+			t.Errorf("%q like %q is %v, want %v", c.value, c.like, got, c.fits)
+		}
+	}
+}
