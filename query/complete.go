@@ -195,6 +195,12 @@ func (d *completer) add(w want) {
 		d.names("channel", "events", c.Schema.Channels)
 		d.properties("")
 		d.definitions("touchpoint", "stage", "channels", "segment", "funnel")
+	case wantOfCustomer:
+		if strings.Contains(d.prefix, ".") {
+			d.properties("customer.")
+		} else {
+			d.plain("customer.", "property", "the customer's latest value")
+		}
 	case wantColumn:
 		d.columns()
 	case wantModel:
@@ -235,7 +241,14 @@ func (d *completer) quote() string {
 	return ""
 }
 
-func (d *completer) keyword(text string) { d.offer(text, text, "keyword", "", 0) }
+func (d *completer) keyword(text string) { d.plain(text, "keyword", "") }
+
+// plain offers what is never written in quotes.
+func (d *completer) plain(text, kind, detail string) {
+	if d.quote() == "" {
+		d.offer(text, text, kind, detail, 0)
+	}
+}
 
 func (d *completer) keywords(texts ...string) {
 	for _, t := range texts {
@@ -244,7 +257,7 @@ func (d *completer) keywords(texts ...string) {
 }
 
 func (d *completer) function(name string) {
-	d.offer(name+"(", name+"(", "keyword", "function", 0)
+	d.plain(name+"(", "keyword", "function")
 }
 
 // name offers a name that stands where only names may: in the quotes that were
@@ -335,7 +348,7 @@ func (d *completer) expression() {
 		d.field("channel_group", "the group of the event's channel")
 	}
 	for _, s := range d.steps() {
-		d.offer(s+".", s+".", "property", "step", 0)
+		d.plain(s+".", "property", "step")
 	}
 	for _, name := range functionNames {
 		d.function(name)

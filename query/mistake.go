@@ -29,7 +29,7 @@ func (p *parser) orExpected() string {
 	if e := p.expected(); e != "" {
 		return "; expected " + e
 	}
-	return ""
+	return "; expected the end of the statement"
 }
 
 func describe(t *token) string {
@@ -151,12 +151,22 @@ var meant = map[string]string{
 
 // hint tells what might have been meant by a token that does not fit.
 func (p *parser) hint(t *token) string {
+	if t.Type == kindWord || t.Type == kindQuoted {
+		for _, w := range p.wants {
+			if w.kind == wantThing && strings.Contains(w.text, "'") {
+				return "a text is written in single quotes"
+			}
+		}
+	}
+	if p.wantedSymbol("order") && p.previous().word() == "any" {
+		return `an event with this name is written "any"`
+	}
 	if t.Type == kindWord {
 		if near := Nearest(t.word(), p.words(), 1); len(near) > 0 {
 			return "did you mean `" + near[0] + "`?"
 		}
-		if before := p.previous(); p.at > 0 && (before.Type == kindWord || before.Type == kindQuoted) && (p.wanted(wantClause) || p.wanted(wantOption)) {
-			return "a name with spaces is written in quotes"
+		if hint := p.apart(t); hint != "" {
+			return hint
 		}
 	}
 	switch {
@@ -164,8 +174,8 @@ func (p *parser) hint(t *token) string {
 		return "arrows stand between steps, outside brackets"
 	case meant[t.Value] != "" && (p.wantedSymbol(meant[t.Value])):
 		return "did you mean `" + meant[t.Value] + "`?"
-	case t.Type == kindString && p.wantedSymbol("DATE"):
-		return "a date is written without quotes: 2025-01-31"
+	case t.Type == kindNumber && p.wantedSymbol(percentThing):
+		return "did you mean " + t.Value + "%?"
 	case t.symbol("!") && p.wanted(wantExpression):
 		return "did you mean `not`?"
 	case t.symbol(".") && p.wanted(wantExpression):
@@ -174,6 +184,22 @@ func (p *parser) hint(t *token) string {
 		return "steps are joined by `->`"
 	case t.Type == kindNumber && p.wanted(wantDuration):
 		return "a duration has a unit: " + t.Value + "d"
+	}
+	return ""
+}
+
+// apart is for a word behind something that is complete: part of a name with
+// spaces, or the next statement.
+func (p *parser) apart(t *token) string {
+	before := p.previous()
+	behindName := (before.Type == kindWord || before.Type == kindQuoted) && (p.wantedSymbol("->") || p.wanted(wantOperator))
+	switch {
+	case !p.wanted(wantClause) && !p.wanted(wantOption):
+		return ""
+	case (slices.Contains(verbs, t.word()) || slices.Contains(otherVerbs, t.word())) && (!behindName || before.Pos.Line < t.Pos.Line):
+		return "statements are separated by `;`"
+	case behindName:
+		return "a name with spaces is written in quotes"
 	}
 	return ""
 }

@@ -289,6 +289,7 @@ const (
 	wantUnit
 	wantKnown  // any name there is
 	wantColumn // of the answer
+	wantOfCustomer
 )
 
 // want is something that could have stood at the current token.
@@ -309,7 +310,7 @@ var wantNames = map[wantKind]string{
 	wantDuration: "a duration such as 7d", wantRange: "a span such as `30 days`", wantDefinition: "the name of a definition",
 	wantSegment: "the name of a segment", wantFunnel: "the name of a funnel", wantStage: "a stage",
 	wantModel: "a model", wantVerb: "a statement", wantUnit: "a unit such as `days`", wantKnown: "a name",
-	wantColumn: "a column of the answer",
+	wantColumn: "a column of the answer", wantOfCustomer: "a property of the customer such as customer.tier",
 }
 
 func (w want) String() string {
@@ -327,8 +328,8 @@ func (p *parser) expected() string {
 	var list []string
 	larger := p.wanted(wantExpression) || p.wanted(wantEvent) || p.wanted(wantMeasure)
 	for _, w := range p.wants {
-		// A value is an expression too, and `(` begins what is also expected.
-		if w.kind == wantValue || larger && w.text == "(" {
+		// A value is an expression too, and these begin what is also expected.
+		if w.kind == wantValue || larger && slices.Contains([]string{"(", "not", "any"}, w.text) {
 			continue
 		}
 		if s := w.String(); !slices.Contains(list, s) {

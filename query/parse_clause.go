@@ -26,7 +26,7 @@ func (p *parser) clausesAmong(allowed []string, kind wantKind) []Clause {
 			for _, k := range allowed {
 				p.want(kind, k)
 			}
-			if p.taken >= 0 && p.taken == p.at-1 {
+			if t := p.peek(); p.taken >= 0 && p.taken == p.at-1 && !t.EOF() && !t.symbol(")") {
 				p.unexpected()
 				p.resume(allowed, depth, open)
 				continue
@@ -272,10 +272,12 @@ func (p *parser) number(what string, least, most int64) int64 {
 	return n
 }
 
+const percentThing = "a percentage such as 80%"
+
 func (p *parser) percent() float64 {
 	t := *p.peek()
 	if t.Type != kindPercent {
-		p.want(wantThing, "a percentage such as 80%")
+		p.want(wantThing, percentThing)
 		p.unexpected()
 		return 0
 	}

@@ -114,11 +114,11 @@ func (p *parser) property(c *Cohort) {
 		c.Name = p.prop()
 		left = &Expr{Op: "of", Name: Name{Span: place(&t), Text: t.Value}, Prop: &c.Name}
 	case t.Type == kindWord && !p.stopped:
-		p.want(wantThing, "a property of the customer such as customer.tier")
+		p.want(wantOfCustomer, "")
 		p.fail(CodeUnexpectedToken, place(&t), p.memberHint(&t), "unexpected %q; expected %s", t.Value, p.expected())
 		return
 	default:
-		p.want(wantThing, "a property of the customer such as customer.tier")
+		p.want(wantOfCustomer, "")
 		p.unexpected()
 		return
 	}
