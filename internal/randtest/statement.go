@@ -395,7 +395,7 @@ func (g *gen) countColumn(s *Statement) string {
 			column = strings.TrimPrefix(c.Text, "count ")
 		}
 	}
-	if s.Verb == "funnel" && len(s.Pattern.Steps) == 1 && len(g.steps) == 1 && g.steps[0] == "1" && s.Pattern.Steps[0] == "buying" {
+	if slices.Equal(s.Pattern.Steps, g.w.funnels) {
 		return "step" // what the defined funnel counts is its own affair
 	}
 	return column

@@ -1,0 +1,270 @@
+package randtest
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"wend/engine"
+	"wend/engine/enginetest"
+	"wend/internal/reference"
+	"wend/query"
+)
+
+// casesDefault is how many random cases the ordinary tests compare.
+const casesDefault = 20000
+
+// perWorld statements share one world: making it costs more than a statement.
+const perWorld = 20
+
+// outcome is how a case went.
+type outcome struct {
+	kind   string // "" equal, "refused" by parser or binder, "failed", "differs"
+	detail string
+	rows   int
+	broken bool // both refused to answer
+}
+
+// compare answers a case by reference and by engine.
+func compare(c Case, snap engine.Snapshot, workers int) outcome {
+	text := c.Statement.String()
+	st, err := query.Parse(text)
+	if err != nil {
+		return outcome{kind: "refused", detail: err.Error()}
+	}
+	end, ok := snap.EndOfData()
+	plan, err := query.Bind(st[0], &query.Catalog{Schema: snap.Schema(), Definitions: snap.Definitions(), EndOfData: end, Empty: !ok})
+	if err != nil {
+		return outcome{kind: "refused", detail: err.Error()}
+	}
+	got, err := engine.Run(context.Background(), plan, snap, engine.RunOptions{Workers: workers})
+	want, wantErr := reference.Evaluate(c.World.Events, c.World.Links, st[0], c.World.Definitions, end)
+	switch {
+	case err != nil && wantErr != nil:
+		return outcome{broken: true}
+	case err != nil:
+		return outcome{kind: "failed", detail: "engine: " + err.Error()}
+	case wantErr != nil:
+		return outcome{kind: "failed", detail: wantErr.Error()}
+	}
+	var columns []string
+	for _, column := range got.Columns {
+		columns = append(columns, column.Name)
+	}
+	if d := Difference(want, columns, got.Rows); d != "" {
+		return outcome{kind: "differs", detail: d + "\n-- answer\n" + Table(want.Columns, want.Rows) + "\n-- engine\n" + Table(columns, got.Rows)}
+	}
+	return outcome{rows: len(got.Rows)}
+}
+
+// inMemory makes a snapshot of a world, dealt out to some tiles.
+func inMemory(w *World, tiles int) (engine.Snapshot, error) {
+	return enginetest.New(w.Events, enginetest.Options{Links: w.Links, Definitions: w.Definitions, Tiles: tiles})
+}
+
+// coverage counts what the cases had.
+type coverage struct {
+	mu                      sync.Mutex
+	cases, withRows, broken int
+	failures                int
+	tied, repeated, linked  int // worlds
+	worlds                  int
+	pairs                   map[Pair]int
+	verbs                   map[string]int
+	byKind                  map[string]int
+}
+
+func (cov *coverage) world(w *World) {
+	cov.mu.Lock()
+	defer cov.mu.Unlock()
+	cov.worlds++
+	times, names := map[string]bool{}, map[string]int{}
+	tied, repeated := false, false
+	for _, e := range w.Events {
+		at := e.Customer + e.Time.String()
+		tied = tied || times[at]
+		times[at] = true
+		names[e.Customer+"\x00"+e.Name]++
+		repeated = repeated || names[e.Customer+"\x00"+e.Name] > 2
+	}
+	cov.tied += btoi(tied)
+	cov.repeated += btoi(repeated)
+	cov.linked += btoi(len(w.Links) > 0)
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (cov *coverage) add(s *Statement, o outcome) {
+	cov.mu.Lock()
+	defer cov.mu.Unlock()
+	cov.cases++
+	cov.verbs[s.Verb]++
+	cov.withRows += btoi(o.rows > 0)
+	cov.broken += btoi(o.broken)
+	cov.byKind[o.kind]++
+	for _, p := range s.PairsOf() {
+		cov.pairs[p]++
+	}
+}
+
+// rarest is the pair of clauses that came least often.
+func (cov *coverage) rarest() (Pair, int) {
+	all := Pairs()
+	p := slices.MinFunc(all, func(a, b Pair) int { return cov.pairs[a] - cov.pairs[b] })
+	return p, cov.pairs[p]
+}
+
+func fromEnvironment(t *testing.T, name string, otherwise uint64) uint64 {
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// TestEngineAgainstReference compares random statements over random journeys.
+// WEND_SEED and WEND_CASES choose others than the usual ones.
+func TestEngineAgainstReference(t *testing.T) {
+	seed := fromEnvironment(t, "WEND_SEED", 1)
+	usual := uint64(casesDefault)
+	if testing.Short() {
+		usual /= 10
+	}
+	cases := int(fromEnvironment(t, "WEND_CASES", usual))
+	failuresMax := int(fromEnvironment(t, "WEND_FAILURES", 3))
+	cov := &coverage{pairs: map[Pair]int{}, verbs: map[string]int{}, byKind: map[string]int{}}
+	worlds := make(chan uint64)
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for i := range worlds {
+				compareWorld(t, cov, seed, i, failuresMax)
+			}
+		})
+	}
+	for i := range uint64((cases + perWorld - 1) / perWorld) {
+		cov.mu.Lock()
+		stop := cov.failures >= failuresMax
+		cov.mu.Unlock()
+		if stop {
+			break
+		}
+		worlds <- i
+	}
+	close(worlds)
+	wg.Wait()
+
+	pair, least := cov.rarest()
+	t.Logf("seed %d: %d cases, %d with rows (%d %%), %d refused by both; %d worlds: %d with equal times, %d with repeated events, %d linked; rarest pair of clauses %v: %d times; %v",
+		seed, cov.cases, cov.withRows, 100*cov.withRows/max(1, cov.cases), cov.broken, cov.worlds, cov.tied, cov.repeated, cov.linked, pair, least, cov.verbs)
+	if t.Failed() || cov.cases < casesDefault {
+		return
+	}
+	if cov.withRows*10 < cov.cases*3 || least < 50 || cov.tied*5 < cov.worlds || cov.repeated*5 < cov.worlds || cov.linked*10 < cov.worlds {
+		t.Errorf("the cases cover too little")
+	}
+}
+
+func compareWorld(t *testing.T, cov *coverage, seed, index uint64, failuresMax int) {
+	w := NewWorld(seed, index)
+	tiles := 1 + int(index%4)
+	snap, err := inMemory(w, tiles)
+	if err != nil {
+		t.Errorf("world %d: %v", index, err)
+		return
+	}
+	cov.world(w)
+	pairs := Pairs()
+	for k := range uint64(perWorld) {
+		number := index*perWorld + k
+		var wanted Pair
+		if number%3 > 0 { // two of three cases have a pair chosen in turn
+			wanted = pairs[(number-number/3)%uint64(len(pairs))]
+		}
+		s := NewStatement(w, seed, number, wanted)
+		if only := os.Getenv("WEND_VERB"); only != "" && !strings.Contains(only, s.Verb) {
+			continue
+		}
+		o := compare(Case{w, s}, snap, 1+int(k%2))
+		cov.add(s, o)
+		if o.kind == "" {
+			continue
+		}
+		cov.mu.Lock()
+		cov.failures++
+		report := cov.failures <= failuresMax
+		cov.mu.Unlock()
+		if report {
+			small, last := shrinkCase(Case{w, s}, o)
+			t.Errorf("seed %d, world %d, statement %d: engine %s: %s\n%s", seed, index, k, last.kind, last.detail, small.Transcript())
+		}
+	}
+}
+
+// shrinkCase shrinks a failing case to a small one that fails in the same way.
+func shrinkCase(c Case, o outcome) (Case, outcome) {
+	last := o
+	small := Shrink(c, func(c Case) bool {
+		snap, err := inMemory(c.World, 1)
+		if err != nil {
+			return false
+		}
+		now := compare(c, snap, 1)
+		if now.kind != o.kind || o.kind != "differs" && message(now.detail) != message(o.detail) {
+			return false
+		}
+		last = now
+		return true
+	})
+	return small, last
+}
+
+// message is an error without its position.
+func message(detail string) string { return strings.TrimLeft(detail, "0123456789: ") }
+
+// TestInvariantsOfEngine holds the engine to what must be true of any answers.
+func TestInvariantsOfEngine(t *testing.T) { holdInvariants(t, byEngine) }
+
+// byEngine answers a statement by the engine over a snapshot in memory.
+func byEngine(w *World, text string) (*reference.Answer, error) {
+	snap, err := inMemory(w, 2)
+	if err != nil {
+		return nil, err
+	}
+	return answerOf(snap, text, engine.RunOptions{})
+}
+
+func answerOf(snap engine.Snapshot, text string, opt engine.RunOptions) (*reference.Answer, error) {
+	st, err := query.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	end, ok := snap.EndOfData()
+	plan, err := query.Bind(st[0], &query.Catalog{Schema: snap.Schema(), Definitions: snap.Definitions(), EndOfData: end, Empty: !ok})
+	if err != nil {
+		return nil, err
+	}
+	res, err := engine.Run(context.Background(), plan, snap, opt)
+	if err != nil {
+		return nil, err
+	}
+	a := &reference.Answer{Rows: res.Rows}
+	for _, c := range res.Columns {
+		a.Columns = append(a.Columns, c.Name)
+	}
+	return a, nil
+}
