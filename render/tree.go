@@ -1,0 +1,109 @@
+package render
+
+import (
+	"bufio"
+	"fmt"
+	"strings"
+
+	"wend/engine"
+)
+
+// branch is a label in the tree of paths: those below it are the paths that
+// begin alike.
+type branch struct {
+	label    string
+	journeys int64 // of all paths through here
+	ends     int64 // of the path that ends here
+	below    []*branch
+}
+
+// drawPaths draws paths as a tree: what they have in common at the beginning is
+// written once.
+func drawPaths(out *bufio.Writer, r *engine.Result, opt Options) {
+	path, journeys, share := columnIndex(r, "path"), columnIndex(r, "journeys"), columnIndex(r, "share")
+	for n, g := range groupsBefore(r, path, opt) {
+		writeTitle(out, n, g.title, opt)
+		root := &branch{}
+		whole := 0.0 // journeys that shares are shares of
+		for _, row := range g.rows {
+			labels, _ := row[path].([]string)
+			count := integerOf(row[journeys])
+			root.add(labels, count)
+			if s, ok := cellAt(row, share).(float64); ok && s > 0 && whole == 0 {
+				whole = float64(count) / s
+			}
+		}
+		var lines []treeLine
+		for _, b := range root.below {
+			b.lines(&lines, "", "", opt)
+		}
+		writeTree(out, lines, whole, opt)
+	}
+}
+
+// add puts one path into the tree.
+func (b *branch) add(labels []string, journeys int64) {
+	b.journeys += journeys
+	if len(labels) == 0 {
+		b.ends += journeys
+		return
+	}
+	for _, next := range b.below {
+		if next.label == labels[0] {
+			next.add(labels[1:], journeys)
+			return
+		}
+	}
+	next := &branch{label: labels[0]}
+	b.below = append(b.below, next)
+	next.add(labels[1:], journeys)
+}
+
+type treeLine struct {
+	text     string
+	journeys int64
+}
+
+// lines writes a branch and what is below it. Labels that always follow one
+// another share a line.
+func (b *branch) lines(lines *[]treeLine, first, rest string, opt Options) {
+	g := opt.glyphs()
+	text := visible(b.label)
+	for b.ends == 0 && len(b.below) == 1 {
+		b = b.below[0]
+		text += g.arrow + visible(b.label)
+	}
+	*lines = append(*lines, treeLine{first + text, b.journeys})
+	below := len(b.below)
+	if b.ends > 0 && below > 0 {
+		*lines = append(*lines, treeLine{rest + g.branch + "(ends here)", b.ends})
+	}
+	for i, next := range b.below {
+		if i == below-1 {
+			next.lines(lines, rest+g.last, rest+g.none, opt)
+		} else {
+			next.lines(lines, rest+g.branch, rest+g.through, opt)
+		}
+	}
+}
+
+func writeTree(out *bufio.Writer, lines []treeLine, whole float64, opt Options) {
+	names, digits := 0, 0
+	for _, l := range lines {
+		names, digits = max(names, width(l.text)), max(digits, width(group(fmt.Sprint(l.journeys), opt)))
+	}
+	const shares = len(">99.9 %")
+	names = min(names, max(elasticMin, opt.Width-digits-shares-4))
+	size := min(barMax, opt.Width-names-digits-shares-6)
+	for _, l := range lines {
+		text := pad(fit(l.text, names, opt), names, false) + "  " + pad(group(fmt.Sprint(l.journeys), opt), digits, true)
+		if whole > 0 {
+			share := float64(l.journeys) / whole
+			text += "  " + pad(shareText(share), shares, true)
+			if size >= barLeast {
+				text += "  " + bar(share, size, opt)
+			}
+		}
+		out.WriteString(strings.TrimRight(text, " ") + "\n")
+	}
+}
