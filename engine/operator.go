@@ -17,6 +17,8 @@ func newOperator(r *run) (operator, error) {
 		return newJourney(r)
 	case "measure":
 		return newMeasure(r)
+	case "paths":
+		return newPaths(r)
 	case "show":
 		return newShow(r)
 	case "describe":

@@ -1,0 +1,189 @@
+package engine
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strings"
+
+	"wend/event"
+)
+
+func (o *pathsOperator) run(r *run) (*Result, error) {
+	ws, err := scan(r, func() (*pathsWorker, error) { return o.worker(), nil })
+	if err != nil {
+		return nil, err
+	}
+	if o.grouping.whole() {
+		for _, w := range ws {
+			w.groups.all()
+		}
+	}
+	m, err := o.grouping.merge(groupersOf(ws, func(w *pathsWorker) *grouper { return w.groups }))
+	if err != nil {
+		return nil, err
+	}
+	all, target, err := o.merge(ws, m)
+	if err != nil {
+		return nil, err
+	}
+	shown, cut := o.choose(all, m)
+	durations := o.durations(ws, target, shown, len(all.entries))
+
+	res := &Result{weight: "journeys"}
+	res.Columns = append(o.grouping.columns(), Column{"path", List}, Column{"journeys", Integer}, Column{"share", Share}, Column{"median_duration", Duration})
+	res.Meta.Denominator = "all journeys that gave a path"
+	if r.plan.Every != "" || len(r.plan.By) > 0 {
+		res.Meta.Denominator += ", within the period and group"
+	}
+	if res.Meta.Cut = cut; cut == nil {
+		res.Meta.Cut = m.cut
+	}
+	for _, s := range shown {
+		e := &all.entries[s.entry]
+		res.Rows = append(res.Rows, append(m.cells(int(e.group)), o.labels(all.path(e)), e.count, share(e.count, s.of), medianOf(durations[s.entry])))
+	}
+	return res, nil
+}
+
+// merge adds the workers' paths up. target says, by worker and its path, which
+// path of the whole it is.
+func (o *pathsOperator) merge(ws []*pathsWorker, m *groups) (all *pathTable, target [][]uint32, err error) {
+	all = newPathTable(o.r)
+	for i, w := range ws {
+		to := make([]uint32, len(w.table.entries))
+		for k := range w.table.entries {
+			e := &w.table.entries[k]
+			at, err := all.add(uint32(m.of(i, int(e.group))), w.table.path(e), e.count)
+			if err != nil {
+				return nil, nil, err
+			}
+			to[k] = uint32(at)
+		}
+		target = append(target, to)
+		w.table = nil
+	}
+	return all, target, o.r.ctx.Err()
+}
+
+// shownPath is a row of the answer: an entry of the table of all paths, and the
+// journeys of its group.
+type shownPath struct {
+	entry int
+	of    int64
+}
+
+// choose returns, group by group, the most frequent paths: as many as top
+// says, or the fewest that cover the share asked for. Equal counts are ordered
+// by label, bytewise.
+func (o *pathsOperator) choose(all *pathTable, m *groups) (shown []shownPath, cut *Cut) {
+	byGroup := make([][]int32, m.len())
+	totals := make([]int64, m.len())
+	for i := range all.entries {
+		e := &all.entries[i]
+		byGroup[e.group] = append(byGroup[e.group], int32(i))
+		totals[e.group] += e.count
+	}
+	var kept, total int64
+	for g, entries := range byGroup {
+		total += totals[g]
+		n := o.most(all, entries, totals[g])
+		for _, i := range entries[:n] {
+			shown = append(shown, shownPath{int(i), totals[g]})
+			kept += all.entries[i].count
+		}
+	}
+	if len(shown) < len(all.entries) {
+		cut = &Cut{Kept: int64(len(shown)), Of: int64(len(all.entries)), Share: share(kept, total)}
+	}
+	return shown, cut
+}
+
+// most orders the entries of one group as far as they are shown, and returns
+// how many are.
+func (o *pathsOperator) most(all *pathTable, entries []int32, total int64) int {
+	count := func(i int32) int64 { return all.entries[i].count }
+	n := len(entries)
+	if o.r.plan.Cover > 0 {
+		slices.SortFunc(entries, func(a, b int32) int { return cmp.Compare(count(b), count(a)) })
+		// In percent, which people write, products are exact where those of
+		// shares are not.
+		percent := math.Round(o.r.plan.Cover*1e10) / 1e8
+		var covered int64
+		for n = 0; n < len(entries) && float64(covered)*100 < percent*float64(total); n++ {
+			covered += count(entries[n])
+		}
+	} else if top := o.r.plan.Top; top > 0 {
+		n = int(min(int64(n), top))
+	}
+	if n == 0 {
+		return 0
+	}
+	// Only paths that may be shown are worth comparing by their labels.
+	counts := make([]int64, len(entries))
+	for k, i := range entries {
+		counts[k] = count(i)
+	}
+	least := -selectRank(negated(counts), n-1)
+	candidates := 0
+	for k, i := range entries {
+		if count(i) >= least {
+			entries[candidates], entries[k] = i, entries[candidates]
+			candidates++
+		}
+	}
+	slices.SortFunc(entries[:candidates], func(a, b int32) int {
+		return cmp.Or(cmp.Compare(count(b), count(a)), o.comparePaths(all.path(&all.entries[a]), all.path(&all.entries[b])))
+	})
+	return n
+}
+
+func negated(counts []int64) []int64 {
+	for i := range counts {
+		counts[i] = -counts[i]
+	}
+	return counts
+}
+
+func (o *pathsOperator) comparePaths(a, b []uint32) int {
+	for k := range min(len(a), len(b)) {
+		if a[k] != b[k] {
+			return strings.Compare(o.label(a[k]), o.label(b[k]))
+		}
+	}
+	return len(a) - len(b)
+}
+
+func (o *pathsOperator) label(code uint32) string {
+	if code == longerCode {
+		return "(longer)"
+	}
+	return o.labeling.text(code)
+}
+
+func (o *pathsOperator) labels(path []uint32) []string {
+	texts := make([]string, len(path))
+	for i, code := range path {
+		texts[i] = o.label(code)
+	}
+	return texts
+}
+
+// durations collects those of the journeys whose paths are shown.
+func (o *pathsOperator) durations(ws []*pathsWorker, target [][]uint32, shown []shownPath, paths int) map[int][]event.Duration {
+	wanted := make([]bool, paths)
+	for _, s := range shown {
+		wanted[s.entry] = true
+	}
+	lists := map[int][]event.Duration{}
+	for i, w := range ws {
+		for piece, of := range w.journeys.paths {
+			for k, path := range of {
+				if at := target[i][path]; wanted[at] {
+					lists[int(at)] = append(lists[int(at)], w.journeys.durations[piece][k])
+				}
+			}
+		}
+	}
+	return lists
+}
