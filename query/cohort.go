@@ -3,7 +3,7 @@ package query
 // cohort binds a condition on customers. A cohort looks at all events of the
 // snapshot, whatever the statement's where and during.
 func (b *binder) cohort(c *Cohort) *CohortPlan {
-	plan := &CohortPlan{Kind: c.Kind, Text: c.String()}
+	plan := &CohortPlan{Kind: c.Kind}
 	switch c.Kind {
 	case "and", "or", "not":
 		for _, a := range c.Args {
@@ -18,6 +18,7 @@ func (b *binder) cohort(c *Cohort) *CohortPlan {
 	case "property":
 		plan.Test = b.condition(c.Test, scope{latest: true})
 	}
+	plan.Text = fullCohort(c, plan).String()
 	return plan
 }
 
@@ -43,7 +44,7 @@ func (b *binder) reached(c *Cohort, plan *CohortPlan) {
 	pattern := c.Pattern
 	if pattern == nil {
 		if !b.ofKind(*c.Funnel, "funnel") {
-			plan.Kind, plan.Args = "or", nil // nobody
+			plan.Kind = "or" // without Args: nobody
 			return
 		}
 		pattern = plainPattern(*c.Funnel)
