@@ -119,8 +119,7 @@ func (cov *coverage) add(s *Statement, o outcome) {
 
 // rarest is the pair of clauses that came least often.
 func (cov *coverage) rarest() (Pair, int) {
-	all := Pairs()
-	p := slices.MinFunc(all, func(a, b Pair) int { return cov.pairs[a] - cov.pairs[b] })
+	p := slices.MinFunc(pairs, func(a, b Pair) int { return cov.pairs[a] - cov.pairs[b] })
 	return p, cov.pairs[p]
 }
 
@@ -188,14 +187,8 @@ func compareWorld(t *testing.T, cov *coverage, seed, index uint64, failuresMax i
 		return
 	}
 	cov.world(w)
-	pairs := Pairs()
 	for k := range uint64(perWorld) {
-		number := index*perWorld + k
-		var wanted Pair
-		if number%3 > 0 { // two of three cases have a pair chosen in turn
-			wanted = pairs[(number-number/3)%uint64(len(pairs))]
-		}
-		s := NewStatement(w, seed, number, wanted)
+		s := statementOf(w, seed, index, k)
 		if only := os.Getenv("WEND_VERB"); only != "" && !strings.Contains(only, s.Verb) {
 			continue
 		}
@@ -214,6 +207,18 @@ func compareWorld(t *testing.T, cov *coverage, seed, index uint64, failuresMax i
 		}
 	}
 }
+
+// statementOf makes statement k of a world. Two of three have a pair of clauses
+// chosen in turn, so that all pairs come often enough.
+func statementOf(w *World, seed, index, k uint64) *Statement {
+	number := index*perWorld + k
+	if number%3 == 0 {
+		return NewStatement(w, seed, number, Pair{})
+	}
+	return NewStatement(w, seed, number, pairs[(number-number/3)%uint64(len(pairs))])
+}
+
+var pairs = Pairs()
 
 // shrinkCase shrinks a failing case to a small one that fails in the same way.
 func shrinkCase(c Case, o outcome) (Case, outcome) {

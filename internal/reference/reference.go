@@ -237,6 +237,9 @@ type settings struct {
 	limit       int // -1: not given
 }
 
+// gapDefault ends a session where no gap is given.
+const gapDefault = 30 * event.Minute
+
 // settings reads the clauses of q; those of a defined funnel come first, so
 // that the statement's own stand.
 func (ev *evaluator) settings(q *query.Query) *settings {
@@ -248,7 +251,7 @@ func (ev *evaluator) settings(q *query.Query) *settings {
 }
 
 func (ev *evaluator) read(clauses []query.Clause) *settings {
-	s := &settings{during: always, windows: []event.Duration{30 * event.Day}, gap: 30 * event.Minute, exclusion: "cut", length: 5, top: -1, limit: -1}
+	s := &settings{during: always, windows: []event.Duration{30 * event.Day}, gap: gapDefault, exclusion: "cut", length: 5, top: -1, limit: -1}
 	for _, c := range clauses {
 		switch c.Kind {
 		case "where":
@@ -261,7 +264,7 @@ func (ev *evaluator) read(clauses []query.Clause) *settings {
 				s.windows = append(s.windows, d.Value)
 			}
 		case "per":
-			s.session = c.Word == "session"
+			s.session, s.gap = c.Word == "session", gapDefault
 			if c.Gap != nil {
 				s.gap = c.Gap.Value
 			}
