@@ -77,6 +77,11 @@ type bound struct {
 }
 
 func newBinder(c *Catalog) *binder {
+	if c.Schema == nil {
+		empty := *c
+		empty.Schema = &event.Schema{}
+		c = &empty
+	}
 	return &binder{
 		cat:      c,
 		lenient:  c.Lenient,

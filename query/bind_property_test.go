@@ -64,7 +64,9 @@ var planEqual = []cmp.Option{
 	cmp.Comparer(func(a, b Span) bool { return true }),
 	cmp.Comparer(func(a, b event.Value) bool { return a == b }),
 	cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() }),
-	cmp.Comparer(func(a, b *regexp.Regexp) bool { return (a == nil) == (b == nil) && (a == nil || a.String() == b.String()) }),
+	cmp.Comparer(func(a, b *regexp.Regexp) bool {
+		return (a == nil) == (b == nil) && (a == nil || a.String() == b.String())
+	}),
 }
 
 func randomCatalog(t *testing.T) *Catalog {
@@ -99,8 +101,10 @@ func randomCatalog(t *testing.T) *Catalog {
 // generator makes statements that parse, most of which bind.
 type generator struct{ *rapid.T }
 
-func (g generator) pick(choices ...string) string { return rapid.SampledFrom(choices).Draw(g.T, "pick") }
-func (g generator) chance() bool                  { return rapid.IntRange(0, 3).Draw(g.T, "chance") == 0 }
+func (g generator) pick(choices ...string) string {
+	return rapid.SampledFrom(choices).Draw(g.T, "pick")
+}
+func (g generator) chance() bool { return rapid.IntRange(0, 3).Draw(g.T, "chance") == 0 }
 
 func (g generator) maybe(text func() string) string {
 	if g.chance() {

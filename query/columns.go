@@ -5,6 +5,29 @@ import (
 	"strings"
 )
 
+// answerColumns are the columns of answers, without those that clauses put in
+// front. COUNT stands for the column that is called after what is counted.
+// Other answers depend on what they hold: the engine checks `order by` there.
+var answerColumns = map[string]string{
+	"funnel":      "step touchpoint COUNT from_previous from_first dropped open median_from_previous median_from_first",
+	"times":       "step touchpoint COUNT mean p10 p25 p50 p75 p90 p95",
+	"dropoff":     "step touchpoint next COUNT share median_time_to_next",
+	"drivers of":  "factor value converted dropped odds_ratio low high lift p_value",
+	"next after":  "next probability support median_time",
+	"next for":    "next probability support median_time suffix",
+	"paths":       "path journeys share median_duration",
+	"flow":        "level source target journeys share",
+	"transitions": "source target count share_of_source",
+	"switches":    "source target count customers lost open loss_rate median_gap",
+	"match":       "customers matches median_duration",
+	"retention":   "cohort size period customers share",
+	"affinity of": "left right together support confidence lift",
+	"map":         "stage channel customers events reached to_next_stage median_time_to_next score_avg score_n breaks",
+	"moments":     "touchpoint customers reach fall fall_n loss moment",
+	"measure":     "",
+	"customers":   "customer first last events",
+}
+
 // order checks that `order by` names a column of the answer.
 func (b *binder) order(q *Query, p *Plan) {
 	if p.Order == nil {
@@ -23,87 +46,46 @@ func (b *binder) order(q *Query, p *Plan) {
 	})
 }
 
-// columnsOf lists the columns of a statement's answer in their order; nil
-// where the engine alone knows them.
+// columnsOf lists the columns of the answer in their order; nil where only the
+// engine knows them.
 func columnsOf(q *Query, p *Plan) []string {
+	name := statementName(q)
+	own, known := answerColumns[name]
+	if !known || p.TestLast > 0 {
+		return nil
+	}
 	var columns []string
 	if len(p.Windows) > 1 {
 		columns = append(columns, "window")
 	}
-	if p.Every != "" && p.Verb != "retention" {
+	if p.Every != "" && name != "retention" {
 		columns = append(columns, "period")
 	}
-	if p.Verb != "drivers" && p.Verb != "map" {
+	if name != "drivers of" && name != "map" { // there, by names what rows are about
 		for _, g := range p.By {
 			columns = append(columns, g.Name)
 		}
 	}
-	own := ""
-	switch p.Verb {
-	case "funnel":
-		own = "step touchpoint " + p.Count + " from_previous from_first dropped open median_from_previous median_from_first"
-	case "times":
-		own = "step touchpoint " + p.Count + " mean p10 p25 p50 p75 p90 p95"
-	case "dropoff":
-		own = "step touchpoint next " + p.Count + " share median_time_to_next"
-	case "drivers":
-		own = "factor value converted dropped odds_ratio low high lift p_value"
-	case "next":
-		if p.TestLast > 0 {
-			return nil
-		}
-		own = "next probability support median_time"
-		if p.For {
-			own += " suffix"
-		}
-	case "paths":
-		own = "path journeys share median_duration"
-	case "flow":
-		own = "level source target journeys share"
-	case "transitions":
-		own = "source target count share_of_source"
-		if p.WithTimes {
-			own += " median_gap"
-		}
-	case "switches":
-		own = "source target count customers lost open loss_rate median_gap"
-	case "match":
-		own = "customers matches median_duration"
-	case "retention":
-		own = "cohort size period customers share"
-	case "affinity":
-		own = "left right together support confidence lift"
-	case "map":
-		own = "stage channel customers events reached to_next_stage median_time_to_next score_avg score_n breaks"
-	case "moments":
-		own = "touchpoint customers reach fall fall_n loss moment"
-	case "measure":
-		for _, o := range p.Outputs {
-			columns = append(columns, o.Name)
-		}
-		return columns
-	case "customers":
-		columns = append(columns, "customer", "first", "last", "events")
-		b := q.clause("of")
-		if b == nil {
-			return columns
-		}
-		for _, e := range b.Exprs {
+	columns = append(columns, strings.Fields(strings.ReplaceAll(own, "COUNT", p.Count))...)
+	if p.WithTimes {
+		columns = append(columns, "median_gap")
+	}
+	for _, o := range p.Outputs {
+		columns = append(columns, o.Name)
+	}
+	if of := q.clause("of"); of != nil && name == "customers" {
+		for _, e := range of.Exprs {
 			columns = append(columns, e.String())
 		}
-		return columns
-	default:
-		return nil
 	}
-	return append(columns, strings.Fields(own)...)
+	return columns
 }
 
-// clause finds a statement's clause of a kind, nil without one.
+// clause finds a query's clause of a kind, nil without one.
 func (q *Query) clause(kind string) *Clause {
-	for i := range q.Clauses {
-		if q.Clauses[i].Kind == kind {
-			return &q.Clauses[i]
-		}
+	i := slices.IndexFunc(q.Clauses, func(c Clause) bool { return c.Kind == kind })
+	if i < 0 {
+		return nil
 	}
-	return nil
+	return &q.Clauses[i]
 }

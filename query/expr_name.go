@@ -104,6 +104,11 @@ func (b *binder) plain(n Name, s scope) *ScalarExpr {
 		}
 		if of != "" {
 			known, unknown = b.cat.propertyNames(), prop
+		} else if before, _, dotted := strings.Cut(n.Text, "."); dotted && s.steps == nil && !b.lenient {
+			if _, isEvent := b.cat.Schema.Event(before); isEvent {
+				b.fail(n.Span, CodeUnknownProperty, "a property of a step can be named in `by`, after a pattern", "unknown property %q", n.Text)
+				return nil
+			}
 		}
 	}
 	b.unknown(n.Span, CodeUnknownProperty, "property", unknown, named(known...))
