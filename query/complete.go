@@ -454,35 +454,43 @@ func (d *completer) durations(examples, units []string) {
 
 // columns offers the columns of the answer, as far as the statement tells them.
 func (d *completer) columns() {
-	q := d.statement.Query
 	if !d.whole {
 		return
 	}
-	plan := &Plan{Verb: q.Verb, For: q.For, Count: "customers", WithTimes: q.Times, Show: q.Show}
+	q := d.statement.Query
+	offer := func(column string) { d.name(column, "property", "column", 0) }
+	count := "customers"
 	for i := range q.Clauses {
-		switch c := &q.Clauses[i]; c.Kind {
-		case "count":
-			plan.Count = c.Word
-		case "every":
-			plan.Every = c.Word
-		case "within":
-			plan.Windows = make([]event.Duration, len(c.Durations))
-		case "by":
+		switch c := &q.Clauses[i]; {
+		case c.Kind == "count":
+			count = c.Word
+		case c.Kind == "within" && len(c.Durations) > 1:
+			offer("window")
+		case c.Kind == "every" && q.Verb != "retention":
+			offer("period")
+		case c.Kind == "by":
 			for _, g := range c.Groups {
-				plan.By = append(plan.By, ByPlan{Name: g.Expr.String()})
+				offer(g.Expr.String())
+			}
+		case c.Kind == "of" && q.Verb == "customers":
+			for _, e := range c.Exprs {
+				offer(e.String())
 			}
 		}
 	}
+	for _, column := range strings.Fields(strings.ReplaceAll(answerColumns[statementName(q)], "COUNT", count)) {
+		offer(column)
+	}
+	if q.Times {
+		offer("median_gap")
+	}
 	for i := range q.Outputs {
 		o := &q.Outputs[i]
-		name := o.Expr.String()
 		if o.As != nil {
-			name = o.As.Text
+			offer(o.As.Text)
+		} else {
+			offer(o.Expr.String())
 		}
-		plan.Outputs = append(plan.Outputs, OutputPlan{Name: name})
-	}
-	for _, column := range columnsOf(q, plan) {
-		d.name(column, "property", "column", 0)
 	}
 }
 

@@ -123,7 +123,7 @@ func (p *parser) property(c *Cohort) {
 		return
 	}
 	left.Span = p.span(t)
-	c.Test = p.test(left)
+	c.Test = p.test(t, left)
 	if c.Test == left {
 		p.unexpected()
 	}

@@ -71,31 +71,24 @@ func (p *parser) negated(kind wantKind) *Expr {
 		e.Span = p.span(first)
 		return e
 	}
-	return p.test(p.sum(kind))
+	return p.test(first, p.sum(kind))
 }
 
 var comparisons = []string{"=", "!=", "<", "<=", ">", ">=", "~"}
 
 // test parses what an expression is compared with; without a comparison it
-// returns the expression itself.
-func (p *parser) test(left *Expr) *Expr {
+// returns the expression itself. first is its first token: a parenthesis is
+// not part of the expression inside, but it is of the comparison.
+func (p *parser) test(first token, left *Expr) *Expr {
 	e := p.comparison(left)
 	if e == left {
 		return left
 	}
-	e.Span = Span{Offset: left.Offset, Line: left.Line, Column: left.Column}
-	last := p.previous()
-	e.Length = last.runes + last.length() - p.runesAt(left.Offset)
+	e.Span = p.span(first)
 	if t := p.peek(); t.Type == kindSymbol && slices.Contains(comparisons, t.Value) {
 		p.fail(CodeChainedComparison, p.here(), "join two comparisons with `and`", "a comparison cannot be compared again")
 	}
 	return e
-}
-
-// runesAt finds the place in runes of the token at an offset.
-func (p *parser) runesAt(offset int) int {
-	i, _ := slices.BinarySearchFunc(p.tokens, offset, func(t token, offset int) int { return t.Pos.Offset - offset })
-	return p.tokens[min(i, len(p.tokens)-1)].runes
 }
 
 func (p *parser) comparison(left *Expr) *Expr {
