@@ -69,7 +69,7 @@ var planEqual = []cmp.Option{
 	}),
 }
 
-func randomCatalog(t *testing.T) *Catalog {
+func randomCatalog(t testing.TB) *Catalog {
 	cat := &Catalog{
 		Schema: &event.Schema{
 			Events:   []event.Name{{Text: "a"}, {Text: "b"}, {Text: "add to cart"}},
