@@ -238,6 +238,9 @@ type RegexItemPlan struct {
 //	stopped      the customer counts in `dropped` of step Step of Sub
 //	property     Test over CustomerScope fields is true
 //
+// Logic has three values here too: a Test on null is unknown, `not` leaves it
+// unknown, and a customer of whom the whole is unknown is not in the cohort.
+//
 // `in NAME` is the segment's own plan, the same pointer at each use. Where an
 // unknown segment or funnel is only a warning, it is an "or" without Args: nobody.
 type CohortPlan struct {
