@@ -52,9 +52,6 @@ func (b *binder) pattern(p *Pattern) (*PatternPlan, *stepNames) {
 	if len(p.Steps) > most {
 		b.fail(p.Steps[most].Span, CodeTooManySteps, "", "%s has at most %d steps, this one has %d", what, most, len(p.Steps))
 	}
-	if p.AnyOrder && len(p.Links) > 0 {
-		b.fail(p.Links[0].Span, CodeBadPattern, "", "`any order (…)` is a whole pattern: no arrow can follow it")
-	}
 	names := &stepNames{byName: map[string][]int{}, count: len(p.Steps)}
 	taken := map[string]bool{}
 	for i := range p.Steps {
