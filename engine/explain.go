@@ -66,6 +66,9 @@ func (r *run) nodes(op operator) []PlanNode {
 	if p.HasEnd {
 		add(PlanNode{Operator: "end", Detail: "events after " + p.End.String() + " do not exist"})
 	}
+	if p.Verb == "show" {
+		return nodes // from the catalogue
+	}
 	scan := PlanNode{Operator: "scan", Detail: r.scanDetail(), Events: r.stats.events.Load(), ElapsedMS: milliseconds(r.stats.read.Load())}
 	if r.plan.Analyze && r.stats.tiles.Load() > 0 {
 		scan.Skipped = max(0, r.snap.Events()-scan.Events)
@@ -112,7 +115,11 @@ func (r *run) scanDetail() string {
 	for _, i := range r.need.Properties {
 		columns = append(columns, r.schema.Properties[i].Name)
 	}
-	detail := fmt.Sprintf("%d tiles; columns %s", r.snap.Tiles(), strings.Join(columns, ", "))
+	tiles := fmt.Sprint(r.snap.Tiles(), " tiles")
+	if r.plan.Verb == "journey" {
+		tiles = "one tile of " + tiles
+	}
+	detail := fmt.Sprintf("%s; columns %s", tiles, strings.Join(columns, ", "))
 	if r.need.From != 0 || r.need.To != 0 {
 		detail += "; partitions"
 		if r.need.From > event.MinTime {
