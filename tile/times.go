@@ -21,7 +21,7 @@ type Times struct {
 	Origin  event.Time
 	Unit    int64  // microseconds a tick
 	Shift   uint8  // low bits that bases leave to the slots, at most Width
-	Width   uint8  // bits of a slot, at most widthMax
+	Width   uint8  // bits of a slot, at most WidthMax
 	Anchors Bitmap // row 0 is one
 	Bases   []uint32
 	Slots   []byte // row i has bits [i*Width, (i+1)*Width), lowest first; slotPadding bytes follow
@@ -30,7 +30,7 @@ type Times struct {
 }
 
 const (
-	widthMax    = 56 // a slot at any bit offset lies within eight bytes
+	WidthMax    = 56 // of a slot: at any bit offset it lies within eight bytes
 	slotPadding = 8  // so that the last slot's load stays inside
 	baseBitsMax = 32
 )
@@ -213,7 +213,7 @@ func chooseWidth(ticks []uint64, rangeBits int) (width, shift uint8) {
 	best := ^uint64(0)
 	shiftMin := max(0, rangeBits-baseBitsMax)
 	try := func(w, s int) bool {
-		if s < shiftMin || s > w || w > min(rangeBits, widthMax) {
+		if s < shiftMin || s > w || w > min(rangeBits, WidthMax) {
 			return false
 		}
 		if cost := frameCost(stretches, w, s, rangeBits); cost < best {
@@ -225,7 +225,7 @@ func chooseWidth(ticks []uint64, rangeBits int) (width, shift uint8) {
 	for w := shiftMin; w < rangeBits; w += 3 {
 		try(w, max(w-1, shiftMin))
 	}
-	try(min(rangeBits, widthMax), shiftMin)
+	try(min(rangeBits, WidthMax), shiftMin)
 	middle := int(width)
 	for _, w := range []int{middle - 2, middle - 1, middle + 1, middle + 2} {
 		try(w, max(w-1, shiftMin))
