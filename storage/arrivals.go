@@ -1,0 +1,341 @@
+package storage
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"math/bits"
+	"slices"
+
+	"wend/event"
+	"wend/tile"
+)
+
+// arrivals is events in the order in which they came, in the codes of a
+// catalog: the memtable's batches since the last snapshot, or a bulk load's
+// chunk. It becomes a segment by being sorted.
+type arrivals struct {
+	batches []arrived
+	rows    int
+}
+
+// arrived is one batch: its Name and Channel are catalog codes, not indexes
+// into its own lists.
+type arrived struct {
+	batch *event.Batch
+	props []int // catalog index of each column
+	first int   // rows of the batches before it
+}
+
+func (a *arrivals) add(b *event.Batch, props []int) {
+	a.batches = append(a.batches, arrived{b, props, a.rows})
+	a.rows += b.Len()
+}
+
+// rowRef is the place of a row, and the hash of its customer to sort by.
+type rowRef struct {
+	hash       uint64
+	batch, row uint32
+}
+
+func (a *arrivals) customer(r rowRef) string { return a.batches[r.batch].batch.Customer[r.row] }
+func (a *arrivals) time(r rowRef) event.Time { return a.batches[r.batch].batch.Time[r.row] }
+func (a *arrivals) id(r rowRef) string {
+	if ids := a.batches[r.batch].batch.ID; ids != nil {
+		return ids[r.row]
+	}
+	return ""
+}
+
+func (a *arrivals) event(r rowRef) event.Event { return a.batches[r.batch].batch.At(int(r.row)) }
+
+// sorted returns the rows by (customer hash, customer, time, arrival).
+func (a *arrivals) sorted() []rowRef {
+	refs := make([]rowRef, 0, a.rows)
+	for i := range a.batches {
+		for k, c := range a.batches[i].batch.Customer {
+			refs = append(refs, rowRef{customerHash(c), uint32(i), uint32(k)})
+		}
+	}
+	slices.SortFunc(refs, func(p, q rowRef) int {
+		if p.hash != q.hash {
+			return cmp.Compare(p.hash, q.hash)
+		}
+		if c := cmp.Compare(a.customer(p), a.customer(q)); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(a.time(p), a.time(q)); c != 0 {
+			return c
+		}
+		if p.batch != q.batch {
+			return cmp.Compare(p.batch, q.batch)
+		}
+		return cmp.Compare(p.row, q.row)
+	})
+	return refs
+}
+
+// sameCustomer returns the end of the rows from lo on that belong to its customer.
+func (a *arrivals) sameCustomer(refs []rowRef, lo int) int {
+	hi := lo + 1
+	for hi < len(refs) && refs[hi].hash == refs[lo].hash && a.customer(refs[hi]) == a.customer(refs[lo]) {
+		hi++
+	}
+	return hi
+}
+
+// tieRanks numbers the rows of equal times in order of arrival, by
+// first-of-batch plus row. It is nil if no two customers share a time.
+func (a *arrivals) tieRanks() []uint32 {
+	order := make([]rowRef, 0, a.rows)
+	rising := true
+	last := event.MinTime
+	for i := range a.batches {
+		for k, t := range a.batches[i].batch.Time {
+			order = append(order, rowRef{uint64(t) ^ 1<<63, uint32(i), uint32(k)})
+			rising = rising && t >= last
+			last = t
+		}
+	}
+	if !rising {
+		slices.SortStableFunc(order, func(p, q rowRef) int { return cmp.Compare(p.hash, q.hash) })
+	}
+	var ranks []uint32
+	for lo := 0; lo < len(order); {
+		hi := lo + 1
+		apart := false
+		for hi < len(order) && order[hi].hash == order[lo].hash {
+			apart = apart || a.customer(order[hi]) != a.customer(order[lo])
+			hi++
+		}
+		if apart {
+			if ranks == nil {
+				ranks = make([]uint32, a.rows)
+			}
+			for i, r := range order[lo:hi] {
+				ranks[a.batches[r.batch].first+int(r.row)] = uint32(i)
+			}
+		}
+		lo = hi
+	}
+	return ranks
+}
+
+// prefixBits chooses how many leading bits of the hash cut customers into
+// blocks of about perBlock.
+func prefixBits(customers int64, perBlock int) int {
+	if customers <= int64(perBlock) {
+		return 0
+	}
+	return min(bits.Len64(uint64((customers-1)/int64(perBlock))), 24)
+}
+
+// segmentInMemory is the bytes of a segment and what its writer said of it.
+type segmentInMemory struct {
+	data []byte
+	info segmentInfo
+}
+
+// write sorts the rows into one segment. drop, if not nil, says which rows to leave out.
+func (a *arrivals) write(w io.Writer, meta segmentMeta, perBlock int, drop func(refs []rowRef) []rowRef) (segmentInfo, error) {
+	refs := a.sorted()
+	if drop != nil {
+		refs = drop(refs)
+	}
+	ranks := a.tieRanks()
+	customers := int64(0)
+	for lo := 0; lo < len(refs); lo = a.sameCustomer(refs, lo) {
+		customers++
+	}
+	meta.PrefixBits = prefixBits(customers, perBlock)
+	sw, err := newSegmentWriter(w, meta)
+	if err != nil {
+		return segmentInfo{}, err
+	}
+	for lo := 0; lo < len(refs); {
+		p := blockOf(refs[lo].hash, meta.PrefixBits)
+		hi := lo + 1
+		for hi < len(refs) && blockOf(refs[hi].hash, meta.PrefixBits) == p {
+			hi++
+		}
+		if err := sw.AddBlock(p, a.block(refs[lo:hi], ranks, meta.Properties)); err != nil {
+			return segmentInfo{}, fmt.Errorf("write block %d of %d rows: %w", p, hi-lo, err)
+		}
+		lo = hi
+	}
+	return sw.Finish()
+}
+
+// inMemory is write to a buffer.
+func (a *arrivals) inMemory(meta segmentMeta, perBlock int, drop func([]rowRef) []rowRef) (segmentInMemory, error) {
+	var buf bytes.Buffer
+	info, err := a.write(&buf, meta, perBlock, drop)
+	return segmentInMemory{buf.Bytes(), info}, err
+}
+
+// block turns sorted rows into columns.
+func (a *arrivals) block(refs []rowRef, ranks []uint32, properties []event.Property) *rowBlock {
+	rows := len(refs)
+	b := &rowBlock{Event: make([]uint32, rows), Time: make([]event.Time, rows)}
+	names := newTexts()
+	for lo := 0; lo < rows; {
+		hi := a.sameCustomer(refs, lo)
+		b.Starts = append(b.Starts, uint32(lo))
+		names.add(a.customer(refs[lo]))
+		lo = hi
+	}
+	b.Starts = append(b.Starts, uint32(rows))
+	b.Names = names.done()
+
+	touched := make([]bool, len(a.batches))
+	channels := make([]uint32, rows)
+	any, ids := false, false
+	for i, r := range refs {
+		src := &a.batches[r.batch]
+		touched[r.batch] = true
+		b.Event[i] = src.batch.Name[r.row]
+		b.Time[i] = src.batch.Time[r.row]
+		channels[i] = src.batch.Channel[r.row]
+		any = any || channels[i] != 0
+		ids = ids || src.batch.ID != nil && src.batch.ID[r.row] != ""
+	}
+	if any {
+		b.Channel = channels
+	}
+	if ranks != nil {
+		b.TieRank = make([]uint32, rows)
+		for i, r := range refs {
+			b.TieRank[i] = ranks[a.batches[r.batch].first+int(r.row)]
+		}
+	}
+	if ids {
+		col := newColumnBuilder(event.StringType, rows)
+		for i, r := range refs {
+			if id := a.id(r); id != "" {
+				col.text(i, id)
+			}
+		}
+		b.IDs = col.column()
+	}
+
+	// which column of which batch holds a property, for the batches here
+	where := make([][]int, len(properties))
+	for bi := range a.batches {
+		if !touched[bi] {
+			continue
+		}
+		for k, p := range a.batches[bi].props {
+			if where[p] == nil {
+				where[p] = make([]int, len(a.batches))
+			}
+			where[p][bi] = k + 1
+		}
+	}
+	b.Columns = make([]*tile.Column, len(properties))
+	for p, columns := range where {
+		if columns != nil {
+			b.Columns[p] = a.column(refs, columns, properties[p].Type)
+		}
+	}
+	return b
+}
+
+func (a *arrivals) column(refs []rowRef, columns []int, t event.Type) *tile.Column {
+	col := newColumnBuilder(t, len(refs))
+	for i, r := range refs {
+		k := columns[r.batch]
+		if k == 0 {
+			continue
+		}
+		c := &a.batches[r.batch].batch.Columns[k-1]
+		if c.Present != nil && !c.Present[r.row] {
+			continue
+		}
+		switch {
+		case t == event.StringType:
+			col.text(i, c.Texts[r.row])
+		case t != event.FloatType:
+			col.int(i, c.Ints[r.row])
+		case c.Type == event.IntegerType:
+			col.float(i, float64(c.Ints[r.row]))
+		default:
+			col.float(i, c.Floats[r.row])
+		}
+	}
+	return col.column()
+}
+
+// texts collects strings into one block of memory.
+type texts struct {
+	bytes []byte
+	ends  []uint32
+}
+
+func newTexts() *texts { return &texts{} }
+
+func (t *texts) add(s string) {
+	t.bytes = append(t.bytes, s...)
+	t.ends = append(t.ends, uint32(len(t.bytes)))
+}
+
+func (t *texts) done() *tile.Strings { return &tile.Strings{Text: string(t.bytes), Ends: t.ends} }
+
+// columnBuilder fills a column row by row.
+type columnBuilder struct {
+	col   tile.Column
+	any   bool
+	codes map[string]uint32
+}
+
+func newColumnBuilder(t event.Type, rows int) *columnBuilder {
+	b := &columnBuilder{col: tile.Column{Type: t, Present: tile.NewBitmap(rows)}}
+	switch t {
+	case event.StringType:
+		b.col.Codes = make([]uint32, rows)
+		b.codes = map[string]uint32{}
+	case event.FloatType:
+		b.col.Floats = make([]float64, rows)
+	default:
+		b.col.Ints = make([]int64, rows)
+	}
+	return b
+}
+
+func (b *columnBuilder) set(i int) {
+	b.col.Present.Set(i)
+	b.any = true
+}
+
+func (b *columnBuilder) int(i int, v int64) {
+	b.col.Ints[i] = v
+	b.set(i)
+}
+
+func (b *columnBuilder) float(i int, v float64) {
+	b.col.Floats[i] = v
+	b.set(i)
+}
+
+func (b *columnBuilder) text(i int, s string) {
+	b.col.Codes[i] = b.code(s)
+	b.set(i)
+}
+
+func (b *columnBuilder) code(s string) uint32 {
+	code, ok := b.codes[s]
+	if !ok {
+		code = uint32(len(b.col.Dict))
+		b.col.Dict = append(b.col.Dict, s)
+		b.codes[s] = code
+	}
+	return code
+}
+
+// column returns what was filled, nil if no row has a value.
+func (b *columnBuilder) column() *tile.Column {
+	if !b.any {
+		return nil
+	}
+	return &b.col
+}

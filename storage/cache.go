@@ -1,0 +1,36 @@
+package storage
+
+import "github.com/dgraph-io/ristretto/v2"
+
+// cache keeps what is dear to make again (verified pages, merged tiles) within
+// a budget of bytes. It may forget anything at any time. Keys say what a value
+// was made of, so nothing in it is ever stale.
+type cache struct {
+	entries *ristretto.Cache[string, any]
+}
+
+func newCache(bytes int64) (*cache, error) {
+	const entryBytes = 32 << 10 // a typical entry; the counters want ten times as many places
+	entries, err := ristretto.NewCache(&ristretto.Config[string, any]{
+		NumCounters:        max(10*bytes/entryBytes, 1000),
+		MaxCost:            bytes,
+		BufferItems:        64,
+		IgnoreInternalCost: true,
+	})
+	return &cache{entries}, err
+}
+
+func (c *cache) close() { c.entries.Close() }
+
+// cached returns the value of a key, made anew if it is not there.
+func cached[T any](c *cache, key string, cost func(T) int64, make func() (T, error)) (T, error) {
+	if v, ok := c.entries.Get(key); ok {
+		return v.(T), nil
+	}
+	v, err := make()
+	if err != nil {
+		return v, err
+	}
+	c.entries.Set(key, v, cost(v)+int64(len(key)))
+	return v, nil
+}

@@ -1,0 +1,422 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"path"
+	"runtime"
+	"slices"
+	"time"
+)
+
+// Flush writes the memtable as segments and drops the log. It is done by the
+// append that fills the memtable, by the background, and by Close.
+func (s *Store) Flush(ctx context.Context) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(true); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	return s.flush(ctx)
+}
+
+// flush is Flush for a caller that holds writing and mu.
+func (s *Store) flush(ctx context.Context) error {
+	if len(s.mem.batches) == 0 {
+		return nil
+	}
+	if s.wal != nil {
+		// Nothing that may still fail is written as if it could not.
+		if err := s.wal.sync(s.wal.lsn); err != nil {
+			s.giveUp(s.wal)
+			return fmt.Errorf("flush: %w", err)
+		}
+	}
+	rows := newHistogram()
+	for _, b := range s.mem.batches {
+		b.visible = true
+		rows.add(b.batch.Time)
+	}
+	sources, err := s.mem.sources(s)
+	if err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	first, last := s.mem.batches[0].lsn, s.mem.batches[len(s.mem.batches)-1].lsn
+	e := &edit{LSN: last, Received: int64(s.mem.received), Tokens: s.mem.tokens}
+	width := s.width(rows, e)
+	if e.Add, err = s.writeRun(ctx, sources, width, s.runMeta(first, last), s.number); err != nil {
+		return fmt.Errorf("flush %d events: %w", s.mem.rows, err)
+	}
+	e.WAL = s.next
+	if err := s.publish(e); err != nil {
+		return err
+	}
+	old := s.oldWAL
+	if s.wal != nil {
+		old = append(old, walExtent{number: s.wal.number})
+		_ = s.wal.file.Close() // synced before, and not needed any more
+	}
+	s.wal, s.oldWAL = nil, nil
+	for _, w := range old {
+		_ = s.fs.Remove(path.Join(s.dir, walName(w.number))) // a leftover is removed at the next opening
+	}
+	s.mem = newMemtable()
+	if err := s.openPublished(e.Add); err != nil {
+		return err
+	}
+	s.nudge()
+	return nil
+}
+
+// width is the store's partition width, chosen now if it has none.
+func (s *Store) width(rows *histogram, e *edit) string {
+	if s.state.width == "" {
+		e.Width = rows.width()
+		return e.Width
+	}
+	return s.state.width
+}
+
+// openPublished opens segments that an edit added. The caller holds mu.
+func (s *Store) openPublished(records []segmentRecord) error {
+	for _, r := range records {
+		f, err := s.openSegmentFile(r)
+		if err != nil {
+			return fmt.Errorf("open segment %s, just written: %w", r.file(), err)
+		}
+		s.segments[r.ID] = f
+	}
+	return nil
+}
+
+// runMeta is what files written now say about themselves. The caller holds mu.
+func (s *Store) runMeta(first, last uint64) segmentMeta {
+	imports := []string{""}
+	for _, i := range s.state.imports {
+		imports = append(imports, i.ID)
+	}
+	return segmentMeta{
+		Store: s.state.store, FirstLSN: first, LastLSN: last,
+		Events: s.catalog.events, Channels: s.catalog.channels, Imports: imports, Properties: s.catalog.properties,
+	}
+}
+
+// writeRun merges sources of the store into files of one run, one set for
+// each partition.
+func (s *Store) writeRun(ctx context.Context, sources []*source, width string, meta segmentMeta, number func() uint64) ([]segmentRecord, error) {
+	m := &merger{width: width, properties: meta.Properties, workers: s.workers()}
+	want := int64(0)
+	for _, src := range sources {
+		m.sources = append(m.sources, &mergeSource{seg: src.seg, lsn: src.lsn, drop: src.drop})
+		m.bits = max(m.bits, src.seg.PrefixBits)
+		want += src.seg.Rows - src.undone
+	}
+	customers, err := countCustomers(sources)
+	if err != nil {
+		return nil, err
+	}
+	bits := prefixBits(customers, s.opt.BlockCustomers)
+	m.bits = max(m.bits, bits)
+	out := s.newOutputs(meta, func(int64) int { return bits })
+	records, err := out.write(ctx, m, number)
+	if err != nil {
+		return nil, err
+	}
+	got := int64(0)
+	for _, r := range records {
+		got += r.Rows
+	}
+	if got != want {
+		for _, o := range out.by {
+			o.discard()
+		}
+		return nil, fmt.Errorf("the merge of %d segments has %d rows, expected %d", len(sources), got, want)
+	}
+	return records, nil
+}
+
+func (s *Store) workers() int { return runtime.GOMAXPROCS(0) }
+
+// countCustomers estimates the different identities of sources, by counting
+// which of many cells their hashes fall into (linear counting: Whang, Vander-Zanden
+// and Taylor, 1990).
+func countCustomers(sources []*source) (int64, error) {
+	if len(sources) == 1 {
+		return sources[0].seg.Customers, nil
+	}
+	sum := int64(0)
+	for _, src := range sources {
+		sum += src.seg.Customers
+	}
+	seen := newCounter(sum)
+	for _, src := range sources {
+		for b := range 1 << src.seg.PrefixBits {
+			if src.seg.Stats(b).Rows == 0 {
+				continue
+			}
+			block, err := src.seg.Block(b)
+			if err != nil {
+				return 0, err
+			}
+			names, err := block.Names()
+			if err != nil {
+				return 0, err
+			}
+			for _, h := range hashesOf(names) {
+				seen.add(h)
+			}
+		}
+	}
+	return seen.estimate(), nil
+}
+
+// counter estimates how many different hashes it was shown.
+type counter struct {
+	cells []uint64
+	bits  int
+}
+
+// newCounter returns a counter for up to about most hashes.
+func newCounter(most int64) *counter {
+	bits := 10
+	for bits < 24 && int64(1)<<bits < 2*most {
+		bits++
+	}
+	return &counter{make([]uint64, 1<<bits/64), bits}
+}
+
+func (c *counter) add(hash uint64) {
+	cell := hash >> (64 - c.bits)
+	c.cells[cell>>6] |= 1 << (cell & 63)
+}
+
+func (c *counter) estimate() int64 {
+	empty := 0
+	for _, w := range c.cells {
+		for ; w != ^uint64(0); w |= w + 1 {
+			empty++
+		}
+	}
+	cells := float64(uint64(1) << c.bits)
+	return int64(math.Ceil(-cells * math.Log(max(float64(empty), 1)/cells)))
+}
+
+// nudge wakes the background, if there is one.
+func (s *Store) nudge() {
+	if !s.opt.Background {
+		return
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Sizes of compaction: a partition's youngest runs are merged as soon as
+// enough of them are of similar size, so every event is rewritten a number of
+// times that grows with the logarithm of the data.
+const (
+	tierRuns  = 8 // merge when so many runs of one partition ...
+	tierRatio = 4 // ... each have at most so many times the rows of all that are younger
+)
+
+// runFiles is the files of one run of one partition.
+type runFiles struct {
+	partition   int64
+	first, last uint64
+	rows        int64
+	files       []*segmentFile
+}
+
+// runsByPartition lists the runs of every partition, oldest first. Partitions
+// with damaged segments are left alone. The caller holds mu.
+func (s *Store) runsByPartition() [][]runFiles {
+	by := map[int64][]runFiles{}
+	damaged := map[int64]bool{}
+	for _, r := range s.state.segments { // in order of arrival
+		f := s.segments[r.ID]
+		if f == nil {
+			damaged[r.Partition] = true
+			continue
+		}
+		list := by[r.Partition]
+		if k := len(list) - 1; k >= 0 && list[k].first == r.FirstLSN {
+			list[k].files = append(list[k].files, f)
+			list[k].rows += r.Rows
+		} else {
+			list = append(list, runFiles{r.Partition, r.FirstLSN, r.LastLSN, r.Rows, []*segmentFile{f}})
+		}
+		by[r.Partition] = list
+	}
+	var all [][]runFiles
+	for _, partition := range slices.Sorted(maps.Keys(by)) {
+		if !damaged[partition] {
+			all = append(all, by[partition])
+		}
+	}
+	return all
+}
+
+// CompactStep does one piece of background work, the most urgent, and reports
+// whether there was any.
+func (s *Store) CompactStep(ctx context.Context) (worked bool, err error) {
+	s.mu.Lock()
+	if err := s.usable(true); err != nil {
+		s.mu.Unlock()
+		return false, fmt.Errorf("compact: %w", err)
+	}
+	full := s.mem.rows >= s.opt.MemtableEvents
+	s.mu.Unlock()
+	if full {
+		return true, s.Flush(ctx)
+	}
+	return s.compactSome(ctx, func(runs []runFiles) []runFiles {
+		rows := int64(0)
+		take := 0
+		for k := len(runs) - 1; k >= 0; k-- {
+			if rows > 0 && runs[k].rows > tierRatio*rows {
+				break
+			}
+			rows += runs[k].rows
+			take++
+		}
+		if take < tierRuns {
+			return nil
+		}
+		return runs[len(runs)-take:]
+	})
+}
+
+// Compact merges everything, so that each partition is one run, and drops
+// the rows of undone imports.
+func (s *Store) Compact(ctx context.Context) error {
+	if err := s.Flush(ctx); err != nil {
+		return fmt.Errorf("compact: %w", err)
+	}
+	for {
+		worked, err := s.compactSome(ctx, func(runs []runFiles) []runFiles {
+			if len(runs) > 1 || s.hasUndone(runs[0]) {
+				return runs
+			}
+			return nil
+		})
+		if err != nil || !worked {
+			return err
+		}
+	}
+}
+
+// compactSome merges the first runs that choose picks from a partition.
+// The merge itself holds no lock; appends and snapshots go on.
+func (s *Store) compactSome(ctx context.Context, choose func([]runFiles) []runFiles) (worked bool, err error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	if err := s.usable(true); err != nil {
+		s.mu.Unlock()
+		return false, fmt.Errorf("compact: %w", err)
+	}
+	var chosen []runFiles
+	for _, runs := range s.runsByPartition() {
+		if chosen = choose(runs); len(chosen) > 0 {
+			break
+		}
+	}
+	if len(chosen) == 0 {
+		s.mu.Unlock()
+		return false, nil
+	}
+	var sources []*source
+	var files []*segmentFile
+	undone := s.undone()
+	rows := int64(0)
+	for _, r := range chosen {
+		rows += r.rows
+		for _, f := range r.files {
+			f.retain()
+			files = append(files, f)
+			sources = append(sources, f.source.without(undone))
+		}
+	}
+	meta, width := s.runMeta(chosen[0].first, chosen[len(chosen)-1].last), s.state.width
+	s.mu.Unlock()
+	defer func() {
+		for _, f := range files {
+			f.release()
+		}
+	}()
+
+	begin := s.opt.Clock()
+	records, err := s.writeRun(ctx, sources, width, meta, s.lockedNumber)
+	if err == nil {
+		err = s.verify(records)
+	}
+	if err != nil {
+		return false, fmt.Errorf("compact %d segments: %w", len(files), err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := &edit{Add: records}
+	for _, f := range files {
+		e.Remove = append(e.Remove, f.record.ID)
+	}
+	if err := s.publish(e); err != nil {
+		return false, fmt.Errorf("compact %d segments: %w", len(files), err)
+	}
+	for _, f := range files {
+		delete(s.segments, f.record.ID)
+		f.obsolete.Store(true)
+		f.release() // the store's own hold; the file goes with the last snapshot's
+	}
+	s.opt.Log.Info("compacted", "segments", len(files), "into", len(records), "rows", rows, "took", s.opt.Clock().Sub(begin).Round(time.Millisecond))
+	return true, s.openPublished(records)
+}
+
+// verify reads segments back before anything depends on them.
+func (s *Store) verify(records []segmentRecord) error {
+	for _, r := range records {
+		if err := s.verifySegment(r); err != nil {
+			return fmt.Errorf("verify %s: %w", r.file(), err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) verifySegment(r segmentRecord) error {
+	f, err := s.fs.Open(path.Join(s.dir, r.file()))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := checkSegment(r.file(), f, r.Size, s.state.store, r.ID)
+	if err != nil {
+		return err
+	}
+	if info.Checksum != r.Checksum || info.Rows != r.Rows || info.Customers != r.Customers || info.MinTime != r.MinTime || info.MaxTime != r.MaxTime {
+		return fmt.Errorf("%w: its checksum, counts or times are not those of the manifest", ErrCorrupt)
+	}
+	return nil
+}
+
+// undone lists import codes whose rows are left out; nil if there are none.
+func (s *Store) undone() []bool {
+	var list []bool
+	for i, r := range s.state.imports {
+		if r.Undone {
+			if list == nil {
+				list = make([]bool, len(s.state.imports)+1)
+			}
+			list[i+1] = true
+		}
+	}
+	return list
+}
+
+func (s *Store) hasUndone(r runFiles) bool {
+	undone := s.undone()
+	return slices.ContainsFunc(r.files, func(f *segmentFile) bool { return f.source.without(undone).undone > 0 })
+}

@@ -1,0 +1,65 @@
+package storage
+
+import (
+	crand "crypto/rand"
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"wend/storage/vfs"
+)
+
+// Options are a store's surroundings and sizes. The zero value is good: the
+// operating system's files and clock, and sizes for ordinary machines.
+//
+// Nothing else of the outside reaches this package: a test holds its sources
+// to that, so that a simulation can own every input.
+type Options struct {
+	ReadOnly bool             // take no lock, write nothing, read the last published state
+	FS       vfs.FS           // nil: the operating system's
+	Clock    func() time.Time // nil: the system's
+	Rand     *rand.Rand       // store and import ids; nil: seeded by the system
+	Log      *slog.Logger     // nil: silent
+
+	CacheBytes     int64 // merged tiles and verified pages kept in memory; 0: 256 MiB
+	MemtableEvents int   // events in the log before they are written as segments; 0: 262,144
+	SegmentRows    int   // rows of one segment file, roughly; 0: 4,194,304
+	ChunkRows      int   // rows of a bulk load sorted at a time; 0: 1,048,576
+	BlockCustomers int   // customers of one block, roughly; 0: 2,048
+
+	// Background lets a goroutine flush and compact. Without it the owner
+	// calls Flush and CompactStep; a full memtable is flushed by the append
+	// that fills it either way.
+	Background bool
+}
+
+func (o Options) withDefaults() Options {
+	if o.FS == nil {
+		o.FS = vfs.OS{}
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Rand == nil {
+		var seed [16]byte
+		_, _ = crand.Read(seed[:]) // never fails, says its documentation
+		o.Rand = rand.New(rand.NewPCG(binary.LittleEndian.Uint64(seed[:8]), binary.LittleEndian.Uint64(seed[8:])))
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	setDefault(&o.CacheBytes, 256<<20)
+	setDefault(&o.MemtableEvents, 256<<10)
+	setDefault(&o.SegmentRows, 4<<20)
+	setDefault(&o.ChunkRows, 1<<20)
+	setDefault(&o.BlockCustomers, 2048)
+	return o
+}
+
+func setDefault[N int | int64](n *N, value N) {
+	if *n <= 0 {
+		*n = value
+	}
+}

@@ -1,0 +1,187 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"wend/event"
+)
+
+// Link says that one identity is another's: events stored under From belong
+// to the customer To, those that came before the link and those that come after.
+type Link struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// Link makes an identity another customer's. Links chain: the customer is
+// whoever stands at the end.
+func (s *Store) Link(ctx context.Context, from, to string) error {
+	fail := func(err error) error { return fmt.Errorf("link %q to %q: %w", from, to, err) }
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
+		return fail(err)
+	}
+	switch have, linked := s.state.links[from]; {
+	case from == "" || to == "":
+		return fail(errors.New("an identity cannot be empty"))
+	case from == to:
+		return fail(errors.New("an identity cannot be linked to itself"))
+	case badText("identity", from)+badText("identity", to) != "":
+		return fail(errors.New("an identity is not valid UTF-8"))
+	case linked && have == to:
+		return nil // said before
+	case linked:
+		return fail(fmt.Errorf("it is linked to %q already; unlink it first", have))
+	}
+	for at := to; ; {
+		next, ok := s.state.links[at]
+		if !ok {
+			break
+		}
+		if next == from {
+			return fail(fmt.Errorf("%q is linked to %q, so the links would go round in a circle", at, from))
+		}
+		at = next
+	}
+	if err := s.publish(&edit{Epoch: s.state.epoch + 1, Links: []Link{{from, to}}}); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// Unlink takes a link back: the identity is a customer of its own again.
+func (s *Store) Unlink(ctx context.Context, from string) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
+		return fmt.Errorf("unlink %q: %w", from, err)
+	}
+	if _, ok := s.state.links[from]; !ok {
+		return fmt.Errorf("unlink %q: the link is %w", from, ErrNotFound)
+	}
+	if err := s.publish(&edit{Epoch: s.state.epoch + 1, Unlink: []string{from}}); err != nil {
+		return fmt.Errorf("unlink %q: %w", from, err)
+	}
+	return nil
+}
+
+// Links lists the links by their From.
+func (s *Store) Links() []Link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []Link
+	for _, from := range slices.Sorted(maps.Keys(s.state.links)) {
+		list = append(list, Link{from, s.state.links[from]})
+	}
+	return list
+}
+
+// Define keeps a named piece of the language, in place of one of that name.
+func (s *Store) Define(ctx context.Context, d event.Definition) (replaced bool, err error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
+		return false, fmt.Errorf("define %s: %w", d.Name, err)
+	}
+	replaced = slices.ContainsFunc(s.state.defines, func(o event.Definition) bool { return o.Name == d.Name })
+	if err := s.publish(&edit{Epoch: s.state.epoch + 1, Define: []event.Definition{d}}); err != nil {
+		return false, fmt.Errorf("define %s: %w", d.Name, err)
+	}
+	return replaced, nil
+}
+
+// Drop forgets a definition.
+func (s *Store) Drop(ctx context.Context, name string) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
+		return fmt.Errorf("drop %s: %w", name, err)
+	}
+	if !slices.ContainsFunc(s.state.defines, func(o event.Definition) bool { return o.Name == name }) {
+		return fmt.Errorf("drop %s: the definition is %w", name, ErrNotFound)
+	}
+	if err := s.publish(&edit{Epoch: s.state.epoch + 1, Drop: []string{name}}); err != nil {
+		return fmt.Errorf("drop %s: %w", name, err)
+	}
+	return nil
+}
+
+// linkTable is the links of a snapshot, resolved. A nil table has none.
+type linkTable struct {
+	canonical map[string]string   // of every linked identity
+	aliases   map[string][]string // of every canonical customer, sorted
+	involved  []linked            // all of both, by hash and name
+}
+
+// linked is an identity that a link touches.
+type linked struct {
+	hash uint64
+	name string
+}
+
+func newLinkTable(links map[string]string) *linkTable {
+	if len(links) == 0 {
+		return nil
+	}
+	t := &linkTable{canonical: make(map[string]string, len(links)), aliases: map[string][]string{}}
+	for from, to := range links {
+		for next, ok := links[to]; ok; next, ok = links[to] {
+			to = next
+		}
+		t.canonical[from] = to
+		t.aliases[to] = append(t.aliases[to], from)
+	}
+	for to, list := range t.aliases {
+		slices.Sort(list)
+		t.involved = append(t.involved, linked{customerHash(to), to})
+	}
+	for from := range t.canonical {
+		t.involved = append(t.involved, linked{customerHash(from), from})
+	}
+	slices.SortFunc(t.involved, func(a, b linked) int {
+		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.name, b.name))
+	})
+	return t
+}
+
+// resolve returns the customer that an identity belongs to.
+func (t *linkTable) resolve(name string) string {
+	if t != nil {
+		if to, ok := t.canonical[name]; ok {
+			return to
+		}
+	}
+	return name
+}
+
+// within returns the identities whose hash begins with prefix p.
+func (t *linkTable) within(p, prefixBits int) []linked {
+	if t == nil {
+		return nil
+	}
+	if prefixBits == 0 {
+		return t.involved
+	}
+	at := func(p int) int {
+		if p>>prefixBits != 0 {
+			return len(t.involved)
+		}
+		i, _ := slices.BinarySearchFunc(t.involved, uint64(p)<<(64-prefixBits), func(l linked, h uint64) int { return cmp.Compare(l.hash, h) })
+		return i
+	}
+	return t.involved[at(p):at(p+1)]
+}

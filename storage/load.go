@@ -1,0 +1,486 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"wend/event"
+	"wend/storage/vfs"
+)
+
+// LoadOptions describe a bulk load.
+type LoadOptions struct {
+	Source string // what it comes from, for people: a file's name
+}
+
+// LoadResult is what a bulk load did. Index of a rejection counts the rows of
+// all batches added.
+type LoadResult struct {
+	ImportID   string // what Undo takes; empty if nothing new was stored
+	Events     int64
+	Customers  int64 // different ones among the events stored
+	Duplicates int64
+	Conflicts  int64 // ids that are stored already, with other content
+	Rejected   []Rejection
+}
+
+// Load is a bulk load: batches are sorted a chunk at a time, the chunks
+// merged, and the outcome becomes visible in one moment, or never. It takes
+// memory for two chunks, whatever the size of the load.
+type Load struct {
+	store   *Store
+	source  string
+	id      [16]byte // the store's
+	catalog *catalog // the store's when the load began, and what is new in it
+	chunk   arrivals
+	bytes   int
+	added   int
+	months  *histogram
+	runs    []*loadRun
+	spill   chan error // the result of the chunk being written; nil: none is
+	result  LoadResult
+	done    bool
+}
+
+// loadRun is a sorted chunk, in a temporary file.
+type loadRun struct {
+	*source
+	name string
+	file vfs.File
+	ids  bool
+}
+
+// chunkBytes bounds a chunk of long texts, whatever its rows.
+const chunkBytes = 192 << 20
+
+// NewLoad begins a bulk load.
+func (s *Store) NewLoad(ctx context.Context, opt LoadOptions) (*Load, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(true); err != nil {
+		return nil, fmt.Errorf("load %s: %w", opt.Source, err)
+	}
+	return &Load{store: s, source: opt.Source, id: s.state.store, catalog: s.catalog.clone(), months: newHistogram()}, ctx.Err()
+}
+
+// Add takes a batch, which is the load's from now on. Call it from one
+// goroutine. After an error the load can only be aborted.
+func (l *Load) Add(b *event.Batch) error {
+	if l.done {
+		return fmt.Errorf("load %s: it has ended already", l.source)
+	}
+	check := newChecker(l.catalog, b)
+	var keep []int
+	for i := range b.Len() {
+		reason := check.row(i)
+		if reason == "" {
+			if keep != nil {
+				keep = append(keep, i)
+			}
+			continue
+		}
+		if keep == nil {
+			keep = make([]int, i, b.Len())
+			for k := range keep {
+				keep[k] = k
+			}
+		}
+		l.result.Rejected = append(l.result.Rejected, Rejection{l.added + i, reason})
+	}
+	l.added += b.Len()
+	if keep != nil {
+		b = selectRows(b, keep)
+	}
+	if b.Len() == 0 {
+		return nil
+	}
+	l.months.add(b.Time)
+	l.bytes += batchBytes(b)
+	l.chunk.add(l.catalog.encode(b))
+	if l.chunk.rows < l.store.opt.ChunkRows && l.bytes < chunkBytes {
+		return nil
+	}
+	if err := l.finishSpill(); err != nil {
+		return err
+	}
+	l.startSpill()
+	return nil
+}
+
+func batchBytes(b *event.Batch) int {
+	n := 64 * b.Len()
+	for _, c := range b.Customer {
+		n += len(c)
+	}
+	for _, id := range b.ID {
+		n += 16 + len(id)
+	}
+	for i := range b.Columns {
+		n += 8*(len(b.Columns[i].Ints)+len(b.Columns[i].Floats)) + len(b.Columns[i].Present)
+		for _, t := range b.Columns[i].Texts {
+			n += 16 + len(t)
+		}
+	}
+	return n
+}
+
+// startSpill sorts and writes the chunk while the next one fills.
+func (l *Load) startSpill() {
+	chunk, meta := l.chunk, l.meta()
+	l.chunk, l.bytes = arrivals{}, 0
+	done := make(chan error, 1)
+	l.spill = done
+	go func() { done <- l.write(&chunk, meta) }()
+}
+
+func (l *Load) finishSpill() error {
+	if l.spill == nil {
+		return nil
+	}
+	err := <-l.spill
+	l.spill = nil
+	if err != nil {
+		return fmt.Errorf("load %s: sort %d rows: %w", l.source, l.added, err)
+	}
+	return nil
+}
+
+func (l *Load) meta() segmentMeta {
+	return segmentMeta{
+		Store: l.id, FirstLSN: uint64(len(l.runs) + 1), LastLSN: uint64(len(l.runs) + 1),
+		Events: l.catalog.events, Channels: l.catalog.channels, Imports: []string{""}, Properties: l.catalog.properties,
+	}
+}
+
+// write sorts a chunk into a temporary file.
+func (l *Load) write(chunk *arrivals, meta segmentMeta) error {
+	s := l.store
+	s.mu.Lock()
+	id := s.number()
+	s.mu.Unlock()
+	run := &loadRun{name: path.Join(s.dir, fmt.Sprintf("%06d.run", id))}
+	for _, b := range chunk.batches {
+		run.ids = run.ids || slices.ContainsFunc(b.batch.ID, func(id string) bool { return id != "" })
+	}
+	w, err := s.fs.Create(run.name)
+	if err != nil {
+		return err
+	}
+	l.runs = append(l.runs, run)
+	meta.ID = id
+	buffer := newFileBuffer(w)
+	info, err := chunk.write(buffer, meta, s.opt.BlockCustomers, func(refs []rowRef) []rowRef { return l.dropRepeated(chunk, refs) })
+	if err == nil {
+		err = buffer.Flush()
+	}
+	if e := w.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	if run.file, err = s.fs.Open(run.name); err != nil {
+		return err
+	}
+	seg, err := openSegment(path.Base(run.name), run.file, info.Size, meta.Store, id)
+	if err != nil {
+		return err
+	}
+	run.source = newSource(seg)
+	return nil
+}
+
+// dropRepeated leaves out rows whose customer and id stand earlier in the chunk.
+func (l *Load) dropRepeated(chunk *arrivals, refs []rowRef) []rowRef {
+	earlier := func(a, b rowRef) bool { return a.batch < b.batch || a.batch == b.batch && a.row < b.row }
+	first := map[string]rowRef{}
+	kept := refs[:0]
+	for lo := 0; lo < len(refs); {
+		hi := chunk.sameCustomer(refs, lo)
+		clear(first)
+		if hi-lo > 1 {
+			for _, r := range refs[lo:hi] {
+				if id := chunk.id(r); id != "" {
+					if f, ok := first[id]; !ok || earlier(r, f) {
+						first[id] = r
+					}
+				}
+			}
+		}
+		for _, r := range refs[lo:hi] {
+			f, ok := first[chunk.id(r)]
+			if !ok || f == r {
+				kept = append(kept, r)
+				continue
+			}
+			if sameContent(chunk.event(f), chunk.event(r)) {
+				l.result.Duplicates++
+			} else {
+				l.result.Conflicts++
+			}
+		}
+		lo = hi
+	}
+	return kept
+}
+
+// Commit merges what was added, leaves out what the store has already, and
+// makes the rest visible and durable. Appends wait while it runs, queries do not.
+func (l *Load) Commit(ctx context.Context) (LoadResult, error) {
+	if l.done {
+		return LoadResult{}, fmt.Errorf("load %s: it has ended already", l.source)
+	}
+	err := l.commit(ctx)
+	if e := l.Abort(); err == nil { // removes the temporary files
+		err = e
+	}
+	if err != nil {
+		return LoadResult{}, fmt.Errorf("load %s: %w", l.source, err)
+	}
+	return l.result, nil
+}
+
+func (l *Load) commit(ctx context.Context) error {
+	if err := l.finishSpill(); err != nil {
+		return err
+	}
+	if l.chunk.rows > 0 {
+		l.startSpill()
+		if err := l.finishSpill(); err != nil {
+			return err
+		}
+	}
+	if len(l.runs) == 0 {
+		return nil
+	}
+	s := l.store
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.appending.Lock()
+	defer s.appending.Unlock()
+
+	s.mu.Lock()
+	merge, err := l.prepare(ctx)
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	defer merge.release()
+	records, err := merge.outputs.write(ctx, merge.merger, s.lockedNumber)
+	if err == nil {
+		err = s.verify(records)
+	}
+	if err != nil {
+		return err
+	}
+	l.result.Duplicates += merge.duplicates.same.Load()
+	l.result.Conflicts += merge.duplicates.other.Load()
+	l.result.Customers = merge.merger.customers.Load()
+	for _, r := range records {
+		l.result.Events += r.Rows
+	}
+	if l.result.Events == 0 {
+		return nil
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(true); err != nil {
+		return err
+	}
+	before := s.catalog
+	s.catalog = merge.catalog
+	now := s.now()
+	merge.edit.Add = records
+	merge.edit.Imports = []importRecord{{ID: merge.id, Source: l.source, At: now, Events: l.result.Events}}
+	merge.edit.Received = int64(now)
+	if err := s.publish(merge.edit); err != nil {
+		s.catalog = before
+		return err
+	}
+	s.lsn = merge.edit.LSN
+	l.result.ImportID = merge.id
+	if err := s.openPublished(records); err != nil {
+		return err
+	}
+	s.nudge()
+	return nil
+}
+
+// loadMerge is all that the end of a load needs of the store.
+type loadMerge struct {
+	id         string
+	catalog    *catalog
+	edit       *edit
+	merger     *merger
+	outputs    *outputs
+	duplicates *loadDuplicates
+	held       []*segmentFile
+}
+
+func (m *loadMerge) release() {
+	for _, f := range m.held {
+		f.release()
+	}
+}
+
+// prepare lays out the merge. The caller holds writing, appending and mu.
+func (l *Load) prepare(ctx context.Context) (*loadMerge, error) {
+	s := l.store
+	if err := s.usable(true); err != nil {
+		return nil, err
+	}
+	if err := s.flush(ctx); err != nil {
+		return nil, err
+	}
+	m := &loadMerge{catalog: s.catalog.clone(), edit: &edit{LSN: s.lsn + 1}, duplicates: &loadDuplicates{}}
+	for m.id == "" || slices.ContainsFunc(s.state.imports, func(r importRecord) bool { return r.ID == m.id }) {
+		m.id = fmt.Sprintf("%08x", s.opt.Rand.Uint32())
+	}
+	for _, p := range l.catalog.properties {
+		if reason := m.catalog.accepts(p.Name, p.Type); reason != "" {
+			return nil, fmt.Errorf("%s: its type was set by events that arrived during the load; load the file again", reason)
+		}
+		m.catalog.property(p.Name, p.Type)
+	}
+	codes := func(names []string, code func(string) uint32) []uint32 {
+		list := make([]uint32, len(names))
+		for i, n := range names {
+			list[i] = code(n)
+		}
+		return list
+	}
+	events, channels := codes(l.catalog.events, m.catalog.event), codes(l.catalog.channels, m.catalog.channel)
+	properties := make([]int, len(l.catalog.properties))
+	for i, p := range l.catalog.properties {
+		properties[i] = m.catalog.propertyCode[p.Name]
+	}
+
+	width := s.width(l.months, m.edit)
+	m.merger = &merger{width: width, properties: m.catalog.properties, workers: s.workers(), duplicates: m.duplicates.customer}
+	code := uint32(len(s.state.imports) + 1)
+	var times span
+	ids := false
+	var sources []*source
+	for i, r := range l.runs {
+		times = times.with(r.seg.MinTime, r.seg.MaxTime)
+		ids = ids || r.ids
+		sources = append(sources, r.source)
+		m.merger.sources = append(m.merger.sources, &mergeSource{seg: r.seg, lsn: uint64(i + 1), events: events, channels: channels, properties: properties, imported: code})
+		m.merger.bits = max(m.merger.bits, r.seg.PrefixBits)
+	}
+	undone := s.undone()
+	for _, r := range s.state.segments {
+		f := s.segments[r.ID]
+		if f == nil {
+			return nil, fmt.Errorf("%w: %s cannot be read, so what it holds already cannot be told; see `wend check`", ErrCorrupt, r.file())
+		}
+		// An id may be stored under any time, a row without one only under its own.
+		if !ids && !times.overlaps(span{r.MinTime, r.MaxTime, true}) {
+			continue
+		}
+		f.retain()
+		m.held = append(m.held, f)
+		m.merger.sources = append(m.merger.sources, &mergeSource{seg: f.seg, lsn: f.lsn, only: true, drop: f.source.without(undone).drop})
+	}
+	customers, err := countCustomers(sources)
+	if err != nil {
+		m.release()
+		return nil, err
+	}
+	rows := l.months.by(width)
+	bits := func(partition int64) int {
+		return prefixBits(min(customers, rows[partition]), s.opt.BlockCustomers)
+	}
+	m.merger.bits = max(m.merger.bits, prefixBits(customers, s.opt.BlockCustomers))
+	imports := []string{""}
+	for _, i := range s.state.imports {
+		imports = append(imports, i.ID)
+	}
+	m.outputs = s.newOutputs(segmentMeta{
+		Store: s.state.store, FirstLSN: m.edit.LSN, LastLSN: m.edit.LSN,
+		Events: m.catalog.events, Channels: m.catalog.channels, Imports: append(imports, m.id), Properties: m.catalog.properties,
+	}, bits)
+	return m, nil
+}
+
+// lockedNumber gives out a file number to a caller without mu.
+func (s *Store) lockedNumber() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.number()
+}
+
+// Abort ends the load. Nothing of it stays, unless Commit succeeded.
+func (l *Load) Abort() error {
+	if l.done {
+		return nil
+	}
+	l.done = true
+	_ = l.finishSpill() // whatever was written goes
+	l.chunk = arrivals{}
+	var errs []error
+	for _, r := range l.runs {
+		if r.file != nil {
+			_ = r.file.Close() // only read from
+		}
+		errs = append(errs, l.store.fs.Remove(r.name))
+	}
+	return errors.Join(errs...)
+}
+
+// Import is one bulk load that the store holds, or held.
+type Import struct {
+	ID     string
+	Source string
+	At     time.Time
+	Events int64
+	Undone bool
+}
+
+// Imports lists the bulk loads, oldest first.
+func (s *Store) Imports() []Import {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []Import
+	for _, r := range s.state.imports {
+		list = append(list, Import{r.ID, r.Source, r.At.Std(), r.Events, r.Undone})
+	}
+	return list
+}
+
+// Undo takes one import back: from now on no snapshot shows its events, and
+// the same file can be loaded again. Compaction drops the rows.
+func (s *Store) Undo(ctx context.Context, importID string) (events int64, err error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
+		return 0, fmt.Errorf("undo import %q: %w", importID, err)
+	}
+	i := slices.IndexFunc(s.state.imports, func(r importRecord) bool { return r.ID == importID })
+	if i < 0 {
+		var known []string
+		for _, r := range s.state.imports {
+			known = append(known, r.ID)
+		}
+		if len(known) == 0 {
+			known = []string{"none"}
+		}
+		return 0, fmt.Errorf("undo import %q: %w; imports are: %s", importID, ErrNotFound, strings.Join(known, ", "))
+	}
+	r := s.state.imports[i]
+	if r.Undone {
+		return 0, fmt.Errorf("undo import %q: it is undone already", importID)
+	}
+	if err := s.publish(&edit{Epoch: s.state.epoch + 1, Undo: []string{importID}}); err != nil {
+		return 0, fmt.Errorf("undo import %q: %w", importID, err)
+	}
+	return r.Events, nil
+}

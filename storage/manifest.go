@@ -1,0 +1,454 @@
+package storage
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"wend/event"
+	"wend/storage/vfs"
+)
+
+// The manifest is a log of edits. Its file, MANIFEST-000007, begins with
+//
+//	8 bytes  "wendMAN1"
+//	16       store id
+//	8        file number, little endian like all numbers here
+//	4        CRC32C of the 32 bytes before
+//
+// and holds one frame for every edit:
+//
+//	4 bytes  "wEdt"
+//	4        length of the edit
+//	4        CRC32C of store id, file number, place in the log (8 bytes each number), edit
+//	...      the edit in JSON, so that it can be read without this program
+//
+// The first edit of a file holds the whole state. A state is published when
+// its edit is synced. When a file has grown far past its first edit, the state
+// is written to the next number under a temporary name, synced, renamed, and
+// only then is the old file removed: the highest number is the one that counts.
+const (
+	manifestMagic  = "wendMAN1"
+	manifestPrefix = "MANIFEST-"
+	editMagic      = "wEdt"
+	editHeader     = 12
+	manifestHeader = 36
+
+	// rewriteBytes is how much a manifest may grow past its first edit: small
+	// enough to read at every opening, large enough to make rewriting rare.
+	rewriteBytes = 1 << 20
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// edit is one change of a store's state. Absent fields change nothing.
+type edit struct {
+	Next       uint64             `json:"next,omitempty"`     // file numbers below are taken
+	LSN        uint64             `json:"lsn,omitempty"`      // batches up to it are in segments
+	Epoch      uint64             `json:"epoch,omitempty"`    // counts visible changes that are not batches
+	WAL        uint64             `json:"wal,omitempty"`      // log files below are no longer needed
+	Received   int64              `json:"received,omitempty"` // when the newest batch came
+	Width      string             `json:"width,omitempty"`    // of a time partition
+	Events     []string           `json:"events,omitempty"`
+	Channels   []string           `json:"channels,omitempty"`
+	Properties []propertyRecord   `json:"properties,omitempty"`
+	Remove     []uint64           `json:"remove,omitempty"`
+	Add        []segmentRecord    `json:"add,omitempty"`
+	Imports    []importRecord     `json:"imports,omitempty"`
+	Undo       []string           `json:"undo,omitempty"`
+	Links      []Link             `json:"links,omitempty"`
+	Unlink     []string           `json:"unlink,omitempty"`
+	Define     []event.Definition `json:"define,omitempty"`
+	Drop       []string           `json:"drop,omitempty"`
+	Tokens     []tokenRecord      `json:"tokens,omitempty"`
+}
+
+type propertyRecord struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+}
+
+// segmentRecord is what the manifest knows about a segment without opening it.
+type segmentRecord struct {
+	ID        uint64     `json:"id"`
+	Size      int64      `json:"size"`
+	Checksum  uint32     `json:"crc"`
+	FirstLSN  uint64     `json:"first"`
+	LastLSN   uint64     `json:"last"`
+	Partition int64      `json:"partition"`
+	Rows      int64      `json:"rows"`
+	Customers int64      `json:"customers"`
+	MinTime   event.Time `json:"min"`
+	MaxTime   event.Time `json:"max"`
+}
+
+func (r segmentRecord) file() string { return fmt.Sprintf("%06d.seg", r.ID) }
+
+type importRecord struct {
+	ID     string     `json:"id"`
+	Source string     `json:"source"`
+	At     event.Time `json:"at"`
+	Events int64      `json:"events"`
+	Undone bool       `json:"undone,omitempty"`
+}
+
+type tokenRecord struct {
+	Token string     `json:"token"`
+	At    event.Time `json:"at"`
+	Ack   Ack        `json:"ack"`
+}
+
+// state is what the edits of a manifest add up to. A published state does not
+// change: apply makes the next one.
+type state struct {
+	store      [16]byte
+	next       uint64
+	lsn        uint64
+	epoch      uint64
+	wal        uint64
+	received   event.Time
+	width      string
+	events     []string
+	channels   []string
+	properties []event.Property
+	segments   []segmentRecord // by FirstLSN, then ID
+	imports    []importRecord  // code of an import: its place here, plus one
+	links      map[string]string
+	defines    []event.Definition // by name
+	tokens     map[string]tokenRecord
+}
+
+// apply returns the state after e. It fails on an edit that no writer makes.
+func (s *state) apply(e *edit) (*state, error) {
+	n := *s
+	n.next = max(s.next, e.Next)
+	n.lsn = max(s.lsn, e.LSN)
+	n.epoch = max(s.epoch, e.Epoch)
+	n.wal = max(s.wal, e.WAL)
+	n.received = max(s.received, event.Time(e.Received))
+	if e.Width != "" {
+		n.width = e.Width
+	}
+	n.events = append(slices.Clip(s.events), e.Events...)
+	n.channels = append(slices.Clip(s.channels), e.Channels...)
+	n.properties = slices.Clone(s.properties)
+	for _, p := range e.Properties {
+		t, ok := event.ParseType(p.Type)
+		if !ok {
+			return nil, fmt.Errorf("property %q has unknown type %q", p.Name, p.Type)
+		}
+		i := slices.IndexFunc(n.properties, func(q event.Property) bool { return q.Name == p.Name })
+		if i < 0 {
+			n.properties = append(n.properties, event.Property{Name: p.Name, Type: t})
+		} else {
+			n.properties[i].Type = t
+		}
+	}
+	if len(e.Add)+len(e.Remove) > 0 {
+		n.segments = slices.DeleteFunc(slices.Clone(s.segments), func(r segmentRecord) bool { return slices.Contains(e.Remove, r.ID) })
+		if len(n.segments) != len(s.segments)-len(e.Remove) {
+			return nil, errors.New("a segment is removed that is not there")
+		}
+		n.segments = append(n.segments, e.Add...)
+		slices.SortFunc(n.segments, compareSegments)
+	}
+	if len(e.Imports)+len(e.Undo) > 0 {
+		n.imports = append(slices.Clone(s.imports), e.Imports...)
+		for _, id := range e.Undo {
+			i := slices.IndexFunc(n.imports, func(r importRecord) bool { return r.ID == id })
+			if i < 0 {
+				return nil, fmt.Errorf("import %q is undone but was never made", id)
+			}
+			n.imports[i].Undone = true
+		}
+	}
+	if len(e.Links)+len(e.Unlink) > 0 {
+		n.links = maps.Clone(s.links)
+		if n.links == nil {
+			n.links = map[string]string{}
+		}
+		for _, from := range e.Unlink {
+			delete(n.links, from)
+		}
+		for _, l := range e.Links {
+			n.links[l.From] = l.To
+		}
+	}
+	if len(e.Define)+len(e.Drop) > 0 {
+		n.defines = slices.DeleteFunc(slices.Clone(s.defines), func(d event.Definition) bool {
+			return slices.Contains(e.Drop, d.Name) || slices.ContainsFunc(e.Define, func(f event.Definition) bool { return f.Name == d.Name })
+		})
+		n.defines = append(n.defines, e.Define...)
+		slices.SortFunc(n.defines, func(a, b event.Definition) int { return strings.Compare(a.Name, b.Name) })
+	}
+	if len(e.Tokens) > 0 {
+		n.tokens = maps.Clone(s.tokens)
+		if n.tokens == nil {
+			n.tokens = map[string]tokenRecord{}
+		}
+		for _, t := range e.Tokens {
+			n.tokens[t.Token] = t
+		}
+	}
+	return &n, nil
+}
+
+// compareSegments orders segments by arrival; those of one batch by id.
+func compareSegments(a, b segmentRecord) int {
+	if a.FirstLSN != b.FirstLSN {
+		if a.FirstLSN < b.FirstLSN {
+			return -1
+		}
+		return 1
+	}
+	if a.ID < b.ID {
+		return -1
+	}
+	return 1
+}
+
+// whole returns the one edit that makes s from nothing.
+func (s *state) whole() *edit {
+	e := &edit{
+		Next: s.next, LSN: s.lsn, Epoch: s.epoch, WAL: s.wal, Received: int64(s.received), Width: s.width,
+		Events: s.events, Channels: s.channels, Properties: propertyRecords(s.properties),
+		Add: s.segments, Imports: s.imports, Define: s.defines,
+	}
+	for _, from := range slices.Sorted(maps.Keys(s.links)) {
+		e.Links = append(e.Links, Link{from, s.links[from]})
+	}
+	for _, token := range slices.Sorted(maps.Keys(s.tokens)) {
+		e.Tokens = append(e.Tokens, s.tokens[token])
+	}
+	return e
+}
+
+func propertyRecords(list []event.Property) []propertyRecord {
+	var records []propertyRecord
+	for _, p := range list {
+		records = append(records, propertyRecord{p.Name, p.Type.String()})
+	}
+	return records
+}
+
+// manifest is the open log of the writer.
+type manifest struct {
+	fs     vfs.FS
+	dir    string
+	number uint64
+	file   vfs.File // nil until the first edit, and after a failure: then the next edit begins a new file
+	count  uint64   // edits in the file
+	size   int64
+	base   int64 // size after the first edit
+}
+
+func manifestName(number uint64) string { return fmt.Sprintf("%s%06d", manifestPrefix, number) }
+
+// readManifest reads the newest manifest of a directory; st is nil if there is none.
+func readManifest(fsys vfs.FS, dir string) (m *manifest, st *state, err error) {
+	names, err := fsys.ReadDir(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	m = &manifest{fs: fsys, dir: dir}
+	for _, name := range names {
+		if digits, ok := strings.CutPrefix(name, manifestPrefix); ok {
+			if n, err := strconv.ParseUint(digits, 10, 64); err == nil {
+				m.number = max(m.number, n)
+			}
+		}
+	}
+	if m.number == 0 {
+		return m, nil, nil
+	}
+	name := path.Join(dir, manifestName(m.number))
+	data, err := vfs.ReadFile(fsys, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	st, m.count, m.size, err = parseManifest(data, m.number)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	m.base = m.size
+	return m, st, nil
+}
+
+// parseManifest adds up the edits of one file. valid is where the last good
+// one ends: what follows was being written when the writer stopped.
+func parseManifest(data []byte, number uint64) (st *state, count uint64, valid int64, err error) {
+	if len(data) < manifestHeader || string(data[:8]) != manifestMagic {
+		return nil, 0, 0, fmt.Errorf("%w: not a manifest", ErrCorrupt)
+	}
+	if crc32.Checksum(data[:32], castagnoli) != binary.LittleEndian.Uint32(data[32:]) || binary.LittleEndian.Uint64(data[24:]) != number {
+		return nil, 0, 0, fmt.Errorf("%w: checksum mismatch in the header", ErrCorrupt)
+	}
+	st = &state{}
+	copy(st.store[:], data[8:24])
+	pos := manifestHeader
+	for {
+		payload, ok := nextEdit(data[pos:], st.store, number, count)
+		if !ok {
+			break
+		}
+		e := &edit{}
+		if err := json.Unmarshal(payload, e); err != nil {
+			return nil, 0, 0, fmt.Errorf("%w: edit %d at offset %d: %v", ErrCorrupt, count, pos, err)
+		}
+		if st, err = st.apply(e); err != nil {
+			return nil, 0, 0, fmt.Errorf("%w: edit %d at offset %d: %v", ErrCorrupt, count, pos, err)
+		}
+		pos += editHeader + len(payload)
+		count++
+	}
+	// A torn tail has nothing readable behind it; damage in the middle has.
+	for i := pos + 1; i+editHeader <= len(data); i++ {
+		if string(data[i:i+4]) != editMagic {
+			continue
+		}
+		for later := count; later <= count+64; later++ {
+			if _, ok := nextEdit(data[i:], st.store, number, later); ok {
+				return nil, 0, 0, fmt.Errorf("%w: edit %d at offset %d: checksum mismatch", ErrCorrupt, count, pos)
+			}
+		}
+	}
+	if count == 0 {
+		return nil, 0, 0, fmt.Errorf("%w: the manifest has no readable edit", ErrCorrupt)
+	}
+	return st, count, int64(pos), nil
+}
+
+func nextEdit(data []byte, store [16]byte, number, place uint64) ([]byte, bool) {
+	if len(data) < editHeader || string(data[:4]) != editMagic {
+		return nil, false
+	}
+	length := binary.LittleEndian.Uint32(data[4:])
+	if uint64(length) > uint64(len(data)-editHeader) {
+		return nil, false
+	}
+	payload := data[editHeader : editHeader+int(length)]
+	return payload, editChecksum(store, number, place, payload) == binary.LittleEndian.Uint32(data[8:])
+}
+
+func editChecksum(store [16]byte, number, place uint64, payload []byte) uint32 {
+	var id [32]byte
+	copy(id[:], store[:])
+	binary.LittleEndian.PutUint64(id[16:], number)
+	binary.LittleEndian.PutUint64(id[24:], place)
+	return crc32.Update(crc32.Checksum(id[:], castagnoli), castagnoli, payload)
+}
+
+func appendEdit(dst []byte, store [16]byte, number, place uint64, e *edit) ([]byte, error) {
+	payload, err := json.Marshal(e)
+	if err != nil {
+		return nil, err
+	}
+	dst = append(dst, editMagic...)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(payload)))
+	dst = binary.LittleEndian.AppendUint32(dst, editChecksum(store, number, place, payload))
+	return append(dst, payload...), nil
+}
+
+// commit makes e durable and returns the state after it. On failure the
+// published state is what it was, or, if only the file knows, what e makes of
+// it: the next commit writes a new file from the state in memory, which decides.
+func (m *manifest) commit(st *state, e *edit) (*state, error) {
+	next, err := st.apply(e)
+	if err != nil {
+		return nil, err
+	}
+	if m.file == nil || m.size > 2*m.base+rewriteBytes {
+		return next, m.rewrite(next)
+	}
+	frame, err := appendEdit(nil, st.store, m.number, m.count, e)
+	if err != nil {
+		return nil, err
+	}
+	_, err = m.file.Write(frame)
+	if err == nil {
+		err = m.file.Sync()
+	}
+	if err != nil {
+		// Half an edit may stand at the end of the file, or a whole one that
+		// is not durable. The file is given up, never appended to again.
+		m.abandon()
+		return nil, fmt.Errorf("append to %s: %w", manifestName(m.number), err)
+	}
+	m.count++
+	m.size += int64(len(frame))
+	return next, nil
+}
+
+func (m *manifest) abandon() {
+	if m.file != nil {
+		_ = m.file.Close() // already failed; its content is decided by the next rewrite
+		m.file = nil
+	}
+}
+
+// rewrite begins the next file with the whole of st.
+func (m *manifest) rewrite(st *state) error {
+	number := m.number + 1
+	data := append([]byte(manifestMagic), st.store[:]...)
+	data = binary.LittleEndian.AppendUint64(data, number)
+	data = binary.LittleEndian.AppendUint32(data, crc32.Checksum(data, castagnoli))
+	data, err := appendEdit(data, st.store, number, 0, st.whole())
+	if err != nil {
+		return err
+	}
+	name := path.Join(m.dir, manifestName(number))
+	temp := name + ".tmp"
+	if err := m.fs.Remove(temp); err != nil {
+		return err
+	}
+	f, err := m.fs.Create(temp)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = m.fs.Rename(temp, name)
+	}
+	if err == nil {
+		err = m.fs.SyncDir(m.dir)
+	}
+	if err != nil {
+		_ = f.Close()
+		_ = m.fs.Remove(temp)
+		// The name may exist without being durable; its number is not used again.
+		m.number = number
+		m.abandon()
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	old := m.number
+	m.abandon()
+	m.file, m.number, m.count = f, number, 1
+	m.size, m.base = int64(len(data)), int64(len(data))
+	if old > 0 {
+		// A leftover does no harm: the highest number counts.
+		_ = m.fs.Remove(path.Join(m.dir, manifestName(old)))
+	}
+	return nil
+}
+
+func (m *manifest) close() error {
+	if m.file == nil {
+		return nil
+	}
+	err := m.file.Close()
+	m.file = nil
+	return err
+}
+
+func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,135 @@
+package storage
+
+import (
+	"wend/event"
+	"wend/tile"
+)
+
+// piece is rows [row, row+n) of one part of a merge.
+type piece struct{ part, row, n uint32 }
+
+// pieces is the rows of a merge's outcome, in order.
+type pieces struct {
+	list []piece
+	rows int
+}
+
+// add appends rows, joining what continues the piece before it.
+func (p *pieces) add(part, row, n uint32) {
+	p.rows += int(n)
+	if k := len(p.list) - 1; k >= 0 && p.list[k].part == part && p.list[k].row+p.list[k].n == row {
+		p.list[k].n += n
+		return
+	}
+	p.list = append(p.list, piece{part, row, n})
+}
+
+// times gathers the time column.
+func (p *pieces) times(parts [][]event.Time) []event.Time {
+	dst := make([]event.Time, 0, p.rows)
+	for _, q := range p.list {
+		dst = append(dst, parts[q.part][q.row:q.row+q.n]...)
+	}
+	return dst
+}
+
+// codes gathers a column of small numbers; a part may lack it. It is nil if all are 0.
+func (p *pieces) codes(parts [][]uint32) []uint32 {
+	any := false
+	for _, part := range parts {
+		any = any || part != nil
+	}
+	if !any {
+		return nil
+	}
+	dst := make([]uint32, p.rows)
+	at := 0
+	var or uint32
+	for _, q := range p.list {
+		if src := parts[q.part]; src != nil {
+			for k, c := range src[q.row : q.row+q.n] {
+				dst[at+k] = c
+				or |= c
+			}
+		}
+		at += int(q.n)
+	}
+	if or == 0 {
+		return nil
+	}
+	return dst
+}
+
+// column gathers a property into type t; parts without it have nil. It is nil
+// if no row has a value. An integer part of a property that is float by now
+// is widened.
+func (p *pieces) column(t event.Type, parts []*tile.Column) *tile.Column {
+	any := false
+	for _, c := range parts {
+		any = any || c != nil
+	}
+	if !any {
+		return nil
+	}
+	dst := newColumnBuilder(t, p.rows)
+	codes := make([][]uint32, len(parts)) // by part: new code plus one of each old code
+	at := 0
+	for _, q := range p.list {
+		src := parts[q.part]
+		if src == nil {
+			at += int(q.n)
+			continue
+		}
+		if copyBits(dst.col.Present, at, src.Present, int(q.row), int(q.n)) {
+			dst.any = true
+		}
+		lo, hi := int(q.row), int(q.row+q.n)
+		switch {
+		case t == event.StringType:
+			if codes[q.part] == nil {
+				codes[q.part] = make([]uint32, len(src.Dict))
+			}
+			dst.translate(at, src, lo, hi, codes[q.part])
+		case t != event.FloatType:
+			copy(dst.col.Ints[at:], src.Ints[lo:hi])
+		case src.Type == event.IntegerType:
+			for k, v := range src.Ints[lo:hi] {
+				dst.col.Floats[at+k] = float64(v)
+			}
+		default:
+			copy(dst.col.Floats[at:], src.Floats[lo:hi])
+		}
+		at += int(q.n)
+	}
+	return dst.column()
+}
+
+func (b *columnBuilder) translate(at int, src *tile.Column, lo, hi int, codes []uint32) {
+	for k := lo; k < hi; k++ {
+		if !src.Present.Get(k) {
+			continue
+		}
+		old := src.Codes[k]
+		if codes[old] == 0 {
+			codes[old] = b.code(src.Dict[old]) + 1
+		}
+		b.col.Codes[at+k-lo] = codes[old] - 1
+	}
+}
+
+// copyBits copies n bits and reports whether one of them is set. The
+// destination's bits must be zero before.
+func copyBits(dst tile.Bitmap, at int, src tile.Bitmap, from, n int) bool {
+	any := false
+	for n > 0 {
+		step := min(n, 64-at&63, 64-from&63)
+		w := src[from>>6] >> (from & 63)
+		if step < 64 {
+			w &= 1<<step - 1
+		}
+		dst[at>>6] |= w << (at & 63)
+		any = any || w != 0
+		at, from, n = at+step, from+step, n-step
+	}
+	return any
+}

@@ -1,0 +1,59 @@
+package storage
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+
+	"wend/event"
+)
+
+// encodeRecord is the content of a log record: when the batch came, its token
+// and answer, and the accepted events.
+func encodeRecord(received event.Time, token string, ack *Ack, b *event.Batch) []byte {
+	dst := binary.AppendVarint(nil, int64(received))
+	dst = appendText(dst, token)
+	answer := ""
+	if token != "" {
+		text, err := json.Marshal(ack)
+		if err != nil {
+			panic(fmt.Sprintf("storage: an ack that JSON cannot hold: %v", err))
+		}
+		answer = string(text)
+	}
+	dst = appendText(dst, answer)
+	return appendBatch(dst, b)
+}
+
+// replayBatch puts a logged batch into the memtable. It was validated and
+// freed from duplicates when it was written, but a batch that failed and was
+// sent again may stand in the log twice.
+func (s *Store) replayBatch(r walRecord) error {
+	d := newDecoder(r.content)
+	received := event.Time(d.varint())
+	token, answer := d.string(), d.string()
+	b := d.decodeBatch()
+	if d.err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, d.err)
+	}
+	ack := Ack{Accepted: int64(b.Len()), LSN: r.lsn}
+	if token != "" {
+		if _, again := s.token(token); again {
+			return nil
+		}
+		if err := json.Unmarshal([]byte(answer), &ack); err != nil {
+			return fmt.Errorf("%w: the answer of batch %q: %v", ErrCorrupt, token, err)
+		}
+	}
+	keep, rejected := s.validate(b)
+	if len(rejected) > 0 {
+		return fmt.Errorf("%w: event %d: %s", ErrCorrupt, rejected[0].Index, rejected[0].Reason)
+	}
+	fresh, _, err := s.newRows(b, keep, &Ack{})
+	if err != nil {
+		return err
+	}
+	s.lsn = max(s.lsn, r.lsn)
+	s.remember(&memBatch{lsn: r.lsn, received: received, token: token, visible: true}, selectRows(b, fresh), ack)
+	return nil
+}

@@ -1,0 +1,299 @@
+package storage
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"sync/atomic"
+
+	"wend/event"
+	"wend/storage/vfs"
+	"wend/tile"
+)
+
+// handles counts opened segments in this process: a cache key's part that is never used twice.
+var handles atomic.Uint64
+
+// source is a segment as a snapshot sees it, in a file or in memory.
+type source struct {
+	seg    *segment
+	handle uint64
+	lsn    uint64 // FirstLSN
+	drop   []bool // undone import codes, if rows here have one; nil: none
+	undone int64  // rows that carry one
+	drops  int    // how many undone imports have rows here; with handle names the state of the rows
+}
+
+func newSource(seg *segment) *source {
+	return &source{seg: seg, handle: handles.Add(1), lsn: seg.FirstLSN}
+}
+
+// without returns the source with undone imports left out.
+func (s source) without(undone []bool) *source {
+	for code, n := range s.seg.ImportCounts {
+		if n > 0 && code < len(undone) && undone[code] {
+			if s.drop == nil {
+				s.drop = make([]bool, len(s.seg.Imports))
+			}
+			s.drop[code] = true
+			s.undone += n
+			s.drops++
+		}
+	}
+	return &s
+}
+
+// segmentFile is an open segment file. It is closed when the last snapshot
+// that may read it is gone, and then removed if no manifest names it.
+type segmentFile struct {
+	source
+	record   segmentRecord
+	fs       vfs.FS
+	path     string
+	file     vfs.File
+	refs     atomic.Int32
+	obsolete atomic.Bool
+	filter   idFilter
+}
+
+func (s *Store) openSegmentFile(r segmentRecord) (*segmentFile, error) {
+	name := path.Join(s.dir, r.file())
+	f, err := s.fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	size, err := f.Size()
+	if err == nil && size != r.Size {
+		err = fmt.Errorf("%w: %s has %d bytes, the manifest says %d", ErrCorrupt, r.file(), size, r.Size)
+	}
+	var seg *segment
+	if err == nil {
+		seg, err = openSegment(r.file(), f, r.Size, s.state.store, r.ID)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	file := &segmentFile{source: *newSource(seg), record: r, fs: s.fs, path: name, file: f}
+	file.refs.Store(1)
+	return file, nil
+}
+
+func (f *segmentFile) retain() { f.refs.Add(1) }
+
+func (f *segmentFile) release() {
+	if f.refs.Add(-1) > 0 {
+		return
+	}
+	_ = f.file.Close() // only read from
+	if f.obsolete.Load() {
+		_ = f.fs.Remove(f.path) // a leftover is removed at the next opening
+	}
+}
+
+func newFileBuffer(w io.Writer) *bufio.Writer { return bufio.NewWriterSize(w, 1<<20) }
+
+// segmentOutput writes segment files, unpublished, one run of a partition:
+// a new file begins whenever one has enough rows.
+type segmentOutput struct {
+	store     *Store
+	meta      segmentMeta // without ID
+	partition int64
+	perFile   int64
+	number    func() uint64
+
+	waiting      []*rowBlock // rows of block waitingBlock, from finer prefixes of a merge
+	waitingBlock int
+
+	file   vfs.File
+	name   string
+	buffer *bufio.Writer
+	writer *segmentWriter
+	rows   int64
+	done   []segmentRecord
+}
+
+// add takes the rows of prefix p of prefixBits bits; prefixes rise.
+func (o *segmentOutput) add(p, prefixBits int, rows *rowBlock) error {
+	b := p >> (prefixBits - o.meta.PrefixBits)
+	if b != o.waitingBlock {
+		if err := o.writeBlock(); err != nil {
+			return err
+		}
+		o.waitingBlock = b
+	}
+	o.waiting = append(o.waiting, rows)
+	return nil
+}
+
+func (o *segmentOutput) writeBlock() error {
+	if len(o.waiting) == 0 {
+		return nil
+	}
+	if o.writer != nil && o.rows >= o.perFile {
+		if err := o.finish(); err != nil {
+			return err
+		}
+	}
+	if o.writer == nil {
+		if err := o.begin(); err != nil {
+			return err
+		}
+	}
+	rows := concat(o.waiting, o.meta.Properties)
+	o.waiting = o.waiting[:0]
+	o.rows += int64(len(rows.Time))
+	return o.writer.AddBlock(o.waitingBlock, rows)
+}
+
+func (o *segmentOutput) begin() error {
+	meta := o.meta
+	meta.ID = o.number()
+	o.name = path.Join(o.store.dir, segmentRecord{ID: meta.ID}.file())
+	var err error
+	if o.file, err = o.store.fs.Create(o.name + ".tmp"); err != nil {
+		return err
+	}
+	o.buffer = newFileBuffer(o.file)
+	o.rows = 0
+	o.done = append(o.done, segmentRecord{ID: meta.ID, FirstLSN: meta.FirstLSN, LastLSN: meta.LastLSN, Partition: o.partition})
+	o.writer, err = newSegmentWriter(o.buffer, meta)
+	return err
+}
+
+// finish makes the current file durable under its name. The name itself is
+// durable after the directory is synced, which the caller does once.
+func (o *segmentOutput) finish() error {
+	if o.writer == nil {
+		return nil
+	}
+	info, err := o.writer.Finish()
+	if err == nil {
+		err = o.buffer.Flush()
+	}
+	if err == nil {
+		err = o.file.Sync()
+	}
+	if e := o.file.Close(); err == nil {
+		err = e
+	}
+	o.writer, o.file, o.buffer = nil, nil, nil
+	if err == nil && info.Rows != o.rows {
+		err = fmt.Errorf("segment writer counts %d rows of %d", info.Rows, o.rows)
+	}
+	if err == nil {
+		err = o.store.fs.Rename(o.name+".tmp", o.name)
+	}
+	if err != nil {
+		return fmt.Errorf("write segment %s: %w", path.Base(o.name), err)
+	}
+	r := &o.done[len(o.done)-1]
+	r.Size, r.Checksum, r.Rows, r.Customers, r.MinTime, r.MaxTime = info.Size, info.Checksum, info.Rows, info.Customers, info.MinTime, info.MaxTime
+	return nil
+}
+
+// discard removes what was written.
+func (o *segmentOutput) discard() {
+	if o.file != nil {
+		_ = o.file.Close() // the file goes anyway
+	}
+	for _, r := range o.done {
+		name := path.Join(o.store.dir, r.file())
+		_ = o.store.fs.Remove(name + ".tmp") // leftovers are removed at the next opening
+		_ = o.store.fs.Remove(name)
+	}
+}
+
+// concat joins blocks of rising customers into one.
+func concat(list []*rowBlock, properties []event.Property) *rowBlock {
+	if len(list) == 1 {
+		return list[0]
+	}
+	var all pieces
+	var names texts
+	var starts []uint32
+	for i, b := range list {
+		for c := range b.Names.Len() {
+			names.add(b.Names.At(c))
+			starts = append(starts, uint32(all.rows)+b.Starts[c])
+		}
+		all.add(uint32(i), 0, uint32(len(b.Time)))
+	}
+	out := gatherBlock(&all, list, properties)
+	out.Names = names.done()
+	out.Starts = append(starts, uint32(all.rows))
+	return out
+}
+
+// outputs writes a merge's rows to one run of files for every time partition.
+type outputs struct {
+	store *Store
+	meta  segmentMeta
+	bits  func(partition int64) int
+	by    map[int64]*segmentOutput
+	order []int64
+}
+
+func (s *Store) newOutputs(meta segmentMeta, bits func(partition int64) int) *outputs {
+	return &outputs{store: s, meta: meta, bits: bits, by: map[int64]*segmentOutput{}}
+}
+
+// write runs the merge. number gives out file numbers. On failure nothing is left.
+func (o *outputs) write(ctx context.Context, m *merger, number func() uint64) (records []segmentRecord, err error) {
+	defer func() {
+		if err != nil {
+			for _, out := range o.by {
+				out.discard()
+			}
+		}
+	}()
+	err = m.run(ctx, func(p int, rows []partitionRows) error {
+		for _, r := range rows {
+			out := o.by[r.partition]
+			if out == nil {
+				meta := o.meta
+				meta.PrefixBits = min(o.bits(r.partition), m.bits)
+				out = &segmentOutput{store: o.store, meta: meta, partition: r.partition, perFile: int64(o.store.opt.SegmentRows), number: number}
+				o.by[r.partition] = out
+				o.order = append(o.order, r.partition)
+			}
+			if err := out.add(p, m.bits, r.rows); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(o.order)
+	for _, partition := range o.order {
+		out := o.by[partition]
+		if err := out.writeBlock(); err != nil {
+			return nil, err
+		}
+		if err := out.finish(); err != nil {
+			return nil, err
+		}
+		records = append(records, out.done...)
+	}
+	if len(records) > 0 {
+		err = o.store.fs.SyncDir(o.store.dir)
+	}
+	return records, err
+}
+
+// openInMemory opens a segment that was written to a buffer.
+func openInMemory(data []byte, store [16]byte) (*segment, error) {
+	return openSegment("memory", bytes.NewReader(data), int64(len(data)), store, 0)
+}
+
+// blockNames is a block's identities and their hashes.
+type blockNames struct {
+	*tile.Strings
+	hashes []uint64
+}

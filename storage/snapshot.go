@@ -1,0 +1,332 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"wend/event"
+	"wend/tile"
+)
+
+// Snapshot is one state of a store. It shows whole batches only and does not
+// change, whatever is appended, compacted or undone meanwhile. Release it.
+type Snapshot struct {
+	cache      *cache
+	store      [16]byte
+	sources    []*source // in order of arrival
+	files      []*segmentFile
+	events     []string
+	channels   []string
+	properties []event.Property
+	defines    []event.Definition
+	links      *linkTable
+	missing    []Missing
+	received   event.Time
+	lsn, epoch uint64
+	bits       int // tiles are the prefixes of so many bits
+	rows       int64
+
+	customers once[int64]
+	newest    once[span]
+	schema    once[*event.Schema]
+	released  sync.Once
+}
+
+// Missing is damaged data that a snapshot leaves out.
+type Missing struct {
+	Segment  string // the file
+	From, To event.Time
+	Rows     int64 // 0 if nobody knows
+	Reason   string
+}
+
+// once computes a value when it is first asked for. A failure is not kept.
+type once[T any] struct {
+	mu    sync.Mutex
+	done  bool
+	value T
+}
+
+func (o *once[T]) get(make func() (T, error)) (T, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.done {
+		v, err := make()
+		if err != nil {
+			return v, err
+		}
+		o.value, o.done = v, true
+	}
+	return o.value, nil
+}
+
+// Snapshot pins the current state.
+func (s *Store) Snapshot() (*Snapshot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(false); err != nil {
+		return nil, err
+	}
+	memory, err := s.mem.sources(s)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
+	undone := s.undone()
+	snap := &Snapshot{
+		cache: s.cache, store: s.state.store,
+		events: slices.Clip(s.catalog.events), channels: slices.Clip(s.catalog.channels), properties: slices.Clip(s.catalog.properties),
+		defines: s.state.defines, links: s.linkTable(), missing: slices.Clip(s.missing),
+		received: max(s.state.received, s.mem.received), lsn: s.state.lsn, epoch: s.state.epoch,
+	}
+	for _, r := range s.state.segments {
+		if f := s.segments[r.ID]; f != nil {
+			f.retain()
+			snap.files = append(snap.files, f)
+			snap.sources = append(snap.sources, f.source.without(undone))
+		}
+	}
+	snap.sources = append(snap.sources, memory...)
+	for _, b := range s.mem.batches {
+		if b.visible {
+			snap.lsn = max(snap.lsn, b.lsn)
+		}
+	}
+	most, sum := int64(0), int64(0)
+	for _, src := range snap.sources {
+		snap.rows += src.seg.Rows - src.undone
+		snap.bits = max(snap.bits, src.seg.PrefixBits)
+		most = max(most, src.seg.Customers)
+		sum += src.seg.Customers
+	}
+	// Many sources with few customers each may have many together. Between
+	// the largest source and the sum of all lies the truth; tiles of half or
+	// twice the size do no harm.
+	snap.bits = max(snap.bits, prefixBits((most+sum)/2, 2*s.opt.BlockCustomers))
+	return snap, nil
+}
+
+// linkTable returns the resolved links, made anew when they changed. The caller holds mu.
+func (s *Store) linkTable() *linkTable {
+	if s.linksOf != s.state {
+		if s.linksOf == nil || s.linksOf.epoch != s.state.epoch {
+			s.links = newLinkTable(s.state.links)
+		}
+		s.linksOf = s.state
+	}
+	return s.links
+}
+
+// Release gives the snapshot back. Files that only it still reads go away.
+func (s *Snapshot) Release() {
+	s.released.Do(func() {
+		for _, f := range s.files {
+			f.release()
+		}
+	})
+}
+
+// Schema lists the events, channels and properties, with counts that are
+// exact but for undone imports whose rows await compaction.
+func (s *Snapshot) Schema() *event.Schema {
+	schema, _ := s.schema.get(func() (*event.Schema, error) {
+		sc := &event.Schema{Properties: s.properties}
+		for _, n := range s.events {
+			sc.Events = append(sc.Events, event.Name{Text: n})
+		}
+		for _, n := range s.channels {
+			sc.Channels = append(sc.Channels, event.Name{Text: n})
+		}
+		for _, src := range s.sources {
+			for code, n := range src.seg.EventCounts {
+				sc.Events[code].Count += n
+			}
+			for code, n := range src.seg.ChannelCounts {
+				sc.Channels[code].Count += n
+			}
+		}
+		return sc, nil
+	})
+	return schema
+}
+
+// Definitions lists the definitions, by name.
+func (s *Snapshot) Definitions() []event.Definition { return s.defines }
+
+// Missing lists damaged data that the tiles leave out.
+func (s *Snapshot) Missing() []Missing { return s.missing }
+
+// Version names the state: it is the same after the store was closed and
+// opened again, flushed or compacted, and another one after any change.
+func (s *Snapshot) Version() string {
+	v := fmt.Sprintf("%x-%d-%d", s.store[:4], s.lsn, s.epoch)
+	if len(s.missing) > 0 {
+		v += fmt.Sprintf("-%d", s.rows) // damage changes answers, too
+	}
+	return v
+}
+
+// Events counts the events.
+func (s *Snapshot) Events() int64 { return s.rows }
+
+// EndOfData is the newest event's time, but not later than the time at which
+// the newest batch was received.
+func (s *Snapshot) EndOfData() (event.Time, bool) {
+	newest, err := s.newest.get(s.findNewest)
+	if err != nil || !newest.some {
+		return 0, false
+	}
+	return min(newest.max, s.received), true
+}
+
+// Span returns the oldest and the newest event's time.
+func (s *Snapshot) Span() (from, to event.Time, ok bool) {
+	newest, err := s.newest.get(s.findNewest)
+	return newest.min, newest.max, err == nil && newest.some
+}
+
+func (s *Snapshot) findNewest() (span, error) {
+	var all span
+	for _, src := range s.sources {
+		switch {
+		case src.seg.Rows == src.undone:
+		case src.drop == nil:
+			all = all.with(src.seg.MinTime, src.seg.MaxTime)
+		case all.some && src.seg.MinTime >= all.min && src.seg.MaxTime <= all.max:
+		default:
+			one, err := src.span()
+			if err != nil {
+				return span{}, err
+			}
+			if one.some {
+				all = all.with(one.min, one.max)
+			}
+		}
+	}
+	return all, nil
+}
+
+// span reads the times of rows that are not undone.
+func (s *source) span() (span, error) {
+	var all span
+	for b := range 1 << s.seg.PrefixBits {
+		if s.seg.Stats(b).Rows == 0 {
+			continue
+		}
+		block, err := s.seg.Block(b)
+		if err != nil {
+			return all, err
+		}
+		codes, err := block.Import()
+		if err != nil {
+			return all, err
+		}
+		for row := range block.Rows {
+			if codes == nil || !s.drop[codes[row]] {
+				t := block.Time.At(row)
+				all = all.with(t, t)
+			}
+		}
+	}
+	return all, nil
+}
+
+// Customers counts the customers: identities with events, those that are
+// linked to one customer counted once.
+func (s *Snapshot) Customers() int64 {
+	n, err := s.customers.get(func() (int64, error) {
+		if len(s.sources) == 1 && s.sources[0].drop == nil && s.links == nil {
+			return s.sources[0].seg.Customers, nil
+		}
+		counts := make([]int64, s.Tiles())
+		var g errgroup.Group
+		g.SetLimit(4)
+		for i := range counts {
+			g.Go(func() error {
+				l, err := s.layout(i, tile.Need{})
+				if err == nil {
+					counts[i] = int64(l.customers())
+				}
+				return err
+			})
+		}
+		err := g.Wait()
+		sum := int64(0)
+		for _, n := range counts {
+			sum += n
+		}
+		return sum, err
+	})
+	if err != nil {
+		// A tile that cannot be read fails the query that reads it; the
+		// largest source's customers are the best that is known here.
+		for _, src := range s.sources {
+			n = max(n, src.seg.Customers)
+		}
+	}
+	return n
+}
+
+// Tiles is the number of tiles.
+func (s *Snapshot) Tiles() int { return 1 << s.bits }
+
+// Locate finds a customer by any identity: the tile, the place in it, and the
+// name that links lead to.
+func (s *Snapshot) Locate(ctx context.Context, customer string) (tileIndex, index int, canonical string, ok bool, err error) {
+	canonical = s.links.resolve(customer)
+	hash := customerHash(canonical)
+	tileIndex = blockOf(hash, s.bits)
+	if err := ctx.Err(); err != nil {
+		return 0, 0, canonical, false, err
+	}
+	t, err := s.Tile(ctx, tileIndex, tile.Need{Names: true})
+	if err != nil {
+		return 0, 0, canonical, false, err
+	}
+	index, ok = findName(t.Names, hash, canonical)
+	return tileIndex, index, canonical, ok, nil
+}
+
+// findName looks for a customer among names ordered by hash and name.
+func findName(names *tile.Strings, hash uint64, name string) (int, bool) {
+	lo, hi := 0, names.Len()
+	for lo < hi {
+		mid := (lo + hi) / 2
+		at := names.At(mid)
+		if c := cmp.Or(cmp.Compare(customerHash(at), hash), strings.Compare(at, name)); c < 0 {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo, lo < names.Len() && names.At(lo) == name
+}
+
+// Values lists known values of a string property that begin with prefix, in
+// order; complete is false if there may be more.
+func (s *Snapshot) Values(property, prefix string, limit int) (values []string, complete bool) {
+	complete = true
+	i := slices.IndexFunc(s.properties, func(p event.Property) bool { return p.Name == property })
+	if i < 0 {
+		return nil, true
+	}
+	for _, src := range s.sources {
+		if i >= len(src.seg.Properties) {
+			continue
+		}
+		list, all := src.seg.Values(i, prefix, limit)
+		values = append(values, list...)
+		complete = complete && all
+	}
+	slices.Sort(values)
+	values = slices.Compact(values)
+	if len(values) > limit {
+		values, complete = values[:limit], false
+	}
+	return values, complete
+}

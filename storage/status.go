@@ -1,0 +1,223 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"wend/event"
+	"wend/storage/vfs"
+)
+
+// Status is what a store holds and what it costs.
+type Status struct {
+	Dir       string
+	ReadOnly  bool
+	Events    int64
+	Customers int64
+	From, To  event.Time // of the events; both 0 if there are none
+	EndOfData event.Time
+	Version   string
+
+	Segments  []SegmentStatus // oldest arrivals first
+	Columns   []ColumnBytes   // of all segments, largest first
+	Bytes     int64           // of all segment files
+	Partition string          // width of a time partition: month, year …
+
+	MemtableEvents int   // events that are only in the log and in memory
+	LogFiles       int   // log files that are still needed
+	LogBytes       int64 // their size
+	Imports        []Import
+	Links          int
+	Definitions    int
+	Missing        []Missing
+	CacheBytes     int64 // the budget
+}
+
+// SegmentStatus is one segment file.
+type SegmentStatus struct {
+	File              string
+	Events, Customers int64
+	From, To          event.Time
+	FirstLSN, LastLSN uint64
+	Bytes             int64
+}
+
+// ColumnBytes is what a column takes in all segments.
+type ColumnBytes struct {
+	Column string
+	Bytes  int64
+}
+
+// Status describes the store as it is now. Counting customers may take as
+// long as a query over everything.
+func (s *Store) Status() Status {
+	st := Status{Dir: s.dir, ReadOnly: s.opt.ReadOnly, Imports: s.Imports(), CacheBytes: s.opt.CacheBytes}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return st
+	}
+	st.MemtableEvents, st.Links, st.Definitions, st.Partition = s.mem.rows, len(s.state.links), len(s.state.defines), s.state.width
+	st.Missing = slices.Clone(s.missing)
+	columns := map[string]int64{}
+	for _, r := range s.state.segments {
+		st.Segments = append(st.Segments, SegmentStatus{r.file(), r.Rows, r.Customers, r.MinTime, r.MaxTime, r.FirstLSN, r.LastLSN, r.Size})
+		st.Bytes += r.Size
+		if f := s.segments[r.ID]; f != nil {
+			for name, n := range f.seg.ColumnBytes() {
+				columns[name] += n
+			}
+		}
+	}
+	for _, w := range s.oldWAL {
+		st.LogFiles++
+		st.LogBytes += w.bytes
+	}
+	if s.wal != nil {
+		st.LogFiles++
+		st.LogBytes += s.wal.size
+	}
+	s.mu.Unlock()
+	for name, n := range columns {
+		st.Columns = append(st.Columns, ColumnBytes{name, n})
+	}
+	slices.SortFunc(st.Columns, func(a, b ColumnBytes) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), strings.Compare(a.Column, b.Column))
+	})
+	snap, err := s.Snapshot()
+	if err != nil {
+		return st
+	}
+	defer snap.Release()
+	st.Events, st.Customers, st.Version = snap.Events(), snap.Customers(), snap.Version()
+	st.From, st.To, _ = snap.Span()
+	st.EndOfData, _ = snap.EndOfData()
+	return st
+}
+
+// Report is the outcome of a check.
+type Report struct {
+	Files   int      // files that were read whole
+	Bytes   int64    // their size
+	Damaged []Damage // empty: everything is as it was written
+}
+
+// Damage is one thing that is not as it was written.
+type Damage struct {
+	File   string
+	Reason string
+}
+
+// Check reads every file of the published state and compares it with its
+// checksums, with the manifest and with itself. It changes nothing. Its error
+// says that the check could not be done, not that something is damaged.
+func (s *Store) Check(ctx context.Context) (Report, error) {
+	s.mu.Lock()
+	if err := s.usable(false); err != nil {
+		s.mu.Unlock()
+		return Report{}, fmt.Errorf("check: %w", err)
+	}
+	st := s.state
+	number := s.manifest.number
+	var held []*segmentFile
+	for _, f := range s.segments {
+		f.retain() // compaction must not remove what is being read
+		held = append(held, f)
+	}
+	var logs []walExtent
+	logs = append(logs, s.oldWAL...)
+	if s.wal != nil {
+		logs = append(logs, s.wal.extent())
+	}
+	s.mu.Unlock()
+	defer func() {
+		for _, f := range held {
+			f.release()
+		}
+	}()
+
+	var report Report
+	damaged := func(file string, err error) {
+		report.Damaged = append(report.Damaged, Damage{file, err.Error()})
+	}
+	for _, r := range st.segments {
+		if err := ctx.Err(); err != nil {
+			return report, fmt.Errorf("check: %w", err)
+		}
+		report.Files++
+		report.Bytes += r.Size
+		if err := s.checkFile(st, r); err != nil {
+			damaged(r.file(), err)
+		}
+	}
+	data, err := vfs.ReadFile(s.fs, path.Join(s.dir, manifestName(number)))
+	if err == nil {
+		_, _, _, err = parseManifest(data, number)
+	}
+	if err != nil && !isNotExist(err) { // a writer may have begun the next one
+		damaged(manifestName(number), err)
+	}
+	report.Files++
+	report.Bytes += int64(len(data))
+	for _, w := range logs {
+		data, err := vfs.ReadFile(s.fs, path.Join(s.dir, walName(w.number)))
+		if isNotExist(err) {
+			continue // flushed meanwhile
+		}
+		var f *walFile
+		if err == nil {
+			f, err = parseWAL(data, st.store, w.number, w.bytes)
+		}
+		if err == nil && len(f.holes) > 0 {
+			err = fmt.Errorf("%w: bytes %d to %d", ErrCorrupt, f.holes[0].from, f.holes[0].to)
+		}
+		if err != nil {
+			damaged(walName(w.number), err)
+		}
+		report.Files++
+		report.Bytes += int64(len(data))
+	}
+	return report, nil
+}
+
+// checkFile verifies a segment and that it belongs where the manifest has it.
+func (s *Store) checkFile(st *state, r segmentRecord) error {
+	if err := s.verifySegment(r); err != nil {
+		return err
+	}
+	if st.width != "" {
+		from, _, _ := partitionOf(st.width, r.MinTime)
+		to, _, _ := partitionOf(st.width, r.MaxTime)
+		if from != r.Partition || to != r.Partition {
+			return fmt.Errorf("%w: its times are not those of its partition", ErrCorrupt)
+		}
+	}
+	f := s.openFile(r.ID)
+	if f == nil {
+		return nil // it was left out when the store was opened, and is whole again
+	}
+	if !isPrefix(f.seg.Events, st.events) || !isPrefix(f.seg.Channels, st.channels) {
+		return fmt.Errorf("%w: its names are not those of the store", ErrCorrupt)
+	}
+	for i, p := range f.seg.Properties {
+		widened := i < len(st.properties) && p.Type == event.IntegerType && st.properties[i].Type == event.FloatType
+		if i >= len(st.properties) || p.Name != st.properties[i].Name || p.Type != st.properties[i].Type && !widened {
+			return fmt.Errorf("%w: property %q is not the store's", ErrCorrupt, p.Name)
+		}
+	}
+	return nil
+}
+
+func isPrefix(list, of []string) bool {
+	return len(list) <= len(of) && slices.Equal(list, of[:len(list)])
+}
+
+func (s *Store) openFile(id uint64) *segmentFile {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.segments[id]
+}

@@ -1,0 +1,445 @@
+// Package storage keeps events in immutable, sorted segment files, a log in
+// front of them, and a manifest that says which files count.
+//
+// It knows nothing of queries: a Snapshot hands out tiles, merged from all
+// segments, and its callers decide which rows they want. Files, the clock and
+// randomness reach it only through Options. The bytes of a segment are
+// described in format.go, those of the log in wal.go, those of the manifest
+// in manifest.go, and nowhere else.
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"wend/event"
+	"wend/storage/vfs"
+)
+
+// Errors that callers tell apart with errors.Is.
+var (
+	ErrCorrupt  = errors.New("damaged data")
+	ErrLocked   = errors.New("another process is writing to the store")
+	ErrReadOnly = errors.New("the store is open for reading only")
+	ErrNotFound = errors.New("not found")
+	ErrClosed   = errors.New("the store is closed")
+)
+
+const lockName = "LOCK"
+
+// Store is an open store: one writer, or a reader beside one.
+type Store struct {
+	dir  string
+	opt  Options
+	fs   vfs.FS
+	lock io.Closer
+
+	// writing is held by whatever changes more than the memtable (a bulk
+	// load's end, compaction's end, links, definitions); it is taken before mu.
+	writing sync.Mutex
+
+	// appending is held shared by appends, and alone by the end of a bulk
+	// load, which must know of every stored event. It is taken after writing.
+	appending sync.RWMutex
+
+	mu       sync.Mutex
+	closed   bool
+	state    *state // published by the manifest
+	catalog  *catalog
+	manifest *manifest
+	segments map[uint64]*segmentFile // those of state
+	missing  []Missing
+	mem      *memtable
+	wal      *wal
+	oldWAL   []walExtent // files that hold batches of the memtable, besides wal
+	lsn      uint64      // last given out
+	next     uint64      // file number
+
+	cache   *cache
+	linksOf *state // whose links are resolved in links
+	links   *linkTable
+
+	background sync.WaitGroup
+	stop       chan struct{}
+	wake       chan struct{}
+}
+
+// Open opens the store in dir, and makes one if there is none, unless it is
+// opened for reading only.
+func Open(dir string, opt Options) (*Store, error) {
+	s := &Store{dir: dir, opt: opt.withDefaults(), segments: map[uint64]*segmentFile{}, stop: make(chan struct{}), wake: make(chan struct{}, 1)}
+	s.fs = s.opt.FS
+	var err error
+	if s.opt.ReadOnly {
+		err = s.openReader()
+	} else {
+		err = s.openWriter()
+	}
+	if err != nil {
+		s.release()
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+func (s *Store) openWriter() error {
+	if err := s.fs.MkdirAll(s.dir); err != nil {
+		return err
+	}
+	lock, err := s.fs.Lock(path.Join(s.dir, lockName))
+	var held *vfs.LockedError
+	if errors.As(err, &held) {
+		return fmt.Errorf("%w: %w; stop it, or open the store read-only", ErrLocked, held)
+	}
+	if err != nil {
+		return err
+	}
+	s.lock = lock
+	if s.manifest, s.state, err = readManifest(s.fs, s.dir); err != nil {
+		return err
+	}
+	if s.state == nil {
+		st := &state{next: 1, wal: 1}
+		for i := range 2 {
+			putUint64(st.store[8*i:], s.opt.Rand.Uint64())
+		}
+		if err := s.manifest.rewrite(st); err != nil {
+			return err
+		}
+		s.state = st
+	}
+	if s.cache, err = newCache(s.opt.CacheBytes); err != nil {
+		return err
+	}
+	if err := s.load(); err != nil {
+		return err
+	}
+	if err := s.removeLeftovers(); err != nil {
+		return err
+	}
+	if s.opt.Background {
+		s.background.Add(1)
+		go s.work()
+	}
+	return nil
+}
+
+func putUint64(p []byte, v uint64) {
+	for i := range 8 {
+		p[i] = byte(v >> (8 * i))
+	}
+}
+
+func (s *Store) openReader() error {
+	var err error
+	if s.cache, err = newCache(s.opt.CacheBytes); err != nil {
+		return err
+	}
+	return s.read()
+}
+
+// read reads the published state beside a writer that may at any moment
+// publish another one and remove what this one needs.
+func (s *Store) read() error {
+	const tries = 20 // a writer publishes a few times a second at most
+	for try := 0; ; try++ {
+		m, st, err := readManifest(s.fs, s.dir)
+		if err == nil && st == nil {
+			return fmt.Errorf("%w: there is no store here", ErrNotFound)
+		}
+		if err == nil {
+			s.manifest, s.state = m, st
+			err = s.load()
+		}
+		if err == nil || !isNotExist(err) || try == tries {
+			return err
+		}
+	}
+}
+
+// load opens the segments of s.state and replays the log.
+func (s *Store) load() error {
+	st := s.state
+	s.catalog = newCatalog(slices.Clip(st.events), slices.Clip(st.channels), slices.Clone(st.properties))
+	s.lsn, s.next = st.lsn, st.next
+	s.mem = newMemtable()
+	s.missing = nil
+	old := s.segments
+	s.segments = map[uint64]*segmentFile{}
+	for _, r := range st.segments {
+		if f := old[r.ID]; f != nil {
+			s.segments[r.ID] = f
+			delete(old, r.ID)
+			continue
+		}
+		f, err := s.openSegmentFile(r)
+		switch {
+		case err == nil:
+			s.segments[r.ID] = f
+		case s.opt.ReadOnly && isNotExist(err):
+			for _, f := range old {
+				s.segments[f.record.ID] = f
+			}
+			return err
+		default:
+			// The rest answers; what is missing is reported with every answer.
+			s.missing = append(s.missing, Missing{Segment: r.file(), From: r.MinTime, To: r.MaxTime, Rows: r.Rows, Reason: err.Error()})
+			s.opt.Log.Warn("segment is left out", "segment", r.file(), "rows", r.Rows, "reason", err)
+		}
+	}
+	for _, f := range old {
+		f.release()
+	}
+	return s.replay()
+}
+
+// replay puts the batches of the log that no segment holds into the memtable.
+func (s *Store) replay() error {
+	names, err := s.fs.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if n, ok := fileNumber(name); ok {
+			s.next = max(s.next, n+1)
+		}
+	}
+	limits := map[uint64]int64{}
+	var files []*walFile
+	numbers := walNumbers(names, s.state.wal)
+	for i := len(numbers) - 1; i >= 0; i-- { // newest first: it says how far the older ones count
+		n := numbers[i]
+		limit, limited := limits[n]
+		if !limited {
+			limit = -1
+		}
+		name := path.Join(s.dir, walName(n))
+		data, err := vfs.ReadFile(s.fs, name)
+		if err != nil {
+			return err
+		}
+		f, err := parseWAL(data, s.state.store, n, limit)
+		if err != nil {
+			if !limited && i == len(numbers)-1 && len(data) < 4096 {
+				continue // its header was being written: nothing in it was ever acknowledged
+			}
+			s.missing = append(s.missing, Missing{Segment: walName(n), Reason: err.Error()})
+			continue
+		}
+		for _, o := range f.older {
+			if _, known := limits[o.number]; !known {
+				limits[o.number] = o.bytes
+			}
+		}
+		files = append(files, f)
+	}
+	slices.Reverse(files)
+	for _, f := range files {
+		for _, h := range f.holes {
+			s.missing = append(s.missing, Missing{Segment: walName(f.number), Reason: fmt.Sprintf("bytes %d to %d are damaged; the batches in them are lost", h.from, h.to)})
+		}
+		for _, r := range f.records {
+			if r.kind != recordBatch || r.lsn <= s.state.lsn {
+				continue
+			}
+			if err := s.replayBatch(r); err != nil {
+				s.missing = append(s.missing, Missing{Segment: walName(f.number), Reason: fmt.Sprintf("batch %d at offset %d: %v", r.lsn, r.offset, err)})
+			}
+		}
+		s.oldWAL = append(s.oldWAL, walExtent{f.number, f.valid})
+	}
+	return nil
+}
+
+// fileNumber reads the number of any file of a store.
+func fileNumber(name string) (uint64, bool) {
+	digits := 0
+	var n uint64
+	for digits < len(name) && name[digits] >= '0' && name[digits] <= '9' {
+		n = 10*n + uint64(name[digits]-'0')
+		digits++
+	}
+	return n, digits >= 6 && digits < len(name) && name[digits] == '.'
+}
+
+// removeLeftovers removes files that an interrupted writer left behind. None
+// of them was ever published.
+func (s *Store) removeLeftovers() error {
+	names, err := s.fs.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		n, numbered := fileNumber(name)
+		stale := strings.HasSuffix(name, ".tmp") || strings.HasSuffix(name, ".run")
+		switch {
+		case strings.HasPrefix(name, manifestPrefix):
+			stale = stale || name < manifestName(s.manifest.number)
+		case numbered && strings.HasSuffix(name, ".seg"):
+			stale = !slices.ContainsFunc(s.state.segments, func(r segmentRecord) bool { return r.ID == n })
+		case numbered && strings.HasSuffix(name, walSuffix):
+			stale = n < s.state.wal
+		}
+		if stale {
+			if err := s.fs.Remove(path.Join(s.dir, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// number gives out a file number. The caller holds mu.
+func (s *Store) number() uint64 {
+	n := s.next
+	s.next++
+	return n
+}
+
+// now is the time of the clock, within the instants that events may carry.
+func (s *Store) now() event.Time { return event.At(s.opt.Clock()) }
+
+// usable is the error of a call that the store cannot serve. The caller holds mu.
+func (s *Store) usable(write bool) error {
+	switch {
+	case s.closed:
+		return ErrClosed
+	case write && s.opt.ReadOnly:
+		return ErrReadOnly
+	}
+	return nil
+}
+
+// publish makes an edit durable and its state the current one. The caller
+// holds writing and mu. Names and file numbers that are new go with it.
+func (s *Store) publish(e *edit) error {
+	e.Next = s.next
+	e.Events = s.catalog.events[len(s.state.events):]
+	e.Channels = s.catalog.channels[max(len(s.state.channels), 0):]
+	for i, p := range s.catalog.properties {
+		if i >= len(s.state.properties) || s.state.properties[i].Type != p.Type {
+			e.Properties = append(e.Properties, propertyRecord{p.Name, p.Type.String()})
+		}
+	}
+	st, err := s.manifest.commit(s.state, e)
+	if err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	s.state = st
+	return nil
+}
+
+// Refresh makes a store that is open for reading see the writer's newest
+// published state.
+func (s *Store) Refresh() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(false); err != nil {
+		return err
+	}
+	if !s.opt.ReadOnly {
+		return nil // the writer is always up to date
+	}
+	s.oldWAL = nil
+	if err := s.read(); err != nil {
+		return fmt.Errorf("refresh store %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// Close writes the memtable as segments and gives the lock back. Snapshots
+// that are still held stay readable until they are released.
+func (s *Store) Close() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	var err error
+	if !s.opt.ReadOnly {
+		err = s.flush(context.Background())
+	}
+	s.closed = true
+	close(s.stop)
+	s.mu.Unlock()
+	s.background.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.release(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("close store %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// release gives back everything the store holds.
+func (s *Store) release() error {
+	var errs []error
+	if s.wal != nil {
+		errs = append(errs, s.wal.file.Close())
+		s.wal = nil
+	}
+	if s.manifest != nil {
+		errs = append(errs, s.manifest.close())
+	}
+	for _, f := range s.segments {
+		f.release()
+	}
+	s.segments = nil
+	if s.cache != nil {
+		s.cache.close()
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+		s.lock = nil
+	}
+	return errors.Join(errs...)
+}
+
+// work is the background: it flushes, compacts and syncs what is due.
+func (s *Store) work() {
+	defer s.background.Done()
+	const interval = 200 * time.Millisecond // the loss that durability "interval" allows
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-s.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+			if err := s.syncWritten(); err != nil {
+				s.opt.Log.Warn("sync the log", "error", err)
+			}
+		case <-s.wake:
+			for ctx.Err() == nil {
+				worked, err := s.CompactStep(ctx)
+				if err != nil && ctx.Err() == nil {
+					s.opt.Log.Warn("compact", "error", err)
+				}
+				if err != nil || !worked {
+					break
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,301 @@
+package storage
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+
+	"wend/storage/vfs"
+)
+
+// A log file, 000012.wal, begins with
+//
+//	8 bytes  "wendWAL1"
+//	16       store id
+//	8        file number, little endian like all numbers here
+//	4        how many older files are still needed, and for each
+//	16         its number, and how many of its bytes count
+//	4        CRC32C of all before
+//
+// so that a file given up after a failed write needs no repair: the next one
+// says how far it is to be believed. Then come records:
+//
+//	4 bytes  "wRec"
+//	1        kind: 1 a batch, 2 a mark
+//	4        length of the content
+//	8        LSN of the batch; of a mark, the last LSN that is synced
+//	4        CRC32C of store id, file number, offset of the record, kind, length, LSN, content
+//	...      the content: an encoded batch; of a mark, 8 bytes: the file was synced up to this offset
+//
+// Damage before an offset that a later mark names is damage. Anything else at
+// the end was being written when the writer stopped, and no ack depends on it.
+const (
+	walMagic     = "wendWAL1"
+	walSuffix    = ".wal"
+	recordMagic  = "wRec"
+	recordHeader = 21
+	recordBatch  = 1
+	recordMark   = 2
+)
+
+func walName(number uint64) string { return fmt.Sprintf("%06d%s", number, walSuffix) }
+
+// walExtent is how much of a log file counts.
+type walExtent struct {
+	number uint64
+	bytes  int64
+}
+
+// wal writes one log file.
+type wal struct {
+	store  [16]byte
+	number uint64
+	file   vfs.File
+
+	// Guarded by Store.mu.
+	size    int64
+	lsn     uint64 // of the last batch written
+	scratch []byte
+
+	syncing sync.Mutex // held during an fsync: whoever waits for it finds its batch synced, or goes next
+
+	mu        sync.Mutex // guards what follows
+	written   int64      // size, for syncers, who do not hold Store.mu
+	writtenTo uint64     // lsn, for syncers
+	synced    int64
+	syncedTo  uint64
+	marked    int64 // synced as the last mark tells it
+	broken    error // set once: the file takes no more batches
+}
+
+// createWAL makes a log file whose header is durable, name included.
+func createWAL(fsys vfs.FS, dir string, store [16]byte, number uint64, older []walExtent) (*wal, error) {
+	data := append([]byte(walMagic), store[:]...)
+	data = binary.LittleEndian.AppendUint64(data, number)
+	data = binary.LittleEndian.AppendUint32(data, uint32(len(older)))
+	for _, o := range older {
+		data = binary.LittleEndian.AppendUint64(data, o.number)
+		data = binary.LittleEndian.AppendUint64(data, uint64(o.bytes))
+	}
+	data = binary.LittleEndian.AppendUint32(data, crc32.Checksum(data, castagnoli))
+
+	name := path.Join(dir, walName(number))
+	f, err := fsys.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = fsys.SyncDir(dir)
+	}
+	if err != nil {
+		_ = f.Close()
+		_ = fsys.Remove(name)
+		return nil, fmt.Errorf("begin log %s: %w", name, err)
+	}
+	size := int64(len(data))
+	return &wal{store: store, number: number, file: f, size: size, written: size, synced: size, marked: size}, nil
+}
+
+// append writes a batch, not yet synced. The caller holds Store.mu.
+func (w *wal) append(lsn uint64, payload []byte) error {
+	w.mu.Lock()
+	broken, synced, syncedTo, marked := w.broken, w.synced, w.syncedTo, w.marked
+	w.mu.Unlock()
+	if broken != nil {
+		return broken
+	}
+	w.scratch = w.scratch[:0]
+	if synced > marked {
+		w.scratch = appendRecord(w.scratch, w.store, w.number, w.size, recordMark, syncedTo, binary.LittleEndian.AppendUint64(nil, uint64(synced)))
+	}
+	w.scratch = appendRecord(w.scratch, w.store, w.number, w.size+int64(len(w.scratch)), recordBatch, lsn, payload)
+	if _, err := w.file.Write(w.scratch); err != nil {
+		// Half a record may stand there. Nothing may follow it.
+		return w.poison(fmt.Errorf("append to %s: %w", walName(w.number), err))
+	}
+	w.size += int64(len(w.scratch))
+	w.lsn = lsn
+	if cap(w.scratch) > 1<<20 {
+		w.scratch = nil
+	}
+	w.mu.Lock()
+	w.written, w.writtenTo, w.marked = w.size, lsn, synced
+	w.mu.Unlock()
+	return nil
+}
+
+// sync makes everything up to lsn durable. One fsync serves all who wait.
+func (w *wal) sync(lsn uint64) error {
+	w.syncing.Lock()
+	defer w.syncing.Unlock()
+	w.mu.Lock()
+	broken, done, size, to := w.broken, w.syncedTo >= lsn, w.written, w.writtenTo
+	w.mu.Unlock()
+	switch {
+	case done:
+		return nil
+	case broken != nil:
+		return broken
+	}
+	if err := w.file.Sync(); err != nil {
+		// The kernel may have dropped the pages and forgotten the error:
+		// a second try would succeed without writing anything.
+		return w.poison(fmt.Errorf("sync %s: %w", walName(w.number), err))
+	}
+	w.mu.Lock()
+	w.synced, w.syncedTo = size, max(w.syncedTo, to)
+	w.mu.Unlock()
+	return nil
+}
+
+func (w *wal) poison(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.broken == nil {
+		w.broken = err
+	}
+	return w.broken
+}
+
+// extent is how much of the file is known to be durable.
+func (w *wal) extent() walExtent {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return walExtent{w.number, w.synced}
+}
+
+func (w *wal) durableTo() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.syncedTo
+}
+
+func appendRecord(dst []byte, store [16]byte, number uint64, offset int64, kind byte, lsn uint64, content []byte) []byte {
+	dst = append(dst, recordMagic...)
+	dst = append(dst, kind)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(content)))
+	dst = binary.LittleEndian.AppendUint64(dst, lsn)
+	dst = binary.LittleEndian.AppendUint32(dst, recordChecksum(store, number, offset, kind, lsn, content))
+	return append(dst, content...)
+}
+
+func recordChecksum(store [16]byte, number uint64, offset int64, kind byte, lsn uint64, content []byte) uint32 {
+	var id [45]byte
+	copy(id[:], store[:])
+	binary.LittleEndian.PutUint64(id[16:], number)
+	binary.LittleEndian.PutUint64(id[24:], uint64(offset))
+	id[32] = kind
+	binary.LittleEndian.PutUint32(id[33:], uint32(len(content)))
+	binary.LittleEndian.PutUint64(id[37:], lsn)
+	return crc32.Update(crc32.Checksum(id[:], castagnoli), castagnoli, content)
+}
+
+// walRecord is a readable record of a log file.
+type walRecord struct {
+	offset  int64
+	kind    byte
+	lsn     uint64
+	content []byte
+}
+
+// walFile is what could be read of a log file.
+type walFile struct {
+	number  uint64
+	older   []walExtent
+	records []walRecord
+	valid   int64 // where the last readable record ends
+	size    int64
+	holes   []walHole
+}
+
+// walHole is damage: bytes that were synced once and cannot be read now.
+type walHole struct{ from, to int64 }
+
+// parseWAL reads a log file up to limit; a negative limit means all of it.
+func parseWAL(data []byte, store [16]byte, number uint64, limit int64) (*walFile, error) {
+	w := &walFile{number: number, size: int64(len(data))}
+	head := 36
+	if len(data) < head || string(data[:8]) != walMagic {
+		return nil, fmt.Errorf("%w: not a log", ErrCorrupt)
+	}
+	older := int(binary.LittleEndian.Uint32(data[32:]))
+	if older > (len(data)-head)/16 || len(data) < head+16*older+4 {
+		return nil, fmt.Errorf("%w: the header ends early", ErrCorrupt)
+	}
+	for range older {
+		w.older = append(w.older, walExtent{binary.LittleEndian.Uint64(data[head:]), int64(binary.LittleEndian.Uint64(data[head+8:]))})
+		head += 16
+	}
+	if crc32.Checksum(data[:head], castagnoli) != binary.LittleEndian.Uint32(data[head:]) ||
+		binary.LittleEndian.Uint64(data[24:]) != number || string(data[8:24]) != string(store[:]) {
+		return nil, fmt.Errorf("%w: checksum mismatch in the header, or the log of another store", ErrCorrupt)
+	}
+	if limit >= 0 && limit < int64(len(data)) {
+		data = data[:limit]
+	}
+	pos := int64(head + 4)
+	w.valid = pos
+	synced := pos
+	for pos < int64(len(data)) {
+		r, ok := nextRecord(data, store, number, pos)
+		if !ok {
+			pos++ // look for the next readable record: batches do not depend on one another
+			continue
+		}
+		if r.offset > w.valid {
+			w.holes = append(w.holes, walHole{w.valid, r.offset})
+		}
+		if r.kind == recordMark && len(r.content) == 8 {
+			synced = max(synced, int64(binary.LittleEndian.Uint64(r.content)))
+		}
+		w.records = append(w.records, r)
+		pos += recordHeader + int64(len(r.content))
+		w.valid = pos
+	}
+	if limit > w.valid {
+		w.holes = append(w.holes, walHole{w.valid, limit}) // a later file vouches for these bytes
+	}
+	// Only what was synced is damage when it cannot be read.
+	kept := w.holes[:0]
+	for _, h := range w.holes {
+		if h.from < synced || limit >= 0 {
+			kept = append(kept, h)
+		}
+	}
+	w.holes = kept
+	return w, nil
+}
+
+func nextRecord(data []byte, store [16]byte, number uint64, pos int64) (walRecord, bool) {
+	rest := data[pos:]
+	if len(rest) < recordHeader || string(rest[:4]) != recordMagic {
+		return walRecord{}, false
+	}
+	length := binary.LittleEndian.Uint32(rest[5:])
+	if uint64(length) > uint64(len(rest)-recordHeader) {
+		return walRecord{}, false
+	}
+	r := walRecord{offset: pos, kind: rest[4], lsn: binary.LittleEndian.Uint64(rest[9:]), content: rest[recordHeader : recordHeader+int(length)]}
+	return r, recordChecksum(store, number, pos, r.kind, r.lsn, r.content) == binary.LittleEndian.Uint32(rest[17:])
+}
+
+// walNumbers lists the log files of a directory that are still needed, oldest first.
+func walNumbers(names []string, from uint64) []uint64 {
+	var numbers []uint64
+	for _, name := range names { // sorted; numbers below a million have six digits
+		if digits, ok := strings.CutSuffix(name, walSuffix); ok {
+			if n, err := strconv.ParseUint(digits, 10, 64); err == nil && n >= from {
+				numbers = append(numbers, n)
+			}
+		}
+	}
+	return numbers
+}
