@@ -63,9 +63,9 @@ func duringText(d query.Interval) string {
 	switch {
 	case !d.Set:
 		return ""
-	case d.From == event.MinTime:
+	case d.From <= event.MinTime:
 		return "before " + d.To.String()
-	case d.To == event.MaxTime:
+	case d.To >= event.MaxTime:
 		return "from " + d.From.String()
 	}
 	return "from " + d.From.String() + " to before " + d.To.String()
