@@ -1,7 +1,15 @@
 package storage
 
 import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
 	"io"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/cespare/xxhash/v2"
 
 	"wend/event"
 	"wend/tile"
@@ -23,6 +31,9 @@ type segmentMeta struct {
 	Properties []event.Property
 }
 
+// prefixBitsMax bounds the blocks of a segment: a million of 2,048 customers are enough.
+const prefixBitsMax = 20
+
 // segmentInfo is what the writer found out: the manifest keeps it, the reader has it again.
 type segmentInfo struct {
 	Size          int64
@@ -42,7 +53,7 @@ type segmentInfo struct {
 // Customers are ordered by (customerHash, name), their rows by time, then arrival.
 type rowBlock struct {
 	Names   *tile.Strings // identities as sent, each once
-	Starts  []uint32      // customer c owns rows Starts[c] to Starts[c+1]
+	Starts  []uint32      // customer c owns rows Starts[c] to Starts[c+1], at least one
 	Event   []uint32      // index into segmentMeta.Events
 	Time    []event.Time
 	Channel []uint32       // index into segmentMeta.Channels; nil: no row has one
@@ -53,39 +64,257 @@ type rowBlock struct {
 }
 
 // customerHash orders customers, and its leading bits choose the block.
-func customerHash(name string) uint64 { panic("storage: written next") }
+func customerHash(name string) uint64 { return xxhash.Sum64String(name) }
 
 // blockOf returns the block that a hash belongs to, of 1<<prefixBits.
-func blockOf(hash uint64, prefixBits int) int { panic("storage: written next") }
-
-// segmentWriter writes one segment, front to back, to a file or to memory.
-type segmentWriter struct{}
-
-// newSegmentWriter writes the header. The caller syncs and closes what is behind w.
-func newSegmentWriter(w io.Writer, meta segmentMeta) (*segmentWriter, error) {
-	panic("storage: written next")
-}
-
-// AddBlock writes block p; blocks come in rising order, those left out are
-// empty. rows is only read, and not kept. Rows out of order, customers of
-// another prefix and codes past their dictionary are the caller's bug, and an error.
-func (w *segmentWriter) AddBlock(p int, rows *rowBlock) error { panic("storage: written next") }
-
-// Finish writes dictionaries, indexes, directory and trailer.
-func (w *segmentWriter) Finish() (segmentInfo, error) { panic("storage: written next") }
+func blockOf(hash uint64, prefixBits int) int { return int(hash >> 1 >> (63 - prefixBits)) }
 
 // segment is an open segment. It does not change and may be used from several
 // goroutines. Each method that reads checks what it read; damage is an error
-// that wraps ErrCorrupt and names section, block and offset.
+// that wraps ErrCorrupt and names file, block, column or section, and offset.
 type segment struct {
 	segmentMeta
 	segmentInfo // Checksum is 0: only the writer and checkSegment know it
+
+	name     string
+	r        io.ReaderAt
+	seal     pageSeal
+	sections map[string]sectionEntry
+	columns  []string
+	blocks   []blockEntry // those with rows, by block
+
+	values  []lazy[[]string] // by property
+	indexes map[string]*lazy[*valueIndex]
+	ranges  []lazy[*valueRanges]
+}
+
+// lazy is a section that is read when it is first asked for.
+type lazy[T any] struct {
+	once  sync.Once
+	value T
+	err   error
+}
+
+func (l *lazy[T]) get(read func() (T, error)) (T, error) {
+	l.once.Do(func() { l.value, l.err = read() })
+	return l.value, l.err
 }
 
 // openSegment reads header, directory and dictionaries. name is for errors. size is the
 // file's length as the manifest has it; store and id are what the caller expects to find.
 func openSegment(name string, r io.ReaderAt, size int64, store [16]byte, id uint64) (*segment, error) {
-	panic("storage: written next")
+	s := &segment{name: name, r: r, seal: newPageSeal(store, id), sections: map[string]sectionEntry{}}
+	s.Store, s.ID, s.Size = store, id, size
+	if err := s.readHeader(); err != nil {
+		return nil, fmt.Errorf("open segment %s: header: %w", name, err)
+	}
+	if err := s.readContents(); err != nil {
+		return nil, fmt.Errorf("open segment %s: %w", name, err)
+	}
+	for _, section := range []struct {
+		name string
+		read func(*cursor)
+	}{
+		{"meta", s.readMeta},
+		{"events", func(c *cursor) { s.Events, s.EventCounts = c.counted() }},
+		{"channels", func(c *cursor) { s.Channels, s.ChannelCounts = c.counted() }},
+		{"imports", func(c *cursor) { s.Imports, s.ImportCounts = c.counted() }},
+		{"properties", s.readProperties},
+		{"directory", s.readDirectory},
+	} {
+		if err := s.section(section.name, section.read); err != nil {
+			return nil, fmt.Errorf("open segment %s: %w", name, err)
+		}
+	}
+	s.values = make([]lazy[[]string], len(s.Properties))
+	s.ranges = make([]lazy[*valueRanges], len(s.Properties))
+	s.indexes = map[string]*lazy[*valueIndex]{}
+	for name := range s.sections {
+		s.indexes[name] = &lazy[*valueIndex]{}
+	}
+	return s, nil
+}
+
+// read returns n bytes at an offset, with their place in its errors.
+func (s *segment) read(offset, n int64) ([]byte, error) {
+	if n < 0 || offset < 0 || offset > s.Size-n {
+		return nil, corrupt("offset %d, length %d: the file has %d bytes", offset, n, s.Size)
+	}
+	b := make([]byte, n)
+	got, err := s.r.ReadAt(b, offset)
+	switch {
+	case int64(got) == n:
+		return b, nil
+	case err == io.EOF:
+		return nil, corrupt("offset %d, length %d: the file ends after %d", offset, n, offset+int64(got))
+	case err == nil:
+		err = io.ErrUnexpectedEOF
+	}
+	return nil, fmt.Errorf("offset %d, length %d: %w", offset, n, err)
+}
+
+func (s *segment) readHeader() error {
+	if s.Size < headerSize+trailerSize {
+		return corrupt("%d bytes are too few for a segment", s.Size)
+	}
+	b, err := s.read(0, headerSize)
+	if err != nil {
+		return err
+	}
+	if string(b[:8]) != segmentMagic {
+		return corrupt("offset 0: begins with %q", b[:8])
+	}
+	// The version comes before the checksum: a newer format may sum otherwise.
+	if v := binary.LittleEndian.Uint32(b[8:]); v != formatVersion {
+		if crc32.Checksum(b[:44], castagnoli) != binary.LittleEndian.Uint32(b[44:]) {
+			return corrupt("offset 44: checksum mismatch")
+		}
+		return fmt.Errorf("format version %d; this release reads %d: use a newer one", v, formatVersion)
+	}
+	if crc32.Checksum(b[:44], castagnoli) != binary.LittleEndian.Uint32(b[44:]) {
+		return corrupt("offset 44: checksum mismatch")
+	}
+	if features := binary.LittleEndian.Uint32(b[12:]); features&^featuresKnown != 0 {
+		return fmt.Errorf("needs features %#x that this release does not have: use a newer one", features&^featuresKnown)
+	}
+	if [16]byte(b[16:32]) != s.Store {
+		return corrupt("offset 16: belongs to store %x, not %x", b[16:32], s.Store)
+	}
+	if got := binary.LittleEndian.Uint64(b[32:]); got != s.ID {
+		return corrupt("offset 32: is segment %d, not %d", got, s.ID)
+	}
+	return nil
+}
+
+// readContents reads trailer and table of contents.
+func (s *segment) readContents() error {
+	at := s.Size - trailerSize
+	b, err := s.read(at, trailerSize)
+	if err != nil {
+		return fmt.Errorf("trailer: %w", err)
+	}
+	if string(b[24:]) != trailerMagic {
+		return corrupt("trailer: offset %d: ends with %q: cut short, or bytes follow", at+24, b[24:])
+	}
+	if b, err = s.seal.open(noBlock, "trailer", b[:24]); err != nil {
+		return fmt.Errorf("trailer: offset %d: %w", at, err)
+	}
+	if length := binary.LittleEndian.Uint64(b[12:]); length != uint64(s.Size) {
+		return corrupt("trailer: offset %d: the file had %d bytes, it has %d", at+12, length, s.Size)
+	}
+	offset, length := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint32(b[8:])
+	if offset+uint64(length) != uint64(at) {
+		return corrupt("trailer: offset %d: contents at %d of length %d do not reach it", at, offset, length)
+	}
+	s.sections["contents"] = sectionEntry{"contents", int64(offset), int64(length)}
+	return s.section("contents", s.readEntries)
+}
+
+func (s *segment) readEntries(c *cursor) {
+	for range c.count("number of sections", len(c.b)) {
+		e := sectionEntry{name: c.text("section")}
+		e.offset = int64(c.count("offset", math.MaxInt64))
+		e.length = int64(c.count("length", math.MaxInt64))
+		if _, twice := s.sections[e.name]; twice {
+			c.fail("section", "%q is there twice", e.name)
+		}
+		s.sections[e.name] = e
+	}
+}
+
+// section reads a section that must be there.
+func (s *segment) section(name string, read func(*cursor)) error {
+	e, ok := s.sections[name]
+	if !ok {
+		return corrupt("section %q is missing", name)
+	}
+	page, err := s.read(e.offset, e.length)
+	if err == nil {
+		page, err = s.seal.open(noBlock, name, page)
+	}
+	if err != nil {
+		return fmt.Errorf("section %q: offset %d: %w", name, e.offset, err)
+	}
+	c := &cursor{b: page}
+	read(c)
+	if err := c.end(); err != nil {
+		return fmt.Errorf("section %q: offset %d: %w", name, e.offset, err)
+	}
+	return nil
+}
+
+func (s *segment) readMeta(c *cursor) {
+	s.FirstLSN = c.uvarint("first LSN")
+	s.LastLSN = c.uvarint("last LSN")
+	s.PrefixBits = c.count("prefix bits", prefixBitsMax)
+	s.Rows = int64(c.count("rows", math.MaxInt64))
+	s.Customers = int64(c.count("customers", math.MaxInt64))
+	s.MinTime = event.Time(c.varint("least time"))
+	s.MaxTime = event.Time(c.varint("greatest time"))
+}
+
+// counted reads a list of names and how many rows carry each.
+func (c *cursor) counted() ([]string, []int64) {
+	n := c.count("number of names", namesMax)
+	names := list(c.texts("names", n))
+	counts := c.ints("rows of each", n, nil)
+	return names, counts
+}
+
+// namesMax bounds lists of names, before memory is taken for them.
+const namesMax = 1 << 24
+
+func (s *segment) readProperties(c *cursor) {
+	n := c.count("number of properties", namesMax)
+	names := list(c.texts("names", n))
+	types := c.bytes("types", n)
+	s.ValueCounts = c.ints("rows that have it", n, nil)
+	if c.err != nil {
+		return
+	}
+	for i, name := range names {
+		t := event.Type(types[i])
+		if t == event.None || t > event.TimeType {
+			c.fail("types", "type %d is unknown", t)
+			return
+		}
+		s.Properties = append(s.Properties, event.Property{Name: name, Type: t})
+	}
+}
+
+func (s *segment) readDirectory(c *cursor) {
+	n := c.count("number of columns", namesMax)
+	s.columns = list(c.texts("columns", n))
+	offset := int64(headerSize)
+	block, rows, customers := 0, int64(0), int64(0)
+	for i := range c.count("number of blocks", 1<<s.PrefixBits) {
+		step := c.count("distance", 1<<s.PrefixBits)
+		if i > 0 && step == 0 {
+			c.fail("distance", "block %d is there twice", block)
+		}
+		block += step
+		b := blockEntry{block: block, offset: offset}
+		b.rows = c.count("rows", math.MaxUint32)
+		b.customers = c.count("customers", b.rows)
+		b.least = event.Time(c.varint("least time"))
+		b.greatest = b.least + event.Time(c.uvarint("greatest less least"))
+		for range c.count("pages", n) {
+			page := pageEntry{c.count("column", n-1), c.count("length", math.MaxInt32)}
+			b.pages = append(b.pages, page)
+			offset += int64(page.length)
+		}
+		if c.err != nil {
+			return
+		}
+		if block >= 1<<s.PrefixBits || b.customers == 0 {
+			c.fail("block", "block %d of %d has %d customers", block, 1<<s.PrefixBits, b.customers)
+		}
+		rows, customers = rows+int64(b.rows), customers+int64(b.customers)
+		s.blocks = append(s.blocks, b)
+	}
+	if rows != s.Rows || customers != s.Customers {
+		c.fail("blocks", "%d rows of %d customers, meta has %d of %d", rows, customers, s.Rows, s.Customers)
+	}
 }
 
 // blockStats tells about a block without reading it.
@@ -94,56 +323,52 @@ type blockStats struct {
 	MinTime, MaxTime event.Time
 }
 
+// entry returns block p's line in the directory, nil if it is empty.
+func (s *segment) entry(p int) *blockEntry {
+	i, ok := slices.BinarySearchFunc(s.blocks, p, func(b blockEntry, p int) int { return b.block - p })
+	if !ok {
+		return nil
+	}
+	return &s.blocks[i]
+}
+
 // Stats describes block p; an empty block has zero rows.
-func (s *segment) Stats(p int) blockStats { panic("storage: written next") }
-
-// Block reads the columns of block p that every query needs.
-func (s *segment) Block(p int) (*block, error) { panic("storage: written next") }
-
-// block is one block with its hot columns still encoded, in the tile's forms:
-// a tile made of this block alone takes them as they are.
-type block struct {
-	Rows   int
-	Starts []uint32
-	Event  *tile.Codes
-	Time   *tile.Times
-	Ties   tile.Bitmap // customers with two events at one time
+func (s *segment) Stats(p int) blockStats {
+	e := s.entry(p)
+	if e == nil {
+		return blockStats{}
+	}
+	return blockStats{e.customers, e.rows, e.least, e.greatest}
 }
 
-// Names reads the customers' identities, in order.
-func (b *block) Names() (*tile.Strings, error) { panic("storage: written next") }
-
-// Channel reads the channel column; nil if no row has one.
-func (b *block) Channel() (*tile.Codes, error) { panic("storage: written next") }
-
-// Import reads the import codes; nil if all are 0.
-func (b *block) Import() ([]uint32, error) { panic("storage: written next") }
-
-// TieRank reads the tie ranks; nil if all are 0.
-func (b *block) TieRank() ([]uint32, error) { panic("storage: written next") }
-
-// IDs reads the event ids; nil if no row has one.
-func (b *block) IDs() (*tile.Column, error) { panic("storage: written next") }
-
-// Column reads property prop of segmentMeta.Properties; nil if no row has a value.
-func (b *block) Column(prop int) (*tile.Column, error) { panic("storage: written next") }
-
-// Decode reads everything, for a merge.
-func (b *block) Decode() (*rowBlock, error) { panic("storage: written next") }
-
-// HasEvent, HasChannel and HasValue report whether block p may hold a row with
-// the code or the value, by the segment's indexes alone; false is certain.
-func (s *segment) HasEvent(p int, code uint32) bool                 { panic("storage: written next") }
-func (s *segment) HasChannel(p int, code uint32) bool               { panic("storage: written next") }
-func (s *segment) HasValue(p int, prop int, value event.Value) bool { panic("storage: written next") }
-
-// Values returns the values of a string property that begin with prefix, at most limit, sorted;
-// complete is false if the segment does not keep them all in a dictionary or the limit cut them.
-func (s *segment) Values(prop int, prefix string, limit int) (values []string, complete bool) {
-	panic("storage: written next")
+// dictionary returns the dictionary of string property i.
+func (s *segment) dictionary(i int) ([]string, error) {
+	return s.values[i].get(func() (values []string, err error) {
+		err = s.section("values:"+s.Properties[i].Name, func(c *cursor) {
+			values = c.dictionary()
+		})
+		if err != nil {
+			err = fmt.Errorf("segment %s: %w", s.name, err)
+		}
+		return values, err
+	})
 }
 
-// checkSegment reads and decodes everything and compares it with the directory.
-func checkSegment(name string, r io.ReaderAt, size int64, store [16]byte, id uint64) (segmentInfo, error) {
-	panic("storage: written next")
+func (c *cursor) dictionary() []string {
+	return list(c.texts("values", c.count("number of values", dictionaryValuesMax)))
+}
+
+// ColumnBytes adds up the lengths of each column's pages, by column name, and
+// of the sections, by section name.
+func (s *segment) ColumnBytes() map[string]int64 {
+	sizes := map[string]int64{}
+	for _, b := range s.blocks {
+		for _, p := range b.pages {
+			sizes[s.columns[p.column]] += int64(p.length)
+		}
+	}
+	for name, e := range s.sections {
+		sizes["section "+name] += e.length
+	}
+	return sizes
 }

@@ -1,0 +1,178 @@
+package storage
+
+import (
+	"fmt"
+
+	"wend/event"
+	"wend/tile"
+)
+
+// block is one block with its hot columns still encoded, in the tile's forms:
+// a tile made of this block alone takes them as they are. The other columns
+// are read, checked and decoded whenever they are asked for.
+type block struct {
+	Rows   int
+	Starts []uint32
+	Event  *tile.Codes
+	Time   *tile.Times
+	Ties   tile.Bitmap // customers with two events at one time
+
+	segment *segment
+	entry   *blockEntry // nil: the block is empty
+}
+
+// Block reads the columns of block p that every query needs.
+func (s *segment) Block(p int) (*block, error) {
+	b := &block{segment: s, entry: s.entry(p)}
+	if b.entry == nil {
+		b.Starts = []uint32{0}
+		b.Event, b.Time = &tile.Codes{}, tile.NewTimes(nil, nil)
+		return b, nil
+	}
+	b.Rows = b.entry.rows
+	err := b.page("event", func(c *cursor) { b.Event = c.planes("event", b.Rows, len(s.Events)) })
+	if err == nil {
+		err = b.page("time", func(c *cursor) { b.Time = c.times(b.Rows) })
+	}
+	if err == nil {
+		err = b.page("starts", func(c *cursor) { b.Starts = c.starts(b.entry.customers, b.Time) })
+	}
+	if err == nil {
+		b.Ties = tile.NewBitmap(b.entry.customers)
+		err = b.page("ties", func(c *cursor) { b.Ties = c.bitmap("ties", b.entry.customers, nil) })
+	}
+	if err != nil {
+		return nil, err
+	}
+	if b.Event == nil || b.Time == nil || b.Starts == nil {
+		return nil, fmt.Errorf("segment %s: block %d: %w", s.name, p, corrupt("a column that every block has is missing"))
+	}
+	return b, nil
+}
+
+// find returns the place of a column's page.
+func (b *block) find(column string) (offset, length int64, ok bool) {
+	if b.entry == nil {
+		return 0, 0, false
+	}
+	offset = b.entry.offset
+	for _, p := range b.entry.pages {
+		if b.segment.columns[p.column] == column {
+			return offset, int64(p.length), true
+		}
+		offset += int64(p.length)
+	}
+	return 0, 0, false
+}
+
+// page reads the page of a column, if there is one.
+func (b *block) page(column string, read func(*cursor)) error {
+	offset, length, ok := b.find(column)
+	if !ok {
+		return nil
+	}
+	page, err := b.segment.read(offset, length)
+	if err == nil {
+		page, err = b.segment.seal.open(uint32(b.entry.block), column, page)
+	}
+	if err == nil {
+		c := &cursor{b: page}
+		read(c)
+		err = c.end()
+	}
+	if err != nil {
+		return fmt.Errorf("segment %s: block %d: column %q: offset %d: %w", b.segment.name, b.entry.block, column, offset, err)
+	}
+	return nil
+}
+
+// Names reads the customers' identities, in order.
+func (b *block) Names() (*tile.Strings, error) {
+	names := &tile.Strings{}
+	err := b.page("names", func(c *cursor) { names = c.texts("names", b.entry.customers) })
+	if err == nil && b.entry != nil && names.Len() != b.entry.customers {
+		err = fmt.Errorf("segment %s: block %d: %w", b.segment.name, b.entry.block, corrupt("column \"names\" is missing"))
+	}
+	return names, err
+}
+
+// Channel reads the channel column; nil if no row has one.
+func (b *block) Channel() (codes *tile.Codes, err error) {
+	err = b.page("channel", func(c *cursor) {
+		codes = c.codes("channel", b.Rows, len(b.segment.Channels), b.Time.Anchors)
+	})
+	return codes, err
+}
+
+// Import reads the import codes; nil if all are 0.
+func (b *block) Import() (codes []uint32, err error) {
+	err = b.page("import", func(c *cursor) {
+		codes = c.narrowed("import", b.Rows, len(b.segment.Imports), b.Time.Anchors)
+	})
+	return codes, err
+}
+
+// TieRank reads the tie ranks; nil if all are 0.
+func (b *block) TieRank() (ranks []uint32, err error) {
+	err = b.page("tie rank", func(c *cursor) { ranks = c.narrowed("tie rank", b.Rows, 1<<32, b.Time.Anchors) })
+	return ranks, err
+}
+
+// IDs reads the event ids; nil if no row has one.
+func (b *block) IDs() (ids *tile.Column, err error) {
+	err = b.page("id", func(c *cursor) { ids = c.property(event.StringType, b.Rows, b.Event, b.Time.Anchors, nil) })
+	return ids, err
+}
+
+// Column reads property prop of segmentMeta.Properties; nil if no row has a value.
+func (b *block) Column(prop int) (column *tile.Column, err error) {
+	p := b.segment.Properties[prop]
+	var values []string
+	if _, _, ok := b.find("property:" + p.Name); !ok {
+		return nil, nil
+	}
+	if p.Type == event.StringType {
+		if values, err = b.segment.dictionary(prop); err != nil {
+			return nil, err
+		}
+	}
+	err = b.page("property:"+p.Name, func(c *cursor) {
+		column = c.property(p.Type, b.Rows, b.Event, b.Time.Anchors, values)
+	})
+	return column, err
+}
+
+// Decode reads everything, for a merge.
+func (b *block) Decode() (*rowBlock, error) {
+	rows := &rowBlock{Starts: b.Starts, Event: make([]uint32, b.Rows), Time: make([]event.Time, b.Rows)}
+	b.Event.Decode(0, rows.Event)
+	b.Time.Decode(0, rows.Time)
+	var err error
+	if rows.Names, err = b.Names(); err != nil {
+		return nil, err
+	}
+	channel, err := b.Channel()
+	if err != nil {
+		return nil, err
+	}
+	if channel != nil {
+		rows.Channel = make([]uint32, b.Rows)
+		channel.Decode(0, rows.Channel)
+	}
+	if rows.Import, err = b.Import(); err != nil {
+		return nil, err
+	}
+	if rows.TieRank, err = b.TieRank(); err != nil {
+		return nil, err
+	}
+	if rows.IDs, err = b.IDs(); err != nil {
+		return nil, err
+	}
+	rows.Columns = make([]*tile.Column, len(b.segment.Properties))
+	for i := range rows.Columns {
+		if rows.Columns[i], err = b.Column(i); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}

@@ -1,0 +1,216 @@
+package storage
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"wend/event"
+	"wend/tile"
+)
+
+const (
+	codesPlanes = iota
+	codesInts
+)
+
+// appendPlanes appends bit planes.
+func appendPlanes(dst []byte, c *tile.Codes) []byte {
+	dst = append(dst, byte(c.Bits))
+	for _, w := range c.Words {
+		dst = binary.LittleEndian.AppendUint64(dst, w)
+	}
+	return dst
+}
+
+// planes reads bit planes of n codes, all below limit.
+func (c *cursor) planes(what string, n int, limit int) *tile.Codes {
+	width := int(c.byte("planes"))
+	if width > 32 {
+		c.fail(what, "%d planes", width)
+		return nil
+	}
+	groups := (n + 63) / 64
+	raw := c.bytes(what+" planes", groups*width*8)
+	if c.err != nil {
+		return nil
+	}
+	codes := &tile.Codes{Bits: width, Words: make([]uint64, groups*width)}
+	for i := range codes.Words {
+		codes.Words[i] = binary.LittleEndian.Uint64(raw[i*8:])
+	}
+	if !codesBelow(codes, n, limit) {
+		c.fail(what, "a code is not below %d, or set past the last row", limit)
+		return nil
+	}
+	return codes
+}
+
+// codesBelow reports whether all n codes are below limit and the rest of the last word 0.
+func codesBelow(c *tile.Codes, n int, limit int) bool {
+	if limit == 0 {
+		return n == 0
+	}
+	if n&63 != 0 {
+		for _, w := range c.Words[len(c.Words)-c.Bits:] {
+			if w>>(n&63) != 0 {
+				return false
+			}
+		}
+	}
+	greatest := uint64(limit - 1)
+	if bits.Len64(greatest) > c.Bits || greatest == 1<<c.Bits-1 {
+		return true
+	}
+	for words := c.Words; len(words) > 0; words = words[c.Bits:] {
+		equal, above := ^uint64(0), uint64(0) // compared with greatest, so far
+		for b := c.Bits - 1; b >= 0; b-- {
+			if w := words[b]; greatest>>b&1 != 0 {
+				equal &= w
+			} else {
+				above |= equal & w
+				equal &^= w
+			}
+		}
+		if above != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// appendCodes appends codes as planes, which any value is quickly found in,
+// or as integers where those are smaller.
+func appendCodes(dst []byte, codes []uint32, anchors tile.Bitmap) []byte {
+	ints := appendInts([]byte{codesInts}, widened(codes), anchors)
+	planes := tile.NewCodes(codes)
+	if len(ints) < len(planes.Words)*8 {
+		return append(dst, ints...)
+	}
+	return appendPlanes(append(dst, codesPlanes), planes)
+}
+
+func widened(codes []uint32) []int64 {
+	values := make([]int64, len(codes))
+	for i, code := range codes {
+		values[i] = int64(code)
+	}
+	return values
+}
+
+// narrowed reads a list of n codes below limit.
+func (c *cursor) narrowed(what string, n, limit int, anchors tile.Bitmap) []uint32 {
+	values := c.ints(what, n, anchors)
+	codes := make([]uint32, len(values))
+	for i, v := range values {
+		if uint64(v) >= uint64(limit) {
+			c.fail(what, "code %d is not below %d", v, limit)
+			return nil
+		}
+		codes[i] = uint32(v)
+	}
+	return codes
+}
+
+func (c *cursor) codes(what string, n, limit int, anchors tile.Bitmap) *tile.Codes {
+	kind := c.byte("kind of codes")
+	switch {
+	case c.err != nil:
+	case kind == codesPlanes:
+		return c.planes(what, n, limit)
+	case kind == codesInts:
+		if codes := c.narrowed(what, n, limit, anchors); c.err == nil {
+			return tile.NewCodes(codes)
+		}
+	default:
+		c.fail(what, "kind %d of codes is unknown", kind)
+	}
+	return nil
+}
+
+// appendTimes appends the time column.
+func appendTimes(dst []byte, t *tile.Times) []byte {
+	dst = binary.AppendVarint(dst, int64(t.Origin))
+	dst = binary.AppendUvarint(dst, uint64(t.Unit))
+	dst = append(dst, t.Shift, t.Width)
+	dst = appendBits(dst, t.Anchors, t.Rows)
+	bases := make([]uint64, len(t.Bases))
+	all := uint64(0)
+	for i, b := range t.Bases {
+		bases[i] = uint64(b)
+		all |= uint64(b)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(bases)))
+	dst = append(dst, byte(bits.Len64(all)))
+	dst = appendPacked(dst, bases, bits.Len64(all))
+	return append(dst, t.Slots[:packedSize(t.Rows, int(t.Width))]...)
+}
+
+// times reads the time column of n rows.
+func (c *cursor) times(n int) *tile.Times {
+	t := &tile.Times{Rows: n}
+	t.Origin = event.Time(c.varint("origin"))
+	t.Unit = int64(c.uvarint("unit"))
+	t.Shift, t.Width = c.byte("shift"), c.byte("width")
+	t.Anchors = tile.NewBitmap(n)
+	c.setBits("anchors", t.Anchors, n, c.bytes("anchors", (n+7)/8))
+	count := c.count("number of anchors", n)
+	width := int(c.byte("width of bases"))
+	bases := c.packed("bases", count, width)
+	slots := c.bytes("slots", packedSize(n, int(t.Width)))
+	switch {
+	case c.err != nil:
+	case t.Width > tile.WidthMax || t.Shift > t.Width || width > 32:
+		c.fail("time", "widths %d, %d and %d", t.Shift, t.Width, width)
+	case count != t.Anchors.Count() || n > 0 && !t.Anchors.Get(0):
+		c.fail("time", "%d bases for %d anchors", count, t.Anchors.Count())
+	default:
+		t.Bases = make([]uint32, count)
+		for i, b := range bases {
+			t.Bases[i] = uint32(b)
+		}
+		t.Slots = make([]byte, tile.SlotBytes(n, t.Width))
+		copy(t.Slots, slots)
+		t.Rank()
+		return t
+	}
+	return nil
+}
+
+// appendStarts appends which anchors begin a customer.
+func appendStarts(dst []byte, starts []uint32, t *tile.Times) []byte {
+	flags := make([]byte, (len(t.Bases)+7)/8)
+	anchor, row := 0, -1
+	for _, s := range starts[:len(starts)-1] {
+		for row = t.Anchors.Next(row+1, t.Rows); row < int(s); row = t.Anchors.Next(row+1, t.Rows) {
+			anchor++
+		}
+		flags[anchor>>3] |= 1 << (anchor & 7)
+		anchor++
+	}
+	return append(dst, flags...)
+}
+
+// starts reads the starts of a number of customers.
+func (c *cursor) starts(customers int, t *tile.Times) []uint32 {
+	flags := c.bytes("customer starts", (len(t.Bases)+7)/8)
+	if c.err != nil {
+		return nil
+	}
+	starts := make([]uint32, 0, customers+1)
+	row := -1
+	for anchor := range t.Bases {
+		row = t.Anchors.Next(row+1, t.Rows)
+		if flags[anchor>>3]>>(anchor&7)&1 != 0 {
+			if len(starts) == customers {
+				c.fail("starts", "more than %d customers", customers)
+				return nil
+			}
+			starts = append(starts, uint32(row))
+		}
+	}
+	if len(starts) != customers || customers > 0 && starts[0] != 0 {
+		c.fail("starts", "%d customers, the directory has %d", len(starts), customers)
+		return nil
+	}
+	return append(starts, uint32(t.Rows))
+}

@@ -1,0 +1,137 @@
+package storage
+
+import (
+	"math"
+	"strconv"
+	"strings"
+
+	"wend/tile"
+)
+
+const (
+	textsPlain = iota
+	textsZstd
+	textsNumbered
+)
+
+// appendStrings appends a list of texts in the smallest of its encodings.
+func appendStrings(dst []byte, s *tile.Strings) []byte {
+	n := s.Len()
+	if n == 0 {
+		return dst
+	}
+	if prefix, numbers, ok := numbered(s); ok {
+		dst = appendText(append(dst, textsNumbered), prefix)
+		return appendInts(dst, numbers, nil)
+	}
+	lengths := make([]int64, n)
+	for i := range lengths {
+		lengths[i] = int64(len(s.At(i)))
+	}
+	all := s.Text[:s.Ends[n-1]]
+	dst = append(dst, textsPlain)
+	kind := len(dst) - 1
+	dst = appendInts(dst, lengths, nil)
+	if len(all) > zstdWorth {
+		if z := appendZstd(nil, []byte(all)); len(z) < len(all) {
+			dst[kind] = textsZstd
+			return append(dst, z...)
+		}
+	}
+	return append(dst, all...)
+}
+
+// digitsMax is how many decimal digits always fit an int64.
+const digitsMax = 18
+
+// numbered splits texts like u17, u4242 into prefix and numbers, if all are of
+// that form and the numbers give back their digits.
+func numbered(s *tile.Strings) (prefix string, numbers []int64, ok bool) {
+	first := s.At(0)
+	prefix = first[:len(strings.TrimRight(first, "0123456789"))]
+	for i := range s.Len() {
+		digits, has := strings.CutPrefix(s.At(i), prefix)
+		if !has || digits == "" || len(digits) > digitsMax || digits[0] == '0' && digits != "0" {
+			return "", nil, false
+		}
+		number := int64(0)
+		for k := range len(digits) {
+			if digits[k] < '0' || digits[k] > '9' {
+				return "", nil, false
+			}
+			number = number*10 + int64(digits[k]-'0')
+		}
+		numbers = append(numbers, number)
+	}
+	return prefix, numbers, true
+}
+
+// texts reads a list of n texts.
+func (c *cursor) texts(what string, n int) *tile.Strings {
+	s := &tile.Strings{}
+	if n == 0 || c.err != nil {
+		return s
+	}
+	kind := c.byte(what + ": kind of texts")
+	switch {
+	case c.err != nil:
+	case kind == textsNumbered:
+		prefix := c.text("prefix")
+		numbers := c.ints("numbers", n, nil)
+		if c.err != nil {
+			return s
+		}
+		var all []byte
+		s.Ends = make([]uint32, n)
+		for i, number := range numbers {
+			all = strconv.AppendInt(append(all, prefix...), number, 10)
+			s.Ends[i] = uint32(len(all))
+		}
+		if len(all) > math.MaxUint32 {
+			c.fail(what, "%d bytes of text", len(all))
+			return &tile.Strings{}
+		}
+		s.Text = string(all)
+	case kind == textsPlain, kind == textsZstd:
+		lengths := c.ints("lengths", n, nil)
+		total := int64(0)
+		for _, l := range lengths {
+			if l < 0 || l > math.MaxUint32 {
+				c.fail(what, "a text of %d bytes", l)
+				return s
+			}
+			total += l
+		}
+		if total > math.MaxUint32 {
+			c.fail(what, "%d bytes of text", total)
+		}
+		var all []byte
+		if kind == textsPlain {
+			all = c.bytes("texts", int(total))
+		} else {
+			all = c.zstd("compressed texts", int(total))
+		}
+		if c.err != nil {
+			return s
+		}
+		s.Text = string(all)
+		s.Ends = make([]uint32, n)
+		end := int64(0)
+		for i, l := range lengths {
+			end += l
+			s.Ends[i] = uint32(end)
+		}
+	default:
+		c.fail(what, "kind %d of texts is unknown", kind)
+	}
+	return s
+}
+
+// list returns the texts as a slice; they share one block of memory.
+func list(s *tile.Strings) []string {
+	texts := make([]string, s.Len())
+	for i := range texts {
+		texts[i] = s.At(i)
+	}
+	return texts
+}

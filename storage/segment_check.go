@@ -1,0 +1,168 @@
+package storage
+
+import (
+	"cmp"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+	"strings"
+
+	"wend/tile"
+)
+
+// checkSegment reads and decodes everything and compares it with the directory.
+func checkSegment(name string, r io.ReaderAt, size int64, store [16]byte, id uint64) (segmentInfo, error) {
+	s, err := openSegment(name, r, size, store, id)
+	if err != nil {
+		return segmentInfo{}, err
+	}
+	if s.Checksum, err = wholeChecksum(r, size); err != nil {
+		return segmentInfo{}, fmt.Errorf("check segment %s: %w", name, err)
+	}
+	if err := s.checkLayout(); err != nil {
+		return segmentInfo{}, fmt.Errorf("check segment %s: %w", name, err)
+	}
+	counted := segmentInfo{
+		EventCounts:   make([]int64, len(s.Events)),
+		ChannelCounts: make([]int64, len(s.Channels)),
+		ImportCounts:  make([]int64, len(s.Imports)),
+		ValueCounts:   make([]int64, len(s.Properties)),
+	}
+	for i := range s.blocks {
+		b, err := s.Block(s.blocks[i].block)
+		if err != nil {
+			return segmentInfo{}, err
+		}
+		rows, err := b.Decode()
+		if err != nil {
+			return segmentInfo{}, err
+		}
+		if err := s.checkBlock(b, rows, &counted); err != nil {
+			return segmentInfo{}, fmt.Errorf("check segment %s: block %d: %w", name, s.blocks[i].block, err)
+		}
+	}
+	if !slices.Equal(counted.EventCounts, s.EventCounts) || !slices.Equal(counted.ChannelCounts, s.ChannelCounts) ||
+		!slices.Equal(counted.ImportCounts, s.ImportCounts) || !slices.Equal(counted.ValueCounts, s.ValueCounts) {
+		return segmentInfo{}, fmt.Errorf("check segment %s: %w", name, corrupt("rows of each name differ from the dictionaries' counts"))
+	}
+	return s.segmentInfo, nil
+}
+
+// wholeChecksum is the CRC32C of a file.
+func wholeChecksum(r io.ReaderAt, size int64) (uint32, error) {
+	sum, buf := uint32(0), make([]byte, 1<<18)
+	for at := int64(0); at < size; {
+		n, err := r.ReadAt(buf[:min(int64(len(buf)), size-at)], at)
+		sum = crc32.Update(sum, castagnoli, buf[:n])
+		at += int64(n)
+		if n == 0 && err != nil {
+			return 0, fmt.Errorf("offset %d: %w", at, err)
+		}
+	}
+	return sum, nil
+}
+
+// checkLayout checks that pages and sections cover the file without gap, and
+// reads all sections, also those that opening leaves for later.
+func (s *segment) checkLayout() error {
+	end := int64(headerSize)
+	for _, b := range s.blocks {
+		for _, p := range b.pages {
+			end += int64(p.length)
+		}
+	}
+	for _, e := range s.sectionsInOrder() {
+		if e.offset != end {
+			return corrupt("section %q is at offset %d, what is before ends at %d", e.name, e.offset, end)
+		}
+		end += e.length
+		if _, err := s.reread(e.name, nil); err != nil {
+			return err
+		}
+	}
+	if end != s.Size-trailerSize {
+		return corrupt("the sections end at offset %d, the trailer is at %d", end, s.Size-trailerSize)
+	}
+	return nil
+}
+
+func (s *segment) sectionsInOrder() []sectionEntry {
+	var sections []sectionEntry
+	for _, e := range s.sections {
+		sections = append(sections, e)
+	}
+	slices.SortFunc(sections, func(a, b sectionEntry) int {
+		return cmp.Or(cmp.Compare(a.offset, b.offset), cmp.Compare(a.name, b.name))
+	})
+	return sections
+}
+
+// reread reads any section as if it were the first time, and notes its fields
+// if notes is not nil. It changes nothing of s.
+func (s *segment) reread(name string, notes *[]note) (content []byte, err error) {
+	again := &segment{segmentMeta: s.segmentMeta, segmentInfo: s.segmentInfo, sections: map[string]sectionEntry{}}
+	again.Properties = nil
+	err = s.section(name, func(c *cursor) {
+		c.notes = notes
+		content = c.b
+		kind, _, _ := strings.Cut(name, ":")
+		switch kind {
+		case "meta":
+			again.readMeta(c)
+		case "events", "channels", "imports":
+			c.counted()
+		case "properties":
+			again.readProperties(c)
+		case "values":
+			c.dictionary()
+		case "index":
+			c.valueIndex(s.PrefixBits)
+		case "range":
+			c.valueRanges(s.PrefixBits)
+		case "directory":
+			again.readDirectory(c)
+		case "contents":
+			again.readEntries(c)
+		default:
+			c.fail(name, "no section of this version has that name")
+		}
+	})
+	return content, err
+}
+
+// checkBlock checks the order of rows, adds up their codes and compares both
+// with what the segment says of the block.
+func (s *segment) checkBlock(b *block, rows *rowBlock, counted *segmentInfo) error {
+	w := segmentWriter{meta: s.segmentMeta}
+	if err := w.validate(b.entry.block, rows); err != nil {
+		return corrupt("%v", err)
+	}
+	for _, t := range rows.Time {
+		if t < b.entry.least || t > b.entry.greatest {
+			return corrupt("time %v lies outside the directory's bounds", t)
+		}
+	}
+	if !slices.Equal(tile.NewTies(rows.Time, rows.Starts), b.Ties) {
+		return corrupt("customers with ties differ from column \"ties\"")
+	}
+	count(rows.Event, counted.EventCounts, b.Rows)
+	count(rows.Channel, counted.ChannelCounts, b.Rows)
+	count(rows.Import, counted.ImportCounts, b.Rows)
+	for i, c := range rows.Columns {
+		if c != nil {
+			counted.ValueCounts[i] += int64(c.Present.Count())
+		}
+	}
+	return nil
+}
+
+// count adds up codes; a column that is not there is all 0.
+func count(codes []uint32, counts []int64, rows int) {
+	if codes == nil {
+		counts[0] += int64(rows)
+	}
+	for _, c := range codes {
+		counts[c]++
+	}
+}
