@@ -33,6 +33,7 @@ const (
 	CodeNestingTooDeep        = "nesting_too_deep"
 	CodeExpressionTooLong     = "expression_too_long"
 	CodeTextTooLong           = "text_too_long"
+	CodeTooManyMistakes       = "too_many_mistakes"
 )
 
 // Error is a mistake in a query's text, with the place where it is.
@@ -129,7 +130,7 @@ func cutLeft(s string, widthMax int) string {
 	if width(s) <= widthMax {
 		return s
 	}
-	return display.TruncateLeft(s, width(s)-widthMax, "…")
+	return display.TruncateLeft(s, width(s)-widthMax+1, "…")
 }
 
 func cutRight(s string, widthMax int) string {

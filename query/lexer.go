@@ -9,13 +9,17 @@ import (
 )
 
 // language is the lexer. Order matters: the first rule that fits wins, so a
-// date comes before a number and a property of the customer before a word.
-// Quotes stay in the tokens, because a literal of the grammar matches by value
-// only. The last rule takes whatever is left, so that lexing never fails and
-// the parser can report it in its own words.
+// comment comes before a minus, a property of the customer before a word and a
+// date before a number; what is frequent comes early. The quotes stay in the
+// tokens, because a literal of the grammar matches by value only. The last rule
+// takes whatever is left, so that lexing never fails and the parser can report
+// it in its own words.
 var language = lexer.MustStateful(lexer.Rules{"Root": {
 	{Name: "Space", Pattern: `[\s\v\p{Z}\x{85}\x{FEFF}]+`},
 	{Name: "Comment", Pattern: `--[^\n]*`},
+	{Name: "Cprop", Pattern: `customer(?:\.[\p{L}\p{M}\p{Nd}_]+)+`},
+	{Name: "Word", Pattern: wordPattern},
+	{Name: "Symbol", Pattern: `->|=>|!=|<=|>=|=<|==|<>|&&|\|\||[()\[\]{},;@!*?+\-/=<>~|.]`},
 	{Name: "String", Pattern: `'(?:[^']|'')*'`},
 	{Name: "Quoted", Pattern: `"(?:[^"]|"")*"`},
 	{Name: "Unclosed", Pattern: `['"][^\n]*`},
@@ -25,9 +29,6 @@ var language = lexer.MustStateful(lexer.Rules{"Root": {
 	{Name: "Exponent", Pattern: `[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]+`},
 	{Name: "Attached", Pattern: `[0-9]+(?:\.[0-9]+)?[\p{L}_][\p{L}\p{M}\p{Nd}_]*`},
 	{Name: "Number", Pattern: `[0-9]+(?:\.[0-9]+)?`},
-	{Name: "Cprop", Pattern: `customer(?:\.[\p{L}\p{M}\p{Nd}_]+)+`},
-	{Name: "Word", Pattern: wordPattern},
-	{Name: "Symbol", Pattern: `->|=>|!=|<=|>=|=<|==|<>|&&|\|\||[()\[\]{},;@!*?+\-/=<>~|.]`},
 	{Name: "Bad", Pattern: `(?s:.)`},
 }})
 

@@ -16,9 +16,12 @@ const (
 	// chainMax bounds the operators of one sum or product, which nest to the
 	// left without parentheses.
 	chainMax = 1000
-	// textBytesMax bounds a script. The largest sensible query, with a long
-	// list of values, is far below.
+	// textBytesMax bounds a script, and so the time to read it, about a second
+	// for each 300 KB of nothing but parentheses.
 	textBytesMax = 1 << 20
+	// mistakesMax bounds the list of mistakes: nobody reads more, and each is
+	// shown with its line.
+	mistakesMax = 100
 )
 
 // Parse reads a script: statements separated by semicolons, empty ones left
@@ -52,6 +55,11 @@ func Parse(text string) ([]*Statement, error) {
 		m.Text = text
 	}
 	slices.SortStableFunc(mistakes, func(a, b *Error) int { return a.Offset - b.Offset })
+	if more := len(mistakes) - mistakesMax; more > 0 {
+		mistakes = mistakes[:mistakesMax]
+		mistakes = append(mistakes, &Error{Code: CodeTooManyMistakes, Span: mistakes[mistakesMax-1].Span, Text: text,
+			Message: fmt.Sprintf("%d more mistakes are not shown", more), Hint: "correct the first ones"})
+	}
 	return statements, mistakes
 }
 

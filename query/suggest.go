@@ -13,7 +13,8 @@ import (
 // the likeliest first. Candidates are names with how often they occur
 // ([]event.Name) or plain texts, and among equally near ones the more frequent
 // is likelier. A candidate that takes more than a third of the word's letters
-// to reach, or more than three changes, is none; letters' case is no change.
+// to reach, or more than three changes, is none; letters' case is no change. A candidate
+// that the word begins or ends is one, after the others.
 func Nearest[C event.Name | string](word string, candidates []C, n int) []string {
 	type near struct {
 		text     string
@@ -28,8 +29,12 @@ func Nearest[C event.Name | string](word string, candidates []C, n int) []string
 		if text == "" || text == word || abs(utf8.RuneCountInString(text)-len(folded)) > limit+affixMax {
 			continue
 		}
-		if d := distance(folded, []rune(strings.ToLower(text)), limit); d <= limit {
+		other := []rune(strings.ToLower(text))
+		switch d := distance(folded, other, limit); {
+		case d <= limit:
 			found = append(found, near{text, d, count})
+		case affix(folded, other):
+			found = append(found, near{text, limit + 1, count}) // near, but less so than a misspelling
 		}
 	}
 	slices.SortFunc(found, func(a, b near) int {
@@ -58,15 +63,15 @@ func nameAndCount[C event.Name | string](candidate C) (string, int64) {
 // with the whole word: `cart` for `add_to_cart`.
 const affixMax = 8
 
+func affix(word, longer []rune) bool {
+	return len(word) >= 3 && len(longer) > len(word) && len(longer)-len(word) <= affixMax &&
+		(slices.Equal(longer[:len(word)], word) || slices.Equal(longer[len(longer)-len(word):], word))
+}
+
 // distance counts the letters to insert, leave out, replace, or swap with their
-// neighbour (the optimal string alignment distance). A word that is the
-// beginning or the end of a longer name counts as the limit: near, but less so
-// than a misspelling. Results above limit only mean "more".
+// neighbour (the optimal string alignment distance). Results above limit only
+// mean "more".
 func distance(a, b []rune, limit int) int {
-	if len(a) >= 3 && len(b) > len(a) && len(b)-len(a) <= affixMax &&
-		(slices.Equal(b[:len(a)], a) || slices.Equal(b[len(b)-len(a):], a)) {
-		return min(limit, len(b)-len(a))
-	}
 	if abs(len(a)-len(b)) > limit {
 		return limit + 1
 	}
