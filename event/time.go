@@ -95,3 +95,16 @@ func ParseDuration(s string) (Duration, error) {
 	}
 	return 0, fmt.Errorf("%q is not a duration; write digits and one of ms s m h d w, such as 30m or 7d", s)
 }
+
+// MarshalText writes t as String does: JSON holds times as RFC 3339 texts.
+func (t Time) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText reads RFC 3339.
+func (t *Time) UnmarshalText(text []byte) error {
+	at, err := time.Parse(time.RFC3339Nano, string(text))
+	if err != nil {
+		return err
+	}
+	*t = At(at)
+	return nil
+}

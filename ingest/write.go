@@ -1,0 +1,98 @@
+package ingest
+
+import (
+	"bufio"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"wend/event"
+)
+
+// Writer writes events in a form that Reader reads back as they were.
+type Writer struct {
+	out   *bufio.Writer
+	csv   *csv.Writer
+	props []event.Property // of csv, a column each
+	row   []string
+}
+
+// NewWriter writes csv, with a column for each of the properties, or ndjson.
+func NewWriter(out io.Writer, format string, props []event.Property) (*Writer, error) {
+	w := &Writer{out: bufio.NewWriterSize(out, 1<<16), props: props}
+	switch format {
+	case "ndjson":
+		return w, nil
+	case "csv":
+		w.csv = csv.NewWriter(w.out)
+		w.row = append(w.row, event.Reserved...)
+		for _, p := range props {
+			w.row = append(w.row, p.Name)
+		}
+		return w, w.csv.Write(w.row)
+	}
+	return nil, fmt.Errorf("events are written as csv or ndjson, not %q", format)
+}
+
+// Write writes one event.
+func (w *Writer) Write(e event.Event) error {
+	if w.csv == nil {
+		return w.object(e)
+	}
+	w.row = append(w.row[:0], e.Customer, e.Time.String(), e.Name, e.Channel, e.ID)
+	for _, p := range w.props {
+		w.row = append(w.row, e.Prop(p.Name).String())
+	}
+	return w.csv.Write(w.row)
+}
+
+func (w *Writer) object(e event.Event) error {
+	w.out.WriteByte('{')
+	w.field("", "customer", e.Customer)
+	w.field(",", "time", e.Time)
+	w.field(",", "event", e.Name)
+	if e.Channel != "" {
+		w.field(",", "channel", e.Channel)
+	}
+	if e.ID != "" {
+		w.field(",", "id", e.ID)
+	}
+	for _, p := range e.Props {
+		switch p.Value.Type() {
+		case event.StringType:
+			w.field(",", p.Name, p.Value.Text())
+		case event.TimeType:
+			w.field(",", p.Name, p.Value.Time())
+		case event.IntegerType:
+			w.field(",", p.Name, p.Value.Int())
+		case event.FloatType:
+			w.field(",", p.Name, p.Value.Float())
+		case event.BooleanType:
+			w.field(",", p.Name, p.Value.Bool())
+		}
+	}
+	_, err := w.out.WriteString("}\n")
+	return err
+}
+
+// field writes one member; a failed write shows at the end of the object.
+func (w *Writer) field(before, name string, value any) {
+	w.out.WriteString(before)
+	key, _ := json.Marshal(name)
+	w.out.Write(key)
+	w.out.WriteByte(':')
+	text, _ := json.Marshal(value)
+	w.out.Write(text)
+}
+
+// Flush writes what is still held back.
+func (w *Writer) Flush() error {
+	if w.csv != nil {
+		w.csv.Flush()
+		if err := w.csv.Error(); err != nil {
+			return err
+		}
+	}
+	return w.out.Flush()
+}
