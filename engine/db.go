@@ -1,0 +1,315 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"wend/event"
+	"wend/query"
+	"wend/storage"
+)
+
+// Options open a DB. Zero options are good options.
+type Options struct {
+	ReadOnly bool         // beside a writer, at the state it published last
+	Logger   *slog.Logger // nil: nothing is logged
+
+	CacheBytes  int64 // finished answers and pages of the store together; 0: 256 MiB
+	MemoryBytes int64 // all queries together; 0: 512 MiB
+	Workers     int   // goroutines a query; 0: one a core
+
+	Storage storage.Options // seams for tests; the fields above win where both say something
+}
+
+const (
+	cacheDefault        = 256 << 20
+	sharedMemoryDefault = 512 << 20
+)
+
+// DB is an open store together with the language: what an embedding program
+// holds. All its methods may be called from several goroutines.
+type DB struct {
+	store    *storage.Store
+	opt      Options
+	memory   *budget // of all queries
+	results  *resultCache
+	flights  flights
+	defining sync.Mutex // held from checking a definition until it is stored
+
+	mu      sync.Mutex
+	closed  bool
+	running sync.WaitGroup
+	ctx     context.Context // ends when the DB is closed
+	cancel  context.CancelFunc
+}
+
+// Open opens the store in a directory. It makes one if there is none, unless
+// the store is opened for reading only.
+func Open(dir string, opt Options) (*DB, error) {
+	if opt.CacheBytes <= 0 {
+		opt.CacheBytes = cacheDefault
+	}
+	if opt.MemoryBytes <= 0 {
+		opt.MemoryBytes = sharedMemoryDefault
+	}
+	// A finished answer is small and spares the whole work; pages need the room.
+	resultBytes := opt.CacheBytes / 8
+	opt.Storage.ReadOnly = opt.Storage.ReadOnly || opt.ReadOnly
+	opt.ReadOnly = opt.Storage.ReadOnly
+	if opt.Logger != nil {
+		opt.Storage.Log = opt.Logger
+	}
+	if opt.Storage.CacheBytes == 0 {
+		opt.Storage.CacheBytes = opt.CacheBytes - resultBytes
+	}
+	results, err := newResultCache(resultBytes)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", dir, err)
+	}
+	store, err := storage.Open(dir, opt.Storage)
+	if err != nil {
+		results.close()
+		return nil, err
+	}
+	db := &DB{store: store, opt: opt, memory: newBudget(opt.MemoryBytes, nil), results: results}
+	db.ctx, db.cancel = context.WithCancel(context.Background())
+	return db, nil
+}
+
+// Close ends running queries and closes the store. What was acknowledged as
+// durable stays so without it.
+func (db *DB) Close() error {
+	db.mu.Lock()
+	if db.closed {
+		db.mu.Unlock()
+		return nil
+	}
+	db.closed = true
+	db.mu.Unlock()
+	db.cancel()
+	db.running.Wait()
+	db.results.close()
+	return db.store.Close()
+}
+
+// begin notes that something runs that Close has to wait for.
+func (db *DB) begin() error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.closed {
+		return storage.ErrClosed
+	}
+	db.running.Add(1)
+	return nil
+}
+
+// Append stores events. They are durable when it returns; those that clash
+// with the types of properties are in the Ack's rejections, the rest is stored.
+func (db *DB) Append(ctx context.Context, events []event.Event) (storage.Ack, error) {
+	b := event.NewBuilder()
+	types := map[string]event.Type{}
+	var rejected []storage.Rejection
+	var index []int // of the events in the batch
+	for i := range events {
+		if reason := clash(types, &events[i]); reason != "" {
+			rejected = append(rejected, storage.Rejection{Index: i, Reason: reason})
+			continue
+		}
+		b.Add(events[i])
+		index = append(index, i)
+	}
+	if len(index) == 0 {
+		return storage.Ack{Rejected: rejected}, nil
+	}
+	ack, err := db.store.Append(ctx, b.Batch(), storage.AppendOptions{})
+	for _, r := range ack.Rejected {
+		r.Index = index[r.Index]
+		rejected = append(rejected, r)
+	}
+	ack.Rejected = rejected
+	return ack, err
+}
+
+// clash says why an event's properties do not go with those of the events
+// before it in the same batch, whose columns have one type each. What goes with
+// the store's own types is for the store to say.
+func clash(types map[string]event.Type, e *event.Event) string {
+	for _, p := range e.Props {
+		t := p.Value.Type()
+		if t == event.None {
+			continue
+		}
+		before, ok := types[p.Name]
+		if ok && before != t && !(before.Numeric() && t.Numeric()) {
+			return fmt.Sprintf("property %q is %s in the events before, not %s", p.Name, before, t)
+		}
+	}
+	for _, p := range e.Props {
+		if t := p.Value.Type(); t != event.None && types[p.Name] != event.FloatType {
+			types[p.Name] = t
+		}
+	}
+	return ""
+}
+
+// AppendBatch stores a batch as the options say.
+func (db *DB) AppendBatch(ctx context.Context, b *event.Batch, opt storage.AppendOptions) (storage.Ack, error) {
+	return db.store.Append(ctx, b, opt)
+}
+
+// Sync makes everything up to an LSN durable.
+func (db *DB) Sync(ctx context.Context, lsn uint64) error { return db.store.Sync(ctx, lsn) }
+
+// Link says that an identity belongs to a customer, for all events that came
+// and will come under it.
+func (db *DB) Link(ctx context.Context, from, to string) error { return db.store.Link(ctx, from, to) }
+
+// Unlink takes a link back.
+func (db *DB) Unlink(ctx context.Context, from string) error { return db.store.Unlink(ctx, from) }
+
+// Links lists all links.
+func (db *DB) Links() []storage.Link { return db.store.Links() }
+
+// Undo takes a whole import back.
+func (db *DB) Undo(ctx context.Context, importID string) (events int64, err error) {
+	return db.store.Undo(ctx, importID)
+}
+
+// Compact brings the store into its final shape now.
+func (db *DB) Compact(ctx context.Context) error { return db.store.Compact(ctx) }
+
+// Verify reads everything that is stored and checks it.
+func (db *DB) Verify(ctx context.Context) (storage.Report, error) { return db.store.Check(ctx) }
+
+// Status says what is stored and how.
+func (db *DB) Status() storage.Status { return db.store.Status() }
+
+// Store is the store below, for what needs no language: bulk loads, dumps.
+func (db *DB) Store() *storage.Store { return db.store }
+
+// Schema lists the names there are to query, and the definitions.
+func (db *DB) Schema() (*event.Schema, []event.Definition, error) {
+	snap, err := db.snapshot()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer snap.Release()
+	return snap.Schema(), snap.Definitions(), nil
+}
+
+// Check looks for mistakes in a script without running it. Its error is
+// query.Errors if there are any. Definitions count for the statements after
+// them, but are not stored.
+func (db *DB) Check(text string, opts ...QueryOption) error {
+	statements, err := query.Parse(text)
+	if err != nil {
+		return err
+	}
+	snap, err := db.snapshot()
+	if err != nil {
+		return err
+	}
+	defer snap.Release()
+	c := snap.catalog(NewQuerySettings(opts...))
+	var mistakes query.Errors
+	for _, s := range statements {
+		err := checkStatement(s, c)
+		if errs, ok := err.(query.Errors); ok {
+			mistakes = append(mistakes, errs...)
+		} else if err != nil {
+			return err
+		}
+	}
+	if len(mistakes) > 0 {
+		return mistakes
+	}
+	return nil
+}
+
+func checkStatement(s *query.Statement, c *query.Catalog) error {
+	switch {
+	case s.Define != nil:
+		d, _, err := query.CheckDefine(s, c)
+		if err == nil {
+			c.Definitions = withDefinition(c.Definitions, d)
+		}
+		return err
+	case s.Drop != nil:
+		name, err := query.CheckDrop(s, c)
+		if err == nil {
+			c.Definitions = withoutDefinition(c.Definitions, name)
+		}
+		return err
+	}
+	_, err := query.Bind(s, c)
+	return err
+}
+
+func withDefinition(list []event.Definition, d event.Definition) []event.Definition {
+	return append(withoutDefinition(list, d.Name), d)
+}
+
+func withoutDefinition(list []event.Definition, name string) []event.Definition {
+	var rest []event.Definition
+	for _, d := range list {
+		if d.Name != name {
+			rest = append(rest, d)
+		}
+	}
+	return rest
+}
+
+// Complete lists what may stand at a position of a text, and from which byte
+// on it would be replaced. A DB that cannot be read completes keywords only.
+func (db *DB) Complete(text string, cursor int) (items []query.Completion, from int) {
+	snap, err := db.snapshot()
+	if err != nil {
+		return query.Complete(text, cursor, nil, nil)
+	}
+	defer snap.Release()
+	return query.Complete(text, cursor, snap.catalog(QuerySettings{}), func(property, prefix string, limit int) []string {
+		values, _ := snap.Values(property, prefix, limit)
+		return values
+	})
+}
+
+// pinned is a store's snapshot as the engine needs it.
+type pinned struct{ *storage.Snapshot }
+
+// snapshot pins the newest state; the caller releases it.
+func (db *DB) snapshot() (pinned, error) {
+	if db.opt.ReadOnly {
+		if err := db.store.Refresh(); err != nil {
+			return pinned{}, err
+		}
+	}
+	snap, err := db.store.Snapshot()
+	return pinned{snap}, err
+}
+
+// Missing lists damaged data that the tiles leave out.
+func (p pinned) Missing() []Missing {
+	var list []Missing
+	for _, m := range p.Snapshot.Missing() {
+		list = append(list, Missing(m))
+	}
+	return list
+}
+
+// catalog is what the binder knows of the snapshot.
+func (p pinned) catalog(s QuerySettings) *query.Catalog {
+	c := &query.Catalog{Schema: p.Schema(), Definitions: p.Definitions(), Params: s.Params, Lenient: s.Lenient}
+	var ok bool
+	c.EndOfData, ok = p.EndOfData()
+	c.Empty = !ok
+	c.HasValue = func(property, value string) (known, sure bool) {
+		values, complete := p.Values(property, value, 1) // in order: the value itself comes first of those that begin with it
+		if len(values) > 0 && values[0] == value {
+			return true, true
+		}
+		return false, complete
+	}
+	return c
+}

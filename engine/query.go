@@ -1,0 +1,245 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"wend/event"
+	"wend/query"
+	"wend/storage"
+)
+
+// QuerySettings are what the options of one query come to.
+type QuerySettings struct {
+	Params   map[string]event.Value // values of $name
+	Lenient  bool                   // unknown names are warnings
+	Progress func(done, total int)
+	NoCache  bool // compute afresh
+	ReadOnly bool // refuse define and drop
+	Limits   RunOptions
+}
+
+// QueryOption changes how one query runs.
+type QueryOption func(*QuerySettings)
+
+// NewQuerySettings applies options, for those who pass queries on elsewhere.
+func NewQuerySettings(opts ...QueryOption) QuerySettings {
+	var s QuerySettings
+	for _, opt := range opts {
+		opt(&s)
+	}
+	return s
+}
+
+// WithParams gives the values of the parameters $name.
+func WithParams(params map[string]event.Value) QueryOption {
+	return func(s *QuerySettings) { s.Params = params }
+}
+
+// WithLenient makes unknown names warnings.
+func WithLenient() QueryOption { return func(s *QuerySettings) { s.Lenient = true } }
+
+// WithProgress has a function called now and then, from several goroutines but
+// never at once, with how many tiles of how many are done.
+func WithProgress(f func(done, total int)) QueryOption {
+	return func(s *QuerySettings) { s.Progress = f }
+}
+
+// NoCache has the answer computed afresh.
+func NoCache() QueryOption { return func(s *QuerySettings) { s.NoCache = true } }
+
+// WithLimits bounds the query. Progress is set by WithProgress.
+func WithLimits(limits RunOptions) QueryOption {
+	return func(s *QuerySettings) { s.Limits = limits }
+}
+
+// ReadOnlyQuery refuses define and drop.
+func ReadOnlyQuery() QueryOption { return func(s *QuerySettings) { s.ReadOnly = true } }
+
+// Query runs one statement and returns its answer. The Result may be shared
+// with other callers and must not be changed.
+//
+// It fails with query.Errors for mistakes in the text, *LimitError for a limit,
+// storage.ErrReadOnly for a definition that may not be made, and with ctx's
+// error when cancelled.
+func (db *DB) Query(ctx context.Context, text string, opts ...QueryOption) (*Result, error) {
+	if err := db.begin(); err != nil {
+		return nil, err
+	}
+	defer db.running.Done()
+	s, err := oneStatement(text)
+	if err != nil {
+		return nil, err
+	}
+	settings := NewQuerySettings(opts...)
+	if s.Query == nil {
+		if settings.ReadOnly || db.opt.ReadOnly {
+			return nil, fmt.Errorf("%s: %w", firstWords(s.String()), storage.ErrReadOnly)
+		}
+		return db.redefine(ctx, s, settings)
+	}
+	snap, err := db.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	plan, err := query.Bind(s, snap.catalog(settings))
+	if err != nil {
+		snap.Release()
+		return nil, err
+	}
+	return db.answer(ctx, plan, snap, settings) // which releases the snapshot
+}
+
+// oneStatement parses a text that must hold exactly one statement.
+func oneStatement(text string) (*query.Statement, error) {
+	statements, err := query.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	switch len(statements) {
+	case 1:
+		return statements[0], nil
+	case 0:
+		return nil, query.Errors{{Code: "no_statement", Message: "there is no statement", Hint: "try `show events`",
+			Span: query.Span{Line: 1, Column: 1, Length: 1}, Text: text}}
+	}
+	return nil, query.Errors{{Code: "several_statements", Message: "one statement at a time", Hint: "run them one after another",
+		Span: statements[1].Span, Text: text}}
+}
+
+func firstWords(text string) string {
+	if len(text) > 40 {
+		text = strings.ToValidUTF8(text[:40], "") + "…"
+	}
+	return text
+}
+
+// redefine stores or drops a definition.
+func (db *DB) redefine(ctx context.Context, s *query.Statement, settings QuerySettings) (*Result, error) {
+	db.defining.Lock()
+	defer db.defining.Unlock()
+	begun := time.Now()
+	snap, err := db.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	catalog := snap.catalog(settings)
+	snap.Release()
+	res := &Result{Columns: []Column{{"kind", String}, {"name", String}, {"definition", String}, {"change", String}}}
+	res.Meta = Meta{Query: s.String(), Unit: "definitions", EndOfData: catalog.EndOfData}
+	if s.Drop != nil {
+		name, err := query.CheckDrop(s, catalog)
+		if err != nil {
+			return nil, err
+		}
+		if err := db.store.Drop(ctx, name); err != nil {
+			return nil, fmt.Errorf("drop %s: %w", name, err)
+		}
+		for _, d := range catalog.Definitions {
+			if d.Name == name {
+				res.Rows = append(res.Rows, []Cell{d.Kind, d.Name, d.Text, "dropped"})
+			}
+		}
+	} else {
+		d, warnings, err := query.CheckDefine(s, catalog)
+		if err != nil {
+			return nil, err
+		}
+		replaced, err := db.store.Define(ctx, d)
+		if err != nil {
+			return nil, fmt.Errorf("define %s: %w", d.Name, err)
+		}
+		change := "defined"
+		if replaced {
+			change = "replaced"
+		}
+		res.Meta.Warnings = warnings
+		res.Rows = append(res.Rows, []Cell{d.Kind, d.Name, d.Text, change})
+	}
+	res.Meta.ElapsedMS = float64(time.Since(begun)) / float64(time.Millisecond)
+	return res, nil
+}
+
+// answer runs a plan, or finds that it ran before, or is running just now. It
+// releases the snapshot.
+func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, settings QuerySettings) (*Result, error) {
+	begun := time.Now()
+	if err := ctx.Err(); err != nil {
+		snap.Release()
+		return nil, err
+	}
+	key := answerKey(plan, snap.Version(), settings)
+	reusable := !settings.NoCache && !plan.Analyze && plan.Show != "status"
+	if reusable {
+		if res, ok := db.results.get(key); ok {
+			snap.Release()
+			hit := *res
+			hit.Meta.Cached = true
+			hit.Meta.ElapsedMS = float64(time.Since(begun)) / float64(time.Millisecond)
+			return &hit, nil
+		}
+	} else {
+		key = "" // nobody else's flight will do
+	}
+	db.running.Add(1) // beside the caller's: the query may outlive it
+	release := func() {
+		snap.Release()
+		db.running.Done()
+	}
+	return db.flights.do(ctx, key, settings.Progress, release, func(ctx context.Context, progress func(done, total int)) (*Result, error) {
+		defer release()
+		ctx, stop := mergeCancel(ctx, db.ctx)
+		defer stop()
+		opt := settings.Limits
+		opt.Progress, opt.shared = progress, db.memory
+		if opt.Workers == 0 {
+			opt.Workers = db.opt.Workers
+		}
+		opt.status = db.statusRows
+		res, err := Run(ctx, plan, snap, opt)
+		if err != nil && db.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			return nil, storage.ErrClosed
+		}
+		if err == nil && reusable && !res.Meta.Partial {
+			db.results.put(key, res)
+		}
+		return res, err
+	})
+}
+
+// mergeCancel returns ctx, ended also when other ends.
+func mergeCancel(ctx, other context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(other, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// answerKey names an answer: what was asked, of which state, under which
+// limits. Two plans with one text and one span of instants are the same.
+func answerKey(plan *query.Plan, version string, s QuerySettings) string {
+	var b strings.Builder
+	b.WriteString(version)
+	for _, n := range []int64{int64(plan.During.From), int64(plan.During.To), int64(plan.End), s.Limits.MemoryBytes, int64(s.Limits.Rows), int64(s.Limits.Groups)} {
+		b.WriteByte(0)
+		b.WriteString(strconv.FormatInt(n, 36))
+	}
+	b.WriteByte(0)
+	b.WriteString(strconv.FormatBool(s.Lenient))
+	b.WriteString(strconv.FormatBool(plan.Explain))
+	b.WriteByte(0)
+	b.WriteString(plan.Text)
+	return b.String()
+}
+
+// statusRows are what `show status` says beyond the snapshot.
+func (db *DB) statusRows() [][2]string {
+	s := db.store.Status()
+	return [][2]string{
+		{"segments", fmt.Sprint(s.Segments)},
+		{"bytes on disk", fmt.Sprint(s.Bytes)},
+	}
+}
