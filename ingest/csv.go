@@ -25,8 +25,23 @@ type records struct {
 
 	line     int64 // of the record last read, counted from 0 in the piece
 	nextLine int64
-	fields   []string
-	fault    string // why the record cannot be used, "" if it can
+	fields   []span
+	undone   []string // fields whose doubled quotes were undone
+	fault    string   // why the record cannot be used, "" if it can
+}
+
+// span is where a field's text lies: in the piece, or, if to is negative, at
+// undone[from]. Spans rather than strings, because a worker writes millions of
+// them, and writes of pointers slow down while garbage is collected.
+type span struct{ from, to int32 }
+
+// field returns the text of field i of the record last read.
+func (r *records) field(i int) string {
+	s := r.fields[i]
+	if s.to < 0 {
+		return r.undone[s.from]
+	}
+	return r.text[s.from:s.to]
 }
 
 // open starts on a new piece.
@@ -81,7 +96,7 @@ func (r *records) scanLine() (blank bool) {
 			at := i + bits.TrailingZeros64(found)>>3
 			switch data[at] {
 			case delim:
-				fields = append(fields, r.text[from:at])
+				fields = append(fields, span{int32(from), int32(at)})
 				from = at + 1
 			case '\n':
 				return r.endLine(fields, from, at)
@@ -93,7 +108,7 @@ func (r *records) scanLine() (blank bool) {
 	for ; i < len(data); i++ {
 		switch data[i] {
 		case delim:
-			fields = append(fields, r.text[from:i])
+			fields = append(fields, span{int32(from), int32(i)})
 			from = i + 1
 		case '\n':
 			return r.endLine(fields, from, i)
@@ -105,12 +120,12 @@ func (r *records) scanLine() (blank bool) {
 }
 
 // endLine closes a record whose last field is [from, at).
-func (r *records) endLine(fields []string, from, at int) (blank bool) {
+func (r *records) endLine(fields []span, from, at int) (blank bool) {
 	end := at
 	if end > from && r.data[end-1] == '\r' {
 		end--
 	}
-	r.fields = append(fields, r.text[from:end])
+	r.fields = append(fields, span{int32(from), int32(end)})
 	r.pos = min(at+1, len(r.data))
 	r.nextLine = r.line + 1
 	return len(fields) == 0 && from == end
@@ -119,7 +134,7 @@ func (r *records) endLine(fields []string, from, at int) (blank bool) {
 // scanCarefully reads a record that has quotes in it or a delimiter of several
 // bytes.
 func (r *records) scanCarefully() (blank bool) {
-	r.fields = r.fields[:0]
+	r.fields, r.undone = r.fields[:0], r.undone[:0]
 	i := r.pos
 	quoted := false
 	for {
@@ -130,9 +145,10 @@ func (r *records) scanCarefully() (blank bool) {
 				r.fault = "a quote is opened and not closed"
 				end = len(r.text) - 1
 			}
-			value := r.text[i+1 : max(i+1, end)]
-			if strings.Contains(value, `""`) {
-				value = strings.ReplaceAll(value, `""`, `"`)
+			field := span{int32(i + 1), int32(max(i+1, end))}
+			if value := r.text[field.from:field.to]; strings.Contains(value, `""`) {
+				field = span{int32(len(r.undone)), -1}
+				r.undone = append(r.undone, strings.ReplaceAll(value, `""`, `"`))
 			}
 			i = end + 1
 			next := r.fieldEnd(i)
@@ -144,14 +160,14 @@ func (r *records) scanCarefully() (blank bool) {
 				r.fault = "text follows a closing quote; a quote inside a quoted field is written twice"
 			}
 			i = next
-			r.fields = append(r.fields, value)
+			r.fields = append(r.fields, field)
 		} else {
 			end := r.fieldEnd(i)
 			value := r.text[i:end]
 			if end == len(r.text) || r.text[end] == '\n' {
 				value = strings.TrimSuffix(value, "\r")
 			}
-			r.fields = append(r.fields, value)
+			r.fields = append(r.fields, span{int32(i), int32(i + len(value))})
 			i = end
 		}
 		if i >= len(r.text) || r.text[i] == '\n' {
@@ -165,7 +181,7 @@ func (r *records) scanCarefully() (blank bool) {
 		r.nextLine++
 	}
 	r.pos = end
-	return !quoted && len(r.fields) == 1 && r.fields[0] == ""
+	return !quoted && len(r.fields) == 1 && r.fields[0].from == r.fields[0].to
 }
 
 // fieldEnd finds the delimiter or line feed that ends an unquoted field.

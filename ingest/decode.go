@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -216,7 +217,6 @@ func (d *decoder) event(text string) (event.Event, error) {
 	if err := d.ownFields(&e); err != nil {
 		return e, err
 	}
-	names := map[string]bool{}
 	for _, l := range d.walker.leaves {
 		name := l.node.name
 		if sentFields[name] {
@@ -226,14 +226,16 @@ func (d *decoder) event(text string) (event.Event, error) {
 		if err != nil {
 			return e, err
 		}
-		if names[name] {
-			return e, fmt.Errorf("the property %q has two values", name)
-		}
-		names[name] = true
-		if len(names) > d.opt.PropertiesMax {
-			return e, fmt.Errorf("more than %d properties", d.opt.PropertiesMax)
-		}
 		e.Props = append(e.Props, event.Prop{Name: name, Value: v})
+	}
+	if len(e.Props) > d.opt.PropertiesMax {
+		return e, fmt.Errorf("more than %d properties", d.opt.PropertiesMax)
+	}
+	slices.SortFunc(e.Props, func(p, q event.Prop) int { return strings.Compare(p.Name, q.Name) })
+	for i := range e.Props[min(1, len(e.Props)):] {
+		if e.Props[i].Name == e.Props[i+1].Name {
+			return e, fmt.Errorf("the property %q has two values", e.Props[i].Name)
+		}
 	}
 	for _, p := range e.Props { // only an event that is taken decides types
 		if t, ok := d.types[p.Name]; !ok || t == event.IntegerType {

@@ -44,6 +44,8 @@ type Options struct {
 	RejectsKept  int                   // how many rejects are kept word for word; 0: 100
 	Workers      int                   // goroutines that parse; 0: one a core
 	Progress     func(Progress)        // called now and then from Next; may be nil
+
+	heldBytes, pieceBytes int // heldBytesMax and pieceBytes, smaller in tests
 }
 
 // Progress is how far reading has come. A file that is read twice counts twice.
@@ -131,6 +133,9 @@ func Open(paths []string, stdin io.Reader, opt Options) (*Reader, error) {
 	}
 	if r.opt.Workers == 0 {
 		r.opt.Workers = runtime.GOMAXPROCS(0)
+	}
+	if r.opt.heldBytes == 0 {
+		r.opt.heldBytes, r.opt.pieceBytes = heldBytesMax, pieceBytes
 	}
 	if err := r.open(paths, stdin); err != nil {
 		r.Close()
@@ -316,7 +321,7 @@ func (r *Reader) begin(ctx context.Context, p *part) error {
 	}
 	types := typing{asked: r.opt.Types, held: maps.Clone(r.held)}
 	r.worker = newWorker(r.reading, types, p, r.opt.RejectsKept)
-	source := p.pieces(text)
+	source := p.pieces(text, r.opt.pieceBytes)
 	s := newSurvey(p.layout)
 	var kept []piece
 	whole := true // kept is all of the text, or all before what source has left
@@ -337,7 +342,7 @@ func (r *Reader) begin(ctx context.Context, p *part) error {
 		if text, err = p.text(); err != nil {
 			return err
 		}
-		source = p.pieces(text)
+		source = p.pieces(text, r.opt.pieceBytes)
 	}
 	l := p.layout
 	for i, c := range s.columns {
@@ -391,7 +396,7 @@ func (r *Reader) surveyFile(ctx context.Context, p *part, types typing, source f
 		if err != nil {
 			return nil, false, err
 		}
-		if size += len(j.piece.data); size > heldBytesMax {
+		if size += len(j.piece.data); size > r.opt.heldBytes {
 			whole, kept = false, nil
 		}
 		if whole {
@@ -407,7 +412,7 @@ func (r *Reader) surveyFile(ctx context.Context, p *part, types typing, source f
 
 // surveyStream looks at the first rows of a stream and keeps its pieces.
 func (r *Reader) surveyStream(p *part, source func() (piece, error), s *survey) (kept []piece, err error) {
-	for size := 0; s.rows < streamRows && size < heldBytesMax; {
+	for size := 0; s.rows < streamRows && size < r.opt.heldBytes; {
 		next, err := source()
 		if err == io.EOF {
 			break

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -107,6 +108,9 @@ func (w *walker) object(at *node) error {
 		key, err := w.key()
 		if err != nil {
 			return err
+		}
+		if key == "" {
+			return errors.New("a key is empty")
 		}
 		n := w.child(at, before, key)
 		if n == nil {

@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"hash/maphash"
-	"unicode/utf8"
 
 	"wend/event"
 )
@@ -369,14 +368,4 @@ func (d *dictionary) grow() {
 		}
 		d.slots[i] = uint32(c + 1)
 	}
-}
-
-// validText returns the first of the texts that is not UTF-8, -1 if all are.
-func validTexts(texts []string) int {
-	for i, s := range texts {
-		if !utf8.ValidString(s) {
-			return i
-		}
-	}
-	return -1
 }

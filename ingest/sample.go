@@ -80,8 +80,9 @@ func (p *part) text() (io.ReadCloser, error) {
 }
 
 // pieces returns the part's pieces; the first one knows of the header.
-func (p *part) pieces(text io.Reader) func() (piece, error) {
+func (p *part) pieces(text io.Reader, size int) func() (piece, error) {
 	s := newSplitter(text, p.delim)
+	s.size = size
 	first := true
 	return func() (piece, error) {
 		next, err := s.next()
@@ -148,7 +149,8 @@ func (r *Reader) prepareCSV(p *part, sample []byte) error {
 		return &MappingError{File: p.name, Message: "the header cannot be read: " + rec.fault}
 	}
 	header := make([]string, len(rec.fields))
-	for i, name := range rec.fields {
+	for i := range rec.fields {
+		name := rec.field(i)
 		if !utf8.ValidString(name) {
 			return &MappingError{File: p.name, Message: fmt.Sprintf("the header is not UTF-8: %s; --encoding names another one, such as windows-1252", quoteShort(name))}
 		}

@@ -114,16 +114,16 @@ func (w *worker) parseRecords(p piece, l *layout) bool {
 			continue
 		}
 		if !valid {
-			if bad := validTexts(rec.fields); bad >= 0 {
-				w.reject(line, l.header[bad], "the text is not UTF-8: "+quoteShort(rec.fields[bad])+"; --encoding names another one")
+			if bad := rec.invalid(); bad >= 0 {
+				w.reject(line, l.header[bad], "the text is not UTF-8: "+quoteShort(rec.field(bad))+"; --encoding names another one")
 				continue
 			}
 		}
-		if rec.fields[0] == l.header[0] && sameTexts(rec.fields, l.header) {
+		if rec.repeats(l.header) {
 			w.reject(line, "", "the header stands here again")
 			continue
 		}
-		if !w.record(line, rec.fields, l) {
+		if !w.record(line, rec, l) {
 			return false
 		}
 	}
@@ -132,13 +132,13 @@ func (w *worker) parseRecords(p piece, l *layout) bool {
 
 // record makes an event of one record, or rejects it. It returns false if it
 // met a property of unknown type.
-func (w *worker) record(line int64, texts []string, l *layout) bool {
+func (w *worker) record(line int64, rec *records, l *layout) bool {
 	w.rows.begin()
 	for i, at := range l.at {
-		if at < 0 || texts[i] == "" {
+		if at < 0 || rec.fields[i].from == rec.fields[i].to {
 			continue
 		}
-		if good, known := w.put(line, at, plain, texts[i], l); !good {
+		if good, known := w.put(line, at, plain, rec.field(i), l); !good {
 			return known
 		}
 	}
@@ -147,7 +147,7 @@ func (w *worker) record(line int64, texts []string, l *layout) bool {
 	}
 	for f := range l.fields {
 		if at := l.fields[f].at; at >= 0 {
-			w.fields[f] = texts[at]
+			w.fields[f] = rec.field(at)
 		} else {
 			w.fields[f] = l.fields[f].text
 		}
@@ -187,13 +187,25 @@ func (w *worker) commit(line int64, l *layout) {
 	}
 }
 
-func sameTexts(a, b []string) bool {
-	for i := range a {
-		if strings.TrimSpace(a[i]) != b[i] {
+// repeats reports whether the record is the header again, as in files that were
+// put together.
+func (r *records) repeats(header []string) bool {
+	for i := range r.fields {
+		if strings.TrimSpace(r.field(i)) != header[i] {
 			return false
 		}
 	}
 	return true
+}
+
+// invalid returns the first field that is not UTF-8, -1 if all are.
+func (r *records) invalid() int {
+	for i := range r.fields {
+		if !utf8.ValidString(r.field(i)) {
+			return i
+		}
+	}
+	return -1
 }
 
 func (w *worker) parseObjects(p piece, l *layout) bool {
@@ -361,15 +373,16 @@ func (w *worker) surveyRecords(p piece, s *survey, max int64) {
 		}
 		max--
 		s.rows++
-		if rec.fault != "" || len(rec.fields) != len(l.header) ||
-			rec.fields[0] == l.header[0] && sameTexts(rec.fields, l.header) {
+		if rec.fault != "" || len(rec.fields) != len(l.header) || rec.repeats(l.header) {
 			continue
 		}
 		for i, at := range l.at {
-			if at < 0 || rec.fields[i] == "" || s.seen[at].settled() {
+			if at < 0 || s.seen[at].settled() {
 				continue
 			}
-			s.seen[at] |= w.read.classify(plain, rec.fields[i])
+			if value := rec.field(i); value != "" {
+				s.seen[at] |= w.read.classify(plain, value)
+			}
 		}
 	}
 	for _, c := range l.constants {

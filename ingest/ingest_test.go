@@ -1,0 +1,619 @@
+package ingest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zip"
+	"github.com/klauspost/compress/zstd"
+	"go.uber.org/goleak"
+	"golang.org/x/text/encoding/charmap"
+
+	"wend/event"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// write makes a file and returns its path.
+func write(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// transcript writes what was read: one line an event, then rejects, then notes.
+func transcript(r *Reader, batches []*event.Batch) string {
+	var b strings.Builder
+	for _, batch := range batches {
+		for i := range batch.Len() {
+			e := batch.At(i)
+			fmt.Fprintf(&b, "%s %s %s", e.Customer, e.Time, e.Name)
+			if e.Channel != "" {
+				fmt.Fprintf(&b, " @%s", e.Channel)
+			}
+			if e.ID != "" {
+				fmt.Fprintf(&b, " #%s", e.ID)
+			}
+			for _, p := range e.Props {
+				fmt.Fprintf(&b, " %s=%s:%s", p.Name, p.Value.Type(), p.Value)
+			}
+			b.WriteByte('\n')
+		}
+	}
+	for _, reject := range r.Rejects() {
+		reject.File = filepath.Base(reject.File)
+		fmt.Fprintf(&b, "! %s\n", reject)
+	}
+	for _, n := range r.Notes() {
+		fmt.Fprintf(&b, "note %s\n", filepath.Base(n))
+	}
+	return b.String()
+}
+
+// reads checks what becomes of a file.
+func reads(t *testing.T, opt Options, name, content, want string) {
+	t.Helper()
+	r, batches := readAll(t, opt, write(t, name, content))
+	if diff := cmp.Diff(strings.TrimLeft(want, "\n"), transcript(r, batches)); diff != "" {
+		t.Errorf("%q (-want +got):\n%s", content, diff)
+	}
+}
+
+func TestCSV(t *testing.T) {
+	// The usual names are found, all else is a property, an empty field is none.
+	reads(t, Options{}, "a.csv", "User ID,timestamp,action,source,amount,note\nann,2025-03-01T10:00:00Z,view,web,12.5,\nbob,2025-03-01 11:00:00,buy,,3,\"a, b\"\n", `
+ann 2025-03-01T10:00:00Z view @web amount=float:12.5
+bob 2025-03-01T11:00:00Z buy amount=float:3 note=string:a, b
+`)
+	// A byte-order mark, Windows line ends, no line end after the last row.
+	reads(t, Options{}, "a.csv", "\ufeffcustomer,time,event,n\r\nann,2025-03-01,view,1\r\nbob,2025-03-02,buy,-2", `
+ann 2025-03-01T00:00:00Z view n=integer:1
+bob 2025-03-02T00:00:00Z buy n=integer:-2
+`)
+	// A line end, a doubled quote and a delimiter within quotes; blank lines.
+	reads(t, Options{}, "a.csv", "customer,time,event,note\n\nann,2025-03-01,view,\"one\ntwo, \"\"three\"\"\"\n\r\nbob,2025-03-02,buy,6\" nail\n", `
+ann 2025-03-01T00:00:00Z view note=string:one
+two, "three"
+bob 2025-03-02T00:00:00Z buy note=string:6" nail
+`)
+	// Semicolons are found out, decimals follow a comma, dots group thousands.
+	reads(t, Options{DecimalComma: true}, "a.csv", "customer;time;event;value\nann;01.03.2025 10:00;buy;1.234,5\nbob;1.3.2025;buy;0,5\n", `
+ann 2025-03-01T10:00:00Z buy value=float:1234.5
+bob 2025-03-01T00:00:00Z buy value=float:0.5
+`)
+	reads(t, Options{}, "a.txt", "sep=|\r\ncustomer|time|event\r\na,b|2025-03-01|view\r\n", `
+a,b 2025-03-01T00:00:00Z view
+`)
+	reads(t, Options{}, "a.tsv", "customer\ttime\tevent\nann, jr\t2025-03-01\tview\n", `
+ann, jr 2025-03-01T00:00:00Z view
+`)
+	// Any other delimiter, here one of several bytes.
+	reads(t, Options{Delimiter: '¦'}, "a.csv", "customer¦time¦event¦x\nann¦2025-03-01¦view¦\"1¦2\"\n", `
+ann 2025-03-01T00:00:00Z view x=string:1¦2
+`)
+	// Rows that cannot be used are rejected alone, by line and column.
+	reads(t, Options{}, "a.csv", "customer,time,event,x\n,2025-03-01,view,1\nann,yesterday,view,1\n\"ann\",2025-03-01,\"vi\new\",1\nann,2025-03-01,,1\nann,2025-03-01,view\nann,2025-03-01,view,1,2\nann,\"2025-03-01\"x,view,1\nann,99999-01-01,view,1\nann,2025-03-01,a\xffb,1\ncustomer,time,event,x\nbob,2025-03-01,view,2\n", `
+ann 2025-03-01T00:00:00Z vi
+ew x=integer:1
+bob 2025-03-01T00:00:00Z view x=integer:2
+! a.csv:2: customer: there is no customer
+! a.csv:3: time: expected a time, got "yesterday"
+! a.csv:6: event: there is no event
+! a.csv:7: the row has 3 fields, the header 4
+! a.csv:8: the row has 5 fields, the header 4
+! a.csv:9: text follows a closing quote; a quote inside a quoted field is written twice
+! a.csv:10: time: expected a time, got "99999-01-01"
+! a.csv:11: event: the text is not UTF-8: "a\xffb"; --encoding names another one
+! a.csv:12: the header stands here again
+`)
+	// A quote that is never closed costs its own line only.
+	reads(t, Options{}, "a.csv", "customer,time,event,x\nann,2025-03-01,view,1\nann,2025-03-02,\"view,1\nbob,2025-03-03,view,2\n", `
+ann 2025-03-01T00:00:00Z view x=integer:1
+bob 2025-03-03T00:00:00Z view x=integer:2
+! a.csv:3: a quote is opened in column 3 and not closed
+`)
+	reads(t, Options{}, "a.csv", "", "note a.csv is empty\n")
+	reads(t, Options{}, "a.csv", "\ufeff\r\n\r\n", "note a.csv is empty\n")
+	reads(t, Options{}, "a.csv", "customer,time,event\n", "note a.csv has a header and no rows\n")
+	reads(t, Options{}, "a.csv", "customer,time,event", "note a.csv has a header and no rows\n")
+	// Columns without a name, with an event's name for something else, twice.
+	reads(t, Options{Map: map[string]string{"event": "what"}}, "a.csv", ",customer,time,what,event,x,x\n1,ann,2025-03-01,view,E,5,6\n", `
+ann 2025-03-01T00:00:00Z view column_1=integer:1 event_=string:E x=integer:5 x_2=integer:6
+note a.csv: column 1, "", becomes the property column_1
+note a.csv: column 5, "event", becomes the property event_
+note a.csv: column 7, "x", becomes the property x_2
+`)
+	// Constants stand for fields and properties; what they replace keeps its column.
+	reads(t, Options{Set: map[string]string{"channel": "store", "event": "purchase", "time": "2025-03-01 12:00", "country": "DE"}}, "a.csv", "customer,amount,id\nann,5,x1\n", `
+ann 2025-03-01T12:00:00Z purchase @store #x1 amount=integer:5 country=string:DE
+`)
+}
+
+func TestMappingMistakes(t *testing.T) {
+	f := func(opt Options, content, want string) {
+		t.Helper()
+		_, err := Open([]string{write(t, "a.csv", content)}, nil, opt)
+		var mistake *MappingError
+		if !errors.As(err, &mistake) || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error is %v, want a mapping error with %q", err, want)
+		}
+	}
+	const good = "customer,time,event\nann,2025-03-01,view\n"
+	f(Options{}, "a,time,event\n", "no column is recognised as customer; name one with --map customer=COLUMN or give all rows one with --set customer=VALUE; its columns are a, time, event")
+	f(Options{Map: map[string]string{"customer": "user"}}, good, `there is no column "user" for customer`)
+	f(Options{Map: map[string]string{"user": "customer"}}, good, `there is no field "user" to map`)
+	f(Options{Map: map[string]string{"time": "time"}, Set: map[string]string{"time": "2025-01-01"}}, good, "both mapped to a column and set")
+	f(Options{Set: map[string]string{"time": "noon"}}, good, `time is set to "noon", which is not a time`)
+	f(Options{TimeFormat: "DD.MM.YYYY"}, good, "does not say where year, month and day stand")
+	f(Options{Encoding: "klingon"}, good, `encoding "klingon" is not known`)
+	f(Options{OnError: "ignore"}, good, "skip or stop")
+	f(Options{Format: "xml"}, good, `format "xml" is not known`)
+	f(Options{Delimiter: '"'}, good, "cannot be a delimiter")
+	f(Options{Types: map[string]event.Type{"zip": event.StringType}, Known: map[string]event.Type{"zip": event.IntegerType}}, good, `property "zip" is of type integer in the store`)
+	f(Options{Types: map[string]event.Type{"time": event.StringType}}, good, "time is a field of every event")
+	f(Options{}, "customer,ti\xe4me,event\n", "the header is not UTF-8")
+	f(Options{}, "customer\x00,time,event\n", "zero bytes")
+	f(Options{}, strings.Repeat("n", 129)+",customer,time,event\n", "longer than 128 bytes")
+	if _, err := Open([]string{filepath.Join(t.TempDir(), "none.csv")}, nil, Options{}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+func TestNDJSON(t *testing.T) {
+	reads(t, Options{}, "a.ndjson", `{"customer":"ann","time":"2025-03-01T10:00:00.5Z","event":"view","channel":"web","id":7,"n":9223372036854775807,"ok":true,"none":null}
+{"time":1740823200000,"customer":12,"event":"buy","cart":{"total":9.5,"items":["a",{"b":1}],"deep":{"er":"x"}},"n":-1,"when":"2025-03-01"}
+
+{"customer":"ü\u00fc\ud83d\ude00","time":1740823200,"event":"a\"b","n":null,"empty":{},"id":null}
+`, `
+ann 2025-03-01T10:00:00.5Z view @web #7 n=integer:9223372036854775807 ok=boolean:true
+12 2025-03-01T10:00:00Z buy cart.deep.er=string:x cart.items=string:["a",{"b":1}] cart.total=float:9.5 n=integer:-1 when=time:2025-03-01T00:00:00Z
+üü😀 2025-03-01T10:00:00Z a"b
+`)
+	// A property that is a number here and a text there is a text everywhere.
+	reads(t, Options{}, "a.jsonl", `{"customer":"a","time":1,"event":"e","p":1}
+{"customer":"a","time":2,"event":"e","p":"x"}
+{"customer":"a","time":3,"event":"e","p":true}
+`, `
+a 1970-01-01T00:00:01Z e p=string:1
+a 1970-01-01T00:00:02Z e p=string:x
+a 1970-01-01T00:00:03Z e p=string:true
+`)
+	reads(t, Options{Map: map[string]string{"customer": "user.id", "event": "type"}}, "a.ndjson", `{"user":{"id":"u1"},"time":1,"type":"view","event":"click","a.b":1}
+{"user":{"id":true},"time":1,"type":"view"}
+{"user":{"id":"u1","id":"u2"},"time":1,"type":"view"}
+{"user":{"id":"u1"},"time":1,"type":"view","a.b":1,"a":{"b":2}}
+{"user":{"id":"u1"},"time":1,"type":"view","a":[{"b":1,"b":1}]}
+{"user":{"id":"u1"},"time":1,"type":"view","a":NaN}
+{"user":{"id":"u1"},"time":1,"type":"view","a":01}
+{"user":{"id":"u1"},"time":1,"type":"view"
+[1]
+{"user":{"id":"u1"},"time":1,"type":"view"} {}
+{"user":{"id":"u`+"\xff"+`1"},"time":1,"type":"view"}
+{"time":1,"type":"view"}
+`, `
+u1 1970-01-01T00:00:01Z view a.b=integer:1 event_=string:click
+! a.ndjson:2: user.id: expected a string, got true
+! a.ndjson:3: the key "id" stands twice in one object
+! a.ndjson:4: a.b: the property "a.b" has two values
+! a.ndjson:5: the key "b" stands twice in one object
+! a.ndjson:6: expected a value, got "NaN}" at byte 48
+! a.ndjson:7: expected a comma or }, got "1}" at byte 49
+! a.ndjson:8: the JSON text ends where a comma or } is expected
+! a.ndjson:9: expected a JSON object, got an array
+! a.ndjson:10: text follows the JSON object: "{}"
+! a.ndjson:11: the line is not UTF-8; --encoding names another one
+! a.ndjson:12: user.id: there is no customer
+`)
+	_, err := Open([]string{write(t, "a.json", "[{}]")}, nil, Options{})
+	if err == nil || !strings.Contains(err.Error(), "one JSON array") {
+		t.Errorf("a file that is one array: %v", err)
+	}
+}
+
+func TestTypes(t *testing.T) {
+	// One column each: what its values make of it.
+	f := func(want event.Type, values ...string) {
+		t.Helper()
+		r, _ := readAll(t, Options{}, write(t, "a.csv", "customer,time,event,x\nann,1,e,"+strings.Join(values, "\nann,1,e,")+"\n"))
+		if got := r.Mapping().Properties[0].Type; got != want || r.Stats().Rejected != 0 {
+			t.Errorf("%q is a column of %s with %d rejected, want %s and none", values, got, r.Stats().Rejected, want)
+		}
+	}
+	f(event.None, "", "")
+	f(event.IntegerType, "0", "-12", "", "123456789012345678")
+	f(event.StringType, "1234567890123456789") // 19 digits: an identifier
+	f(event.StringType, "1", "01234")          // a postcode
+	f(event.StringType, "+5")
+	f(event.FloatType, "1", "2.50", ".5", "3.", "1e-7", "-0")
+	f(event.StringType, "1.5", "NaN")
+	f(event.StringType, "1.5", "Inf")
+	f(event.StringType, "1e999")
+	f(event.StringType, "0x10")
+	f(event.BooleanType, "true", "FALSE", "False")
+	f(event.StringType, "true", "1")
+	f(event.TimeType, "2025-03-01", "2025-03-01T10:00:00+01:00", "01.03.2025 10:00")
+	f(event.StringType, "2025-03-01", "2025-13-01")
+	f(event.StringType, "2025-03-01", "20250301")
+}
+
+func TestTypesToldAndKnown(t *testing.T) {
+	const file = "customer,time,event,zip,n\nann,1,e,01234,007\nbob,2,e,5,+8\n"
+	reads(t, Options{Types: map[string]event.Type{"zip": event.StringType, "n": event.IntegerType}}, "a.csv", file, `
+ann 1970-01-01T00:00:01Z e n=integer:7 zip=string:01234
+bob 1970-01-01T00:00:02Z e n=integer:8 zip=string:5
+`)
+	reads(t, Options{Types: map[string]event.Type{"n": event.TimeType, "zip": event.FloatType}}, "a.csv", file+"cid,3,e,x,9\ndan,4,e,1e3,1740823200\n", `
+ann 1970-01-01T00:00:01Z e n=time:1970-01-01T00:00:07Z zip=float:1234
+dan 1970-01-01T00:00:04Z e n=time:2025-03-01T10:00:00Z zip=float:1000
+! a.csv:3: n: expected a time, got "+8"
+! a.csv:4: zip: expected a float, got "x"
+`)
+	known := map[string]event.Type{"i": event.IntegerType, "f": event.FloatType, "s": event.StringType, "b": event.BooleanType, "t": event.TimeType}
+	reads(t, Options{Known: known}, "a.csv", "customer,time,event,i,f,s,b,t\nann,1,e,2.5,3,4,true,2025-03-01\nbob,2,e,x,1,1,true,2025-03-01\nbob,3,e,1,y,1,true,2025-03-01\nbob,4,e,1,1,1,yes,2025-03-01\nbob,5,e,1,1,1,true,noon\n", `
+ann 1970-01-01T00:00:01Z e b=boolean:true f=float:3 i=float:2.5 s=string:4 t=time:2025-03-01T00:00:00Z
+! a.csv:3: i: expected a float, got "x"
+! a.csv:4: f: expected a float, got "y"
+! a.csv:5: b: expected a boolean, got "yes"
+! a.csv:6: t: expected a time, got "noon"
+`)
+}
+
+func TestLaterFilesAreHeldToTypes(t *testing.T) {
+	r, batches := readAll(t, Options{},
+		write(t, "1.csv", "customer,time,event,x,y\nann,1,e,5,5\n"),
+		write(t, "2.csv", "customer,time,event,x,y\nann,2,e,5.5,6\nann,3,e,5,six\n"),
+		write(t, "3.csv", "customer,time,event,x\nann,4,e,7\n"))
+	want := `ann 1970-01-01T00:00:01Z e x=integer:5 y=integer:5
+ann 1970-01-01T00:00:02Z e x=float:5.5 y=integer:6
+ann 1970-01-01T00:00:04Z e x=float:7
+! 2.csv:3: y: expected an integer, got "six"
+`
+	if diff := cmp.Diff(want, transcript(r, batches)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if len(r.Mappings()) != 3 || r.Mappings()[1].Properties[0].Type != event.FloatType {
+		t.Errorf("the second file's mapping is %s", r.Mappings()[1])
+	}
+}
+
+// manyRows writes a CSV whose column x has value(i) in row i.
+func manyRows(n int, value func(i int) string) string {
+	var b strings.Builder
+	b.WriteString("customer,time,event,x\n")
+	for i := range n {
+		fmt.Fprintf(&b, "u%d,%d,e,%s\n", i%100, i, value(i))
+	}
+	return b.String()
+}
+
+func TestNumberColumnTurnsIntoTextAfterAMillionRows(t *testing.T) {
+	const n = 1_000_100
+	content := manyRows(n, func(i int) string {
+		if i == n-50 {
+			return "n/a"
+		}
+		return fmt.Sprint(i)
+	})
+	for _, held := range []int{heldBytesMax, 1 << 20} { // kept in memory, and read a second time
+		r, batches := readAll(t, Options{heldBytes: held, pieceBytes: 1 << 18}, write(t, "a.csv", content))
+		if s := r.Stats(); s.Events != n || s.Rejected != 0 {
+			t.Fatalf("%d events, %d rejected", s.Events, s.Rejected)
+		}
+		row := 0
+		for _, b := range batches {
+			if b.Columns[0].Type != event.StringType || b.Len() > batchRowsMax {
+				t.Fatalf("a batch of %d rows whose column is %s", b.Len(), b.Columns[0].Type)
+			}
+			for i := range b.Len() {
+				if want := fmt.Sprint(row); b.Columns[0].Texts[i] != want && row != n-50 || int64(b.Time[i]) != int64(row)*1e6 {
+					t.Fatalf("row %d is %v", row, b.At(i))
+				}
+				row++
+			}
+		}
+	}
+}
+
+// stream reads a text that can be read only once.
+func stream(t *testing.T, opt Options, content string) (*Reader, []*event.Batch) {
+	t.Helper()
+	r, err := Open([]string{"-"}, io.MultiReader(strings.NewReader(content)), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r, drain(t, r)
+}
+
+func TestStreamHoldsTypesOfItsFirstRows(t *testing.T) {
+	for _, size := range []int{pieceBytes, 1 << 16} {
+		r, batches := stream(t, Options{pieceBytes: size, heldBytes: heldBytesMax}, manyRows(150_000, func(i int) string {
+			switch i {
+			case 99_999:
+				return "12"
+			case 100_000:
+				return "misfit"
+			case 120_000:
+				return "2.5"
+			}
+			return fmt.Sprint(i)
+		}))
+		if s := r.Stats(); s.Rows != 150_000 || s.Rejected != 1 {
+			t.Fatalf("%d rows, %d rejected", s.Rows, s.Rejected)
+		}
+		if got, want := r.Rejects()[0].String(), `standard input:100002: x: expected an integer, got "misfit"`; got != want {
+			t.Errorf("the reject is %s, want %s", got, want)
+		}
+		widened, row := false, 0
+		for _, b := range batches {
+			c := &b.Columns[0]
+			if widened && c.Type != event.FloatType {
+				t.Fatalf("row %d: integers come after floats", row)
+			}
+			widened = c.Type == event.FloatType
+			row += b.Len()
+		}
+		if !widened {
+			t.Error("2.5 did not widen the column")
+		}
+	}
+	// What the sample does show decides: text within it makes a text column.
+	r, _ := stream(t, Options{}, manyRows(100_100, func(i int) string {
+		if i == 99_999 {
+			return "x"
+		}
+		return "1"
+	}))
+	if p := r.Mapping().Properties[0]; p.Type != event.StringType {
+		t.Errorf("the column is %s", p.Type)
+	}
+}
+
+func TestStreamPropertyThatComesLate(t *testing.T) {
+	var b strings.Builder
+	for i := range 140_000 {
+		fmt.Fprintf(&b, `{"customer":"u","time":%d,"event":"e"`, i)
+		switch i {
+		case 110_000:
+			b.WriteString(`,"late":1`)
+		case 125_000:
+			b.WriteString(`,"late":1.5`)
+		case 139_000:
+			b.WriteString(`,"late":"text"`)
+		}
+		b.WriteString("}\n")
+	}
+	r, batches := stream(t, Options{pieceBytes: 1 << 16, heldBytes: heldBytesMax}, b.String())
+	if s := r.Stats(); s.Events != 139_999 || s.Rejected != 1 {
+		t.Fatalf("%d events, %d rejected", s.Events, s.Rejected)
+	}
+	if got, want := r.Rejects()[0].String(), `standard input:139001: late: expected a float, got "text"`; got != want {
+		t.Errorf("the reject is %s, want %s", got, want)
+	}
+	var values []string
+	for _, batch := range batches {
+		for i := range batch.Len() {
+			for _, p := range batch.At(i).Props {
+				values = append(values, p.Value.Type().String()+" "+p.Value.String())
+			}
+		}
+	}
+	if diff := cmp.Diff([]string{"integer 1", "float 1.5"}, values); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func packed(t *testing.T, content string, writer func(io.Writer) io.WriteCloser) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := writer(&b)
+	if _, err := io.WriteString(w, content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestCompression(t *testing.T) {
+	const content = "customer,time,event\nann,1,view\n"
+	const want = "ann 1970-01-01T00:00:01Z view\n"
+	gz := packed(t, content, func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) })
+	zst := packed(t, content, func(w io.Writer) io.WriteCloser {
+		z, err := zstd.NewWriter(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return z
+	})
+	reads(t, Options{}, "a.csv.gz", gz, want)
+	reads(t, Options{}, "a.csv", gz, want) // the content tells, not the name
+	reads(t, Options{}, "a.csv.zst", zst, want)
+	reads(t, Options{}, "a.csv.gz", gz+gz[:0]+packed(t, "bob,2,view\n", func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) }), want+"bob 1970-01-01T00:00:02Z view\n")
+
+	var archive bytes.Buffer
+	z := zip.NewWriter(&archive)
+	for _, m := range []struct{ name, content string }{
+		{"data/1.csv", content}, {"data/", ""}, {"readme.pdf", "%PDF"}, {"__MACOSX/1.csv", "x"}, {"2.ndjson.gz", packed(t, `{"customer":"bob","time":2,"event":"buy"}`, func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) })},
+	} {
+		w, err := z.Create(m.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(w, m.content)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	reads(t, Options{}, "a.zip", archive.String(), want+"bob 1970-01-01T00:00:02Z buy\nnote a.zip: readme.pdf was left out: its name does not end like a table's (csv, tsv, txt, ndjson, jsonl)\n")
+	if _, err := Open([]string{"-"}, &archive, Options{}); !errors.Is(err, errZipStream) {
+		t.Errorf("an archive on standard input: %v", err)
+	}
+	r, batches := stream(t, Options{}, gz)
+	if got := transcript(r, batches); got != want {
+		t.Errorf("a compressed stream gives %q", got)
+	}
+
+	// A file that was cut off is an error, not a shorter file.
+	long := packed(t, manyRows(50_000, func(i int) string { return fmt.Sprint(i * i) }), func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) })
+	r, err := Open([]string{write(t, "a.csv.gz", long[:len(long)-100])}, nil, Options{})
+	for err == nil {
+		_, err = r.Next(context.Background())
+	}
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a file that was cut off: %v", err)
+	}
+	if r != nil {
+		r.Close()
+	}
+}
+
+func TestEncodings(t *testing.T) {
+	const content = "customer,time,event,preis\nJürgen,1,Größe,5 €\n"
+	const want = "Jürgen 1970-01-01T00:00:01Z Größe preis=string:5 €\n"
+	windows, err := charmap.Windows1252.NewEncoder().String(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reads(t, Options{Encoding: "windows-1252"}, "a.csv", windows, want)
+	reads(t, Options{}, "a.csv", windows, "! a.csv:2: customer: the text is not UTF-8: \"J\\xfcrgen\"; --encoding names another one\n")
+	utf16 := "\xff\xfe"
+	for _, r := range content {
+		utf16 += string([]byte{byte(r), byte(r >> 8)})
+	}
+	reads(t, Options{}, "a.csv", utf16, want)
+}
+
+func TestLargeFieldsAndManyColumns(t *testing.T) {
+	large := strings.Repeat("x\"\"\n", 256<<10) // 1 MiB, quoted
+	var header, row strings.Builder
+	for i := range 500 {
+		fmt.Fprintf(&header, ",c%d", i)
+		fmt.Fprintf(&row, ",%d", i)
+	}
+	r, batches := readAll(t, Options{}, write(t, "a.csv", "customer,time,event"+header.String()+",big\nann,1,e"+row.String()+",\""+large+"\"\nbob,2,e"+row.String()+",small\n"))
+	if r.Stats().Rejected != 0 || len(batches) != 1 {
+		t.Fatalf("rejects %v", r.Rejects())
+	}
+	e := batches[0].At(0)
+	if len(e.Props) != 501 || e.Prop("c499") != event.Integer(499) || e.Prop("big").Text() != strings.ReplaceAll(large, `""`, `"`) {
+		t.Errorf("the event has %d properties, c499 %v", len(e.Props), e.Prop("c499"))
+	}
+	if e = batches[0].At(1); e.Prop("big").Text() != "small" {
+		t.Errorf("the row after it is %v", e)
+	}
+	var j strings.Builder
+	j.WriteString(`{"customer":"ann","time":1,"event":"e"`)
+	for i := range 500 {
+		fmt.Fprintf(&j, `,"c%d":%d`, i, i)
+	}
+	fmt.Fprintf(&j, `,"big":"%s"}`+"\n", strings.Repeat("y", 1<<20))
+	r, batches = readAll(t, Options{}, write(t, "a.ndjson", j.String()))
+	if e := batches[0].At(0); len(e.Props) != 501 || len(e.Prop("big").Text()) != 1<<20 {
+		t.Errorf("the JSON event has %d properties; %v", len(e.Props), r.Rejects())
+	}
+}
+
+func TestRecordWithoutEnd(t *testing.T) {
+	// More than a record may have: the line is rejected, what follows is read.
+	content := "customer,time,event\nann,1,\"view\n" + strings.Repeat("bob,2,view\n", 2_000_000)
+	r, _ := readAll(t, Options{RejectsKept: 2}, write(t, "a.csv", content))
+	if s := r.Stats(); s.Events != 2_000_000 || s.Rejected != 1 || !strings.Contains(r.Rejects()[0].Reason, "16 MiB") {
+		t.Errorf("%d events, %d rejected: %v", s.Events, s.Rejected, r.Rejects())
+	}
+}
+
+func TestOnErrorStop(t *testing.T) {
+	r, err := Open([]string{write(t, "a.csv", "customer,time,event\nann,1,view\nann,x,view\n")}, nil, Options{OnError: "stop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	_, err = r.Next(context.Background())
+	var reject *RejectError
+	if !errors.As(err, &reject) || reject.Reject.Line != 3 || reject.Reject.Column != "time" {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestRejectsAreCountedAll(t *testing.T) {
+	r, _ := readAll(t, Options{RejectsKept: 3, pieceBytes: 1 << 12, heldBytes: 1 << 12}, write(t, "a.csv", "customer,time,event\n"+strings.Repeat(",1,view\n", 5000)))
+	if len(r.Rejects()) != 3 || r.Stats().Rejected != 5000 || r.Rejects()[2].Line != 4 {
+		t.Errorf("%d of %d: %v", len(r.Rejects()), r.Stats().Rejected, r.Rejects())
+	}
+}
+
+func TestPreviewReadsAllAndKeepsTheFirst(t *testing.T) {
+	r, err := Open([]string{write(t, "a.csv", "customer,time,event\nann,1,view\nbob,2,view\nann,x,view\n")}, nil, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	first, err := r.Preview(context.Background(), 1)
+	if err != nil || len(first) != 1 || first[0].Customer != "ann" {
+		t.Errorf("the first events are %v (%v)", first, err)
+	}
+	if s := r.Stats(); s.Events != 2 || s.Rejected != 1 {
+		t.Errorf("%d events, %d rejected", s.Events, s.Rejected)
+	}
+}
+
+func TestReadingCanBeLeft(t *testing.T) {
+	path := write(t, "a.csv", manyRows(200_000, func(i int) string { return "x" }))
+	r, err := Open([]string{path}, nil, Options{pieceBytes: 1 << 14, heldBytes: 1 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	if _, err := r.Next(ctx); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	for err == nil {
+		_, err = r.Next(ctx)
+	}
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("after cancelling: %v", err)
+	}
+	if err := r.Close(); err != nil { // goleak looks for what is left running
+		t.Error(err)
+	}
+}
+
+func TestProgressReachesTheEnd(t *testing.T) {
+	path := write(t, "a.csv", manyRows(100_000, func(i int) string { return fmt.Sprint(i) }))
+	var last Progress
+	r, _ := readAll(t, Options{pieceBytes: 1 << 16, heldBytes: 1 << 16, Progress: func(p Progress) {
+		if p.Bytes < last.Bytes || p.Rows < last.Rows || p.Bytes > p.Total {
+			t.Errorf("%+v after %+v", p, last)
+		}
+		last = p
+	}}, path)
+	if last.Rows != 100_000 || r.Stats().Bytes == 0 {
+		t.Errorf("the last was %+v", last)
+	}
+}
+
+func TestTimezone(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Skip(err)
+	}
+	reads(t, Options{Timezone: berlin, TimeFormat: "02/01/06 15:04"}, "a.csv", "customer,time,event,day\nann,31/12/24 23:30,e,2025-03-01\n", `
+ann 2024-12-31T22:30:00Z e day=time:2025-02-28T23:00:00Z
+`)
+}
