@@ -64,7 +64,7 @@ func compare(c Case, snap engine.Snapshot, workers int) outcome {
 
 // inMemory makes a snapshot of a world, dealt out to some tiles.
 func inMemory(w *World, tiles int) (engine.Snapshot, error) {
-	return enginetest.New(w.Events, enginetest.Options{Links: w.Links, Definitions: w.Definitions, Tiles: tiles})
+	return enginetest.New(w.Events, enginetest.Options{Links: w.Links, Definitions: w.Definitions, Tiles: tiles, EndOfData: w.EndOfData, HasEnd: true})
 }
 
 // coverage counts what the cases had.
@@ -95,13 +95,6 @@ func (cov *coverage) world(w *World) {
 	cov.tied += btoi(tied)
 	cov.repeated += btoi(repeated)
 	cov.linked += btoi(len(w.Links) > 0)
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 func (cov *coverage) add(s *Statement, o outcome) {
@@ -180,12 +173,12 @@ func TestEngineAgainstReference(t *testing.T) {
 
 func compareWorld(t *testing.T, cov *coverage, seed, index uint64, failuresMax int) {
 	w := NewWorld(seed, index)
-	tiles := 1 + int(index%4)
-	snap, err := inMemory(w, tiles)
+	snap, close, err := snapshotOf(w, index)
 	if err != nil {
-		t.Errorf("world %d: %v", index, err)
+		t.Errorf("seed %d, world %d: %v", seed, index, err)
 		return
 	}
+	defer close()
 	cov.world(w)
 	for k := range uint64(perWorld) {
 		s := statementOf(w, seed, index, k)
@@ -202,10 +195,21 @@ func compareWorld(t *testing.T, cov *coverage, seed, index uint64, failuresMax i
 		report := cov.failures <= failuresMax
 		cov.mu.Unlock()
 		if report {
-			small, last := shrinkCase(Case{w, s}, o)
+			small, last := shrinkCase(Case{w, s}, o, index)
 			t.Errorf("seed %d, world %d, statement %d: engine %s: %s\n%s", seed, index, k, last.kind, last.detail, small.Transcript())
 		}
 	}
+}
+
+// snapshotOf makes every second world's snapshot in memory, dealt out to some
+// tiles, and the others' by a store.
+func snapshotOf(w *World, layout uint64) (snap engine.Snapshot, close func(), err error) {
+	if layout%2 == 0 {
+		snap, err = inMemory(w, 1+int(layout/2%4))
+		return snap, func() {}, err
+	}
+	s, err := stored(w, layout)
+	return s, func() { s.close() }, err
 }
 
 // statementOf makes statement k of a world. Two of three have a pair of clauses
@@ -221,13 +225,14 @@ func statementOf(w *World, seed, index, k uint64) *Statement {
 var pairs = Pairs()
 
 // shrinkCase shrinks a failing case to a small one that fails in the same way.
-func shrinkCase(c Case, o outcome) (Case, outcome) {
+func shrinkCase(c Case, o outcome, layout uint64) (Case, outcome) {
 	last := o
 	small := Shrink(c, func(c Case) bool {
-		snap, err := inMemory(c.World, 1)
+		snap, close, err := snapshotOf(c.World, layout)
 		if err != nil {
 			return false
 		}
+		defer close()
 		now := compare(c, snap, 1)
 		if now.kind != o.kind || o.kind != "differs" && message(now.detail) != message(o.detail) {
 			return false

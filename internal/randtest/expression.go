@@ -3,6 +3,7 @@ package randtest
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"wend/event"
@@ -27,7 +28,7 @@ func literal(v event.Value) string {
 	case event.TimeType:
 		return v.Time().Std().Format("2006-01-02T15:04:05.000000Z")
 	case event.FloatType:
-		text := v.String()
+		text := strconv.FormatFloat(v.Float(), 'f', -1, 64)
 		if !strings.Contains(text, ".") {
 			text += ".0"
 		}
@@ -115,6 +116,9 @@ func (g *gen) typed(t event.Type, depth int) string {
 		}
 	case event.TimeType:
 		choices = append(choices, "time")
+		if depth > 0 {
+			choices = append(choices, "time", "time + "+g.duration(), "time - "+g.duration())
+		}
 	}
 	return pick(g.r, choices)
 }
@@ -171,7 +175,13 @@ func (g *gen) condition(depth int, customers bool) string {
 		}
 		t = event.StringType
 	}
+	if t == event.TimeType && g.r.IntN(3) == 0 {
+		return "time - " + g.typed(t, 0) + pick(g.r, []string{" > ", " <= ", " = "}) + g.duration()
+	}
 	left := g.typed(t, depth)
+	if (t == event.IntegerType || t == event.FloatType) && g.r.IntN(4) == 0 {
+		t = pick(g.r, []event.Type{event.IntegerType, event.FloatType}) // numbers of both types compare
+	}
 	switch g.r.IntN(9) {
 	case 0:
 		return left + pick(g.r, []string{" is null", " is not null"})
@@ -185,6 +195,9 @@ func (g *gen) condition(depth int, customers bool) string {
 		}
 	case 4:
 		return left + pick(g.r, []string{" = ", " < ", " != "}) + g.typed(t, 0)
+	}
+	if g.r.IntN(12) == 0 {
+		return left + pick(g.r, []string{" = null", " in (" + g.constant(t) + ", null)", " not in (null, " + g.constant(t) + ")"})
 	}
 	return left + pick(g.r, []string{" = ", " = ", " != ", " < ", " <= ", " > ", " >= "}) + g.constant(t)
 }
@@ -200,7 +213,10 @@ func (g *gen) measure(depth int) string {
 	case 0, 1, 2:
 		m = pick(g.r, []string{"events", "customers", "sessions"})
 	case 3:
-		m = "distinct(" + g.scalar(1) + ")"
+		m = pick(g.r, []string{"distinct(" + g.scalar(1) + ")", "distinct(customer)", "distinct(time)", "coalesce(sum(" + number() + "), 0)", "round(avg(" + number() + "))"})
+		if !strings.HasPrefix(m, "distinct") {
+			return m
+		}
 	default:
 		m = pick(g.r, []string{"sum", "avg", "min", "max", "median", "p95", "p10", "p0", "p100"}) + "(" + number() + ")"
 	}

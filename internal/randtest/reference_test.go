@@ -13,7 +13,7 @@ func byReference(w *World, text string) (*reference.Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return reference.Evaluate(w.Events, w.Links, st[0], w.Definitions, w.End())
+	return reference.Evaluate(w.Events, w.Links, st[0], w.Definitions, w.EndOfData)
 }
 
 // TestGeneratedStatementsAreAnswered holds the generator to statements that

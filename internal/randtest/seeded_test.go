@@ -74,10 +74,11 @@ func TestSeededBugsAreCaught(t *testing.T) {
 // differs compares one world's statements, those of the ordinary test.
 func differs(index uint64) bool {
 	w := NewWorld(1, index)
-	snap, err := inMemory(w, 1+int(index%4))
+	snap, close, err := snapshotOf(w, index)
 	if err != nil {
 		return true
 	}
+	defer close()
 	for k := range uint64(perWorld) {
 		if o := compare(Case{w, statementOf(w, 1, index, k)}, snap, 1); o.kind != "" {
 			return true

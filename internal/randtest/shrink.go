@@ -160,6 +160,9 @@ func (c Case) Transcript() string {
 	for _, from := range slices.Sorted(maps.Keys(c.World.Links)) {
 		text.WriteString("link " + from + " " + c.World.Links[from] + "\n")
 	}
+	if c.World.EndOfData > 0 {
+		text.WriteString("end of data " + c.World.EndOfData.String() + "\n")
+	}
 	text.WriteString("-- query\n")
 	for _, d := range c.World.Definitions {
 		text.WriteString(d.Text + ";\n")

@@ -207,6 +207,7 @@ func (g *gen) head(s *Statement, windowed bool) {
 func (g *gen) pattern() Pattern {
 	p := Pattern{}
 	g.steps = nil
+	var plain []string // steps that are no more than a name
 	n := 1 + g.r.IntN(4)
 	if g.r.IntN(10) == 0 {
 		n = 5
@@ -222,10 +223,20 @@ func (g *gen) pattern() Pattern {
 			g.steps = append(g.steps, fmt.Sprintf("s%d", i+1))
 		} else {
 			g.steps = append(g.steps, strconv.Itoa(i+1))
+			plain = append(plain, step)
 		}
 		p.Steps = append(p.Steps, step)
 		if i > 0 && !p.AnyOrder {
 			p.Links = append(p.Links, g.link())
+		}
+	}
+	for _, step := range plain {
+		times := 0
+		for _, other := range p.Steps {
+			times += btoi(strings.HasPrefix(other, step))
+		}
+		if times == 1 && !strings.ContainsAny(step, "@[(*|") {
+			g.steps = append(g.steps, step)
 		}
 	}
 	return p
@@ -311,8 +322,11 @@ func (g *gen) clause(s *Statement, kind string) string {
 	switch kind {
 	case "within":
 		text := "within " + g.duration()
-		if (s.Verb == "funnel" || s.Verb == "times") && g.r.IntN(3) == 0 {
-			text += ", " + g.longDuration()
+		for s.Verb == "funnel" || s.Verb == "times" {
+			if g.r.IntN(2) == 0 {
+				break
+			}
+			text += ", " + pick(g.r, []string{g.duration(), g.longDuration()})
 		}
 		return text
 	case "per":
@@ -329,12 +343,12 @@ func (g *gen) clause(s *Statement, kind string) string {
 	case "ties":
 		return "ties " + pick(g.r, []string{"arrival", "arrival", "steps"})
 	case "exclusion":
-		return "exclusion cut"
+		return "exclusion " + pick(g.r, []string{"cut", "void", "drop"})
 	case "of":
 		if s.Verb == "customers" {
 			return "of " + g.properties()
 		}
-		return "of " + pick(g.r, []string{"channel", "event", "event, channel", g.scalar(1), g.field()})
+		return "of " + pick(g.r, []string{"channel", "event", "event, channel", g.scalar(1), g.field(), g.condition(0, true), "time", "stage", "channel_group"})
 	case "length":
 		return fmt.Sprint("length ", 1+g.r.IntN(6))
 	case "top":
@@ -405,9 +419,9 @@ func (g *gen) by(s *Statement) string {
 	var groups []string
 	for range 1 + g.r.IntN(2) {
 		group := ""
-		switch g.r.IntN(10) {
+		switch g.r.IntN(11) {
 		case 0, 1:
-			group = "channel"
+			group = pick(g.r, []string{"channel", "channel", "date(time)", "customer", "month(time)"})
 		case 2, 3, 4:
 			group = g.field()
 		case 5:
@@ -486,7 +500,7 @@ func (g *gen) during() string {
 	case 1:
 		return "until " + g.date()
 	case 2:
-		return "last " + pick(g.r, []string{"1 month", "2 months", "30 days", "7d", (event.Duration(1+g.r.IntN(40)) * g.w.unit).String()})
+		return "last " + pick(g.r, []string{"1 month", "2 months", "1 quarter", "1 year", "30 days", "3 weeks", "7d", (event.Duration(1+g.r.IntN(40)) * g.w.unit).String()})
 	}
 	a, b, layout := g.instant(), g.instant(), g.layout()
 	end := max(a, b).Add(event.Duration(g.r.IntN(30)) * g.w.unit)
@@ -527,7 +541,7 @@ func (g *gen) cohort(depth int) string {
 			return pick(g.r, []string{"in ", "not in "}) + pick(g.r, g.w.segments)
 		}
 	case 5:
-		if len(g.w.funnels) > 0 {
+		if len(g.w.funnels) > 0 && len(g.w.segments) > 0 {
 			return pick(g.r, []string{"reached 1", "stopped at 1"}) + " in " + pick(g.r, g.w.funnels)
 		}
 	case 6:
@@ -546,4 +560,11 @@ func (g *gen) cohortPattern() (string, []string) {
 		g.steps = []string{"1", "2"}
 	}
 	return p.String(), g.steps
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

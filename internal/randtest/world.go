@@ -21,6 +21,7 @@ type World struct {
 	Events      []event.Event
 	Links       map[string]string
 	Definitions []event.Definition
+	EndOfData   event.Time // earlier than the newest event if clocks were ahead
 
 	unit     event.Duration // the usual distance of events; windows are some of it
 	names    []string
@@ -47,8 +48,8 @@ var (
 	channelNames = []string{"web", "app", "store", "call center", "Straße"}
 	units        = []event.Duration{event.Second, event.Second, event.Minute, event.Hour, 6 * event.Hour, event.Day}
 	properties   = []property{
-		{"value", event.IntegerType, []event.Value{event.Integer(0), event.Integer(1), event.Integer(2), event.Integer(5), event.Integer(-3)}},
-		{"price", event.FloatType, []event.Value{event.Float(0), event.Float(0.5), event.Float(2), event.Float(9.25), event.Float(-1.5)}},
+		{"value", event.IntegerType, []event.Value{event.Integer(0), event.Integer(1), event.Integer(2), event.Integer(5), event.Integer(-3), event.Integer(1<<53 + 1)}},
+		{"price", event.FloatType, []event.Value{event.Float(0), event.Float(0.5), event.Float(2), event.Float(9.25), event.Float(-1.5), event.Float(1e18)}},
 		{"tier", event.StringType, []event.Value{event.String("gold"), event.String("silver"), event.String("grün"), event.String("a%b_c"), event.String("")}},
 		{"flag", event.BooleanType, []event.Value{event.Boolean(true), event.Boolean(false)}},
 		{"due", event.TimeType, []event.Value{event.Instant(origin), event.Instant(origin + 86400e6), event.Instant(origin + 40*86400e6 + 1)}},
@@ -80,7 +81,18 @@ func NewWorld(seed, index uint64) *World {
 		e.Props = []event.Prop{{Name: "value", Value: event.Integer(1)}} // so that there is one property
 		w.props = append(w.props, properties[0])
 	}
+	if r.IntN(2) == 0 {
+		for i := range w.Events {
+			w.Events[i].ID = fmt.Sprintf("e%d", i)
+		}
+	}
 	w.prune()
+	for _, e := range w.Events {
+		w.EndOfData = max(w.EndOfData, e.Time)
+	}
+	if r.IntN(12) == 0 {
+		w.EndOfData = pick(r, w.Events).Time // the rest was sent by clocks ahead of ours
+	}
 	if r.IntN(3) > 0 {
 		w.define(r)
 	}
@@ -178,15 +190,6 @@ func (w *World) define(r *rand.Rand) {
 	p := g.pattern()
 	add("funnel", "buying", p.String()+g.options())
 	w.funnels = append(w.funnels, "buying")
-}
-
-// End is the time of the newest event.
-func (w *World) End() event.Time {
-	var end event.Time
-	for _, e := range w.Events {
-		end = max(end, e.Time)
-	}
-	return end
 }
 
 // clone copies what shrinking changes.

@@ -3,6 +3,7 @@ package reference
 import (
 	"cmp"
 	"math"
+	"math/big"
 	"regexp"
 	"slices"
 	"strings"
@@ -45,6 +46,8 @@ func (ev *evaluator) value(e *query.Expr, sc *scope) event.Value {
 		return e.Value
 	case "date":
 		return event.Instant(ev.first(&query.Date{Text: e.Text}))
+	case "duration":
+		return event.Integer(int64(e.Duration.Value)) // elapsed times are microseconds
 	case "name":
 		return ev.named(e.Name, sc)
 	case "of":
@@ -170,6 +173,16 @@ func arithmetic(op string, a, b event.Value) event.Value {
 	if a.IsNull() || b.IsNull() {
 		return event.Null
 	}
+	switch aTime, bTime := a.Type() == event.TimeType, b.Type() == event.TimeType; {
+	case aTime && bTime:
+		return event.Integer(int64(a.Time().Sub(b.Time())))
+	case aTime && op == "-":
+		return event.Instant(a.Time().Add(-event.Duration(b.Int())))
+	case aTime:
+		return event.Instant(a.Time().Add(event.Duration(b.Int())))
+	case bTime:
+		return event.Instant(b.Time().Add(event.Duration(a.Int())))
+	}
 	if op == "/" {
 		if b.Float() == 0 {
 			return event.Null
@@ -261,15 +274,15 @@ func (ev *evaluator) named(n query.Name, sc *scope) event.Value {
 	return sc.at.field(n.Text)
 }
 
-// stepNumber finds a step by its `as` name, or by its event's name where that
-// is unique; 0 is none.
+// stepNumber finds a step by its `as` name, else by its event's name if only
+// one step has it; 0 is none.
 func stepNumber(steps []step, name string) int {
+	if i := slices.IndexFunc(steps, func(s step) bool { return s.as == name }); i >= 0 {
+		return i + 1
+	}
 	found := 0
 	for i, s := range steps {
-		if s.as == name {
-			return i + 1
-		}
-		if s.as == "" && s.event == name {
+		if s.event == name {
 			if found > 0 {
 				return 0
 			}
@@ -441,18 +454,10 @@ func (ev *evaluator) aggregate(name string, of *query.Expr, sc *scope) event.Val
 		return slices.MinFunc(values, event.Compare)
 	case "max":
 		return slices.MaxFunc(values, event.Compare)
-	case "sum", "avg":
-		total := values[0]
-		for _, v := range values[1:] {
-			if name == "avg" {
-				v = event.Float(v.Float())
-			}
-			total = arithmetic("+", total, v)
-		}
-		if name == "sum" {
-			return total
-		}
-		return event.Float(total.Float() / float64(len(values)))
+	case "sum":
+		return sum(values)
+	case "avg":
+		return event.Float(sum(each(values, func(v event.Value) event.Value { return event.Float(v.Float()) })).Float() / float64(len(values)))
 	}
 	var numbers []float64
 	for _, v := range values {
@@ -463,6 +468,25 @@ func (ev *evaluator) aggregate(name string, of *query.Expr, sc *scope) event.Val
 		fail("function %s", name)
 	}
 	return event.Float(*percentile(numbers, p))
+}
+
+// sum adds values up; integers exactly, whatever their order.
+func sum(values []event.Value) event.Value {
+	if values[0].Type() == event.FloatType {
+		total := 0.0
+		for _, v := range values {
+			total += v.Float()
+		}
+		return event.Float(total)
+	}
+	total := new(big.Int)
+	for _, v := range values {
+		total.Add(total, big.NewInt(v.Int()))
+	}
+	if !total.IsInt64() {
+		fail("integer overflow in a sum: %s", total)
+	}
+	return event.Integer(total.Int64())
 }
 
 // countSessions counts the sessions that the rows lie in.

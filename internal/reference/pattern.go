@@ -121,12 +121,13 @@ type matching struct {
 	held     []event.Value
 	holding  bool
 	over     bool // the session has ended
-	end      event.Time
+	end      event.Time // of the data, or the unit's last event if its clock was ahead
 	window   event.Duration
 }
 
 func (ev *evaluator) match(p *pattern, u unit, s *settings, window event.Duration) *matching {
-	m := &matching{pattern: p, events: slices.Clone(u.events), holding: s.holding != "", over: u.over, end: ev.end, window: window}
+	m := &matching{pattern: p, events: slices.Clone(u.events), holding: s.holding != "", over: u.over, window: window}
+	m.end = max(ev.end, u.events[len(u.events)-1].Time)
 	if !s.arrival {
 		lowest := map[*fact]int{}
 		for _, f := range m.events {
@@ -329,7 +330,7 @@ func (m *matching) fate(c *chain, k, entry int) (over int, cut, open bool) {
 	}
 	for i := c.at + 1; i < len(m.events); i++ {
 		if m.events[i].Time > limit {
-			return 2 * i, false, limit > m.end && !m.over
+			return 2 * i, false, false
 		}
 		if m.excludes(i, k, entry) {
 			return 2*i + 1, true, false

@@ -19,6 +19,8 @@
 //     another, it counts as the one that cut.
 //   - A session is over if the customer has a later one, or its last event
 //     (before `where`) and the gap are not later than the end of the data.
+//   - Events later than the end of the data, by clocks ahead, exist. After one of
+//     them what must come before it is over for its unit.
 //   - In `any order` every event that fulfils some step can be the entry; of
 //     several assignments of the same events the later event stands for the
 //     lower step.
