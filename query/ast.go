@@ -97,9 +97,9 @@ type Not struct {
 type Duration struct {
 	Span
 	Value event.Duration
-	Month bool // `last 3 months` and longer calendar units, only in ranges
+	Month bool // `last 3 months` and longer calendar units, only in ranges; Value is 0
 	Count int64
-	Unit  string // as written, for calendar units: month months quarter year …
+	Unit  string // of calendar units: month, quarter or year
 }
 
 // Alt is one touch or a group of alternatives, the group with its own suffix.
@@ -207,7 +207,7 @@ type Range struct {
 type Cohort struct {
 	Span
 	Kind    string    // or and not did reached stopped in property
-	Args    []*Cohort // or and not
+	Args    []*Cohort // or and: two or more; not: one
 	Alt     *Alt      // did
 	Compare string    // did: "", "at least", "at most", "exactly"
 	Times   int64     // did
@@ -217,7 +217,7 @@ type Cohort struct {
 	Funnel  *Name     // … in NAME
 	Pattern *Pattern  // … in (pattern options)
 	Options []Clause
-	Name    Name  // in NAME; property: the property of customer.
+	Name    Name  // in NAME; property: the property's name without customer.
 	Test    *Expr // property: the test with customer.prop as its left side
 }
 
@@ -244,7 +244,7 @@ type Definition struct {
 //	call      Name, Args         lower(x), hour(time), sum(x)
 //	filtered  Args[0], Filter    M[expr] in measure
 //	or and not neg + - * / = != < <= > >= ~ like isnull notnull in notin between notbetween notlike
-//	          Args (in: Args[0] the value, the rest the list; between: value, low, high)
+//	          Args (and, or: two or more; in: Args[0] the value, the rest the list; between: value, low, high)
 type Expr struct {
 	Span
 	Op       string

@@ -97,6 +97,7 @@ type completer struct {
 
 	statement *Statement // the one that the cursor is in, as far as it goes
 	whole     bool       // nothing in it is mistaken, only the end is missing
+	pattern   bool       // a pattern may begin at the cursor
 	wants     []want
 	found     []ranked
 }
@@ -129,6 +130,7 @@ func (d *completer) parse() {
 	end := len(p.tokens) - 1
 	if p.at == end { // else a mistake before the cursor stopped the parser
 		d.wants = p.wants
+		d.pattern = p.patternAt == end
 	}
 	d.whole = !slices.ContainsFunc(p.mistakes, func(e *Error) bool { return e.Offset < p.tokens[end].Pos.Offset })
 }
@@ -155,7 +157,10 @@ func (d *completer) add(w want) {
 		}
 	case wantEvent:
 		d.names("event", "events", c.Schema.Events)
-		d.definitions("touchpoint", "stage", "funnel")
+		d.definitions("touchpoint", "stage")
+		if d.pattern {
+			d.definitions("funnel")
+		}
 	case wantChannel:
 		d.names("channel", "events", c.Schema.Channels)
 		d.definitions("channels")

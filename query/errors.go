@@ -19,6 +19,7 @@ const (
 	CodeUnknownUnit           = "unknown_unit"
 	CodeUnknownPeriod         = "unknown_period"
 	CodeHyphenInName          = "hyphen_in_name"
+	CodeDigitInName           = "digit_in_name"
 	CodeEmptyName             = "empty_name"
 	CodeWithinSession         = "within_session"
 	CodeUnclosedQuote         = "unclosed_quote"

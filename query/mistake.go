@@ -116,7 +116,7 @@ func (p *parser) needsMore() bool {
 // asciiFor is what people meant by characters that word processors put in.
 var asciiFor = map[string]string{
 	"→": "->", "⇒": "=>", "≥": ">=", "≤": "<=", "≠": "!=", "–": "-", "—": "--", "−": "-", "×": "*", "÷": "/",
-	"“": `"`, "”": `"`, "„": `"`, "‘": "'", "’": "'", "‚": "'", "«": `"`, "»": `"`, "`": `"`, "&": "and", "…": "",
+	"“": `"`, "”": `"`, "„": `"`, "‘": "'", "’": "'", "‚": "'", "«": `"`, "»": `"`, "`": `"`, "&": "and", "#": "--",
 }
 
 // badToken finds tokens that the language does not have.
@@ -132,9 +132,10 @@ func (p *parser) badToken(t *token) bool {
 		}
 		p.fail(CodeBadCharacter, p.here(), hint, "the language has no character %q", t.Value)
 	case kindAttached:
+		wants := slices.Clone(p.wants)
 		p.duration(wantDuration) // reports a wrong unit
 		if len(p.mistakes) == 0 || p.mistakes[len(p.mistakes)-1].Offset != t.Pos.Offset {
-			p.at--
+			p.at, p.wants = p.at-1, wants
 			return false
 		}
 		p.stopped = true
@@ -182,6 +183,12 @@ func (p *parser) hint(t *token) string {
 		return "a number begins with a digit: 0.5"
 	case t.symbol(",") && p.wantedSymbol("->"):
 		return "steps are joined by `->`"
+	case t.symbol("-") && p.wantedSymbol("->"):
+		return "did you mean `->`?"
+	case t.symbol("!") && p.wantedSymbol("->"):
+		return "an exclusion stands between two arrows: a -> !x -> b"
+	case (t.symbol("->") || t.symbol("=>")) && p.wantedSymbol(","):
+		return "there are no arrows in `any order`"
 	case t.Type == kindNumber && p.wanted(wantDuration):
 		return "a duration has a unit: " + t.Value + "d"
 	}

@@ -105,6 +105,7 @@ type parser struct {
 	wants     []want // what was asked for at the current token, in vain
 	taken     int    // index of a word that was taken for a name though it may begin a clause; -1: none
 	takenStep int    // the same, for a step
+	patternAt int    // index of the token that the last pattern begins with
 	valueAt   int    // index of the token that is compared with …
 	valueOf   string // … this property
 	open      []token
@@ -113,7 +114,7 @@ type parser struct {
 // newParser takes the tokens of one statement from the lexer. Between two
 // tokens, the elided ones count for the places in runes.
 func newParser(lex *lexer.PeekingLexer) *parser {
-	p := &parser{taken: -1, takenStep: -1, valueAt: -1}
+	p := &parser{taken: -1, takenStep: -1, valueAt: -1, patternAt: -1}
 	runes := 0
 	for {
 		next := lex.Peek()

@@ -160,6 +160,9 @@ func (p *parser) field() *Name {
 		n.Text += p.hyphenated(t)
 	case kindCprop:
 		n.Text = p.next().Value
+	case kindAttached:
+		n.Text = p.next().Value
+		p.report(CodeDigitInName, place(&t), `write "`+n.Text+`"`, "a name that begins with a digit needs quotes")
 	case kindQuoted:
 		n.Text, n.Quoted = unquote(p.next().Value), true
 		if n.Text == "" {

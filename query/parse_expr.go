@@ -346,6 +346,9 @@ func (p *parser) wordPrimary(e *Expr) bool {
 	switch {
 	case p.opening("("):
 		e.Op = "call"
+		if t.word() == "segment" {
+			p.want(wantSegment, "")
+		}
 		if !p.peek().symbol(")") {
 			e.Args = p.exprs(wantExpression)
 		}

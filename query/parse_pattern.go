@@ -11,6 +11,7 @@ import (
 func (p *parser) pattern() *Pattern {
 	first := *p.peek()
 	pattern := &Pattern{}
+	p.patternAt = p.at
 	if p.keyword("any") != "" {
 		pattern.AnyOrder = true
 		pattern.Steps = p.anyOrder()
@@ -41,14 +42,14 @@ func (p *parser) anyOrder() []Step {
 		p.unexpected()
 	}
 	for more := true; more; more = p.accept(",") {
-		steps = append(steps, p.step(""))
+		steps = append(steps, p.step(","))
 	}
 	p.closing(")")
 	return steps
 }
 
-// step parses one step. arrow is what stands before it, for the message that
-// it is missing.
+// step parses one step. arrow is what stands before it, a comma in any order
+// (…), for the message that it is missing.
 func (p *parser) step(arrow string) Step {
 	first := *p.peek()
 	if p.noStep(arrow) {
@@ -73,6 +74,8 @@ func (p *parser) noStep(arrow string) bool {
 	switch {
 	case p.stopped:
 		return true
+	case t.symbol("!") && arrow == ",":
+		p.fail(CodeExclusionAtEnd, p.here(), "", "`any order (…)` takes no exclusions")
 	case t.symbol("!"):
 		p.next()
 		p.alt()
@@ -80,7 +83,7 @@ func (p *parser) noStep(arrow string) bool {
 			"a pattern cannot begin with an exclusion")
 	case t.symbol("->") || t.symbol("=>"):
 		p.fail(CodeMissingStep, p.here(), "`*` stands for any event", "a step is missing before `%s`", t.Value)
-	case arrow != "" && t.EOF():
+	case arrow != "" && arrow != "," && t.EOF():
 		p.want(wantEvent, "")
 		p.want(wantSymbol, "*")
 		p.fail(CodeMissingStep, place(p.previous()), "`*` stands for any event", "a step is missing at the end of the pattern")
@@ -250,6 +253,12 @@ func (p *parser) name(kind wantKind) Name {
 		n.Text, n.Quoted = unquote(t.Value), true
 		if n.Text == "" {
 			p.report(CodeEmptyName, place(&t), "", "a name cannot be empty")
+		}
+	case kindAttached:
+		p.next()
+		rest := p.hyphenated(t) // tells that it needs quotes, if there is one
+		if n.Text = t.Value + rest; rest == "" {
+			p.report(CodeDigitInName, place(&t), `write "`+n.Text+`"`, "a name that begins with a digit needs quotes")
 		}
 	case kindCprop:
 		p.fail(CodeUnexpectedToken, place(&t), `write "`+t.Value+`" if it is a name`,
