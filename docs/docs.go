@@ -43,7 +43,8 @@ type section struct {
 }
 
 // sections cuts the language reference at its headings. A heading such as
-// "## funnel" or "### within, during" names one topic or several.
+// "## funnel" or "### within, during" names one topic or several; the page's
+// title names none.
 func sections() []section {
 	page, err := Files.ReadFile("language.md")
 	if err != nil {
@@ -58,6 +59,9 @@ func sections() []section {
 		if title := strings.TrimLeft(line, "#"); title != line && !fenced {
 			s := section{}
 			for name := range strings.SplitSeq(title, ",") {
+				if strings.HasPrefix(line, "# ") {
+					break
+				}
 				s.names = append(s.names, strings.ToLower(strings.Trim(strings.TrimSpace(name), "`")))
 			}
 			all = append(all, s)

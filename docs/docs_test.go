@@ -1,0 +1,247 @@
+package docs_test
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write what the commands print into the pages")
+
+// TestPages runs every command and every statement of the documentation, on
+// the demo's data, and compares what is printed with what the page says.
+//
+// A block marked sh holds commands behind "$ " and what they print on standard
+// output, if the page shows it; a command that ends in & runs until the page is
+// done. A block marked wend holds statements for the demo's store, and a block
+// marked text after it their answer, or their mistakes. A line "..." in what is
+// expected stands for any lines.
+func TestPages(t *testing.T) {
+	dir := t.TempDir()
+	bin := filepath.Join(dir, "bin")
+	build := exec.Command("go", "build", "-o", filepath.Join(bin, "wend"), "wend/cmd/wend")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build wend: %v\n%s", err, out)
+	}
+	env := append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+dir, "NO_COLOR=1")
+	pages, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := &page{t: t, path: "the demo", dir: dir, env: env}
+	first.shell("wend demo")
+	if t.Failed() {
+		t.FailNow()
+	}
+	blocks := 0
+	for _, path := range append([]string{"../README.md"}, pages...) {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			p := &page{t: t, path: path, dir: filepath.Join(dir, strings.TrimSuffix(filepath.Base(path), ".md")), env: env}
+			// Pages change their store, so each has one of its own.
+			if err := os.CopyFS(filepath.Join(p.dir, "demo-shop"), os.DirFS(filepath.Join(dir, "demo-shop"))); err != nil {
+				t.Fatal(err)
+			}
+			blocks += p.run()
+		})
+	}
+	t.Logf("%d blocks run", blocks)
+}
+
+// page is one page being run.
+type page struct {
+	t          *testing.T
+	path, dir  string
+	env        []string
+	background []*exec.Cmd
+}
+
+// run runs a page's blocks in order and returns how many there were.
+func (p *page) run() (blocks int) {
+	defer p.stop()
+	text, err := os.ReadFile(p.path)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	lines := strings.SplitAfter(string(text), "\n")
+	var out []string
+	statement := ""
+	for i := 0; i < len(lines); i++ {
+		out = append(out, lines[i])
+		kind, fence := strings.CutPrefix(strings.TrimSpace(lines[i]), "```")
+		if !fence {
+			continue
+		}
+		var body []string
+		for i++; i < len(lines) && strings.TrimSpace(lines[i]) != "```"; i++ {
+			body = append(body, lines[i])
+		}
+		switch {
+		case kind == "sh":
+			body = p.commands(body, i)
+			blocks++
+		case kind == "wend":
+			statement = strings.Join(body, "")
+			if i+2 >= len(lines) || !strings.Contains(strings.Join(lines[i+1:min(i+4, len(lines))], ""), "```text") {
+				p.statement(statement) // no answer shown: it must only run
+				statement = ""
+			}
+			blocks++
+		case kind == "text" && statement != "":
+			body = p.compare(i, statement, body, p.statement(statement))
+			statement = ""
+		}
+		out = append(out, body...)
+		out = append(out, lines[i])
+	}
+	if *update {
+		if err := os.WriteFile(p.path, []byte(strings.Join(out, "")), 0o644); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	return blocks
+}
+
+// commands runs the commands of a block and returns the block as it should be.
+func (p *page) commands(body []string, at int) []string {
+	var out []string
+	for i := 0; i < len(body); {
+		command, ok := strings.CutPrefix(body[i], "$ ")
+		if !ok {
+			p.t.Errorf("%s, near line %d: %q is neither a command nor what one printed", p.path, at, body[i])
+			return body
+		}
+		out = append(out, body[i])
+		i++
+		for strings.HasSuffix(strings.TrimRight(command, "\n"), "\\") || strings.Count(command, "'")%2 == 1 {
+			if i == len(body) {
+				break
+			}
+			command += body[i]
+			out = append(out, body[i])
+			i++
+		}
+		var want []string
+		for i < len(body) && !strings.HasPrefix(body[i], "$ ") {
+			want = append(want, body[i])
+			i++
+		}
+		command = strings.TrimSpace(command)
+		if strings.HasPrefix(command, "make ") || strings.HasPrefix(command, "git ") {
+			out = append(out, want...) // continuous integration runs these
+			continue
+		}
+		got := p.shell(command)
+		if len(want) > 0 { // else the page shows nothing of it
+			want = p.compare(at, command, want, got)
+		}
+		out = append(out, want...)
+	}
+	return out
+}
+
+// shell runs one command and returns its standard output.
+func (p *page) shell(command string) string {
+	p.t.Helper()
+	background := strings.HasSuffix(command, "&")
+	cmd := exec.Command("bash", "-c", strings.TrimSuffix(command, "&"))
+	cmd.Dir, cmd.Env = p.dir, p.env
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if background {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if err := cmd.Start(); err != nil {
+			p.t.Fatalf("%s: %s: %v", p.path, command, err)
+		}
+		p.background = append(p.background, cmd)
+		time.Sleep(time.Second) // until it listens
+		return ""
+	}
+	if err := cmd.Run(); err != nil {
+		p.t.Errorf("%s: $ %s: %v\n%s", p.path, command, err, stderr.String())
+	}
+	return stdout.String()
+}
+
+func (p *page) stop() {
+	for _, cmd := range p.background {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+		cmd.Wait()
+	}
+}
+
+// statement runs statements on the demo's store.
+func (p *page) statement(text string) string {
+	p.t.Helper()
+	cmd := exec.Command("wend", "query", "demo-shop/shop.wend")
+	cmd.Path = filepath.Join(filepath.Dir(p.dir), "bin", "wend")
+	cmd.Dir, cmd.Env = p.dir, p.env
+	cmd.Stdin = strings.NewReader(text)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		if stdout.Len() == 0 {
+			return stderr.String() // a page may show a mistake
+		}
+		p.t.Errorf("%s: %s: %v\n%s", p.path, text, err, stderr.String())
+	}
+	return stdout.String()
+}
+
+// compare checks what was printed and returns what the page should say.
+func (p *page) compare(at int, what string, want []string, got string) []string {
+	p.t.Helper()
+	if matches(strings.Join(want, ""), got) {
+		return want
+	}
+	if *update {
+		lines := strings.SplitAfter(strings.TrimRight(got, "\n")+"\n", "\n")
+		for i, line := range lines {
+			lines[i] = strings.TrimRight(line, " \n") + "\n"
+		}
+		return lines[:len(lines)-1]
+	}
+	p.t.Errorf("%s, near line %d: %s\nprints\n%s\nand the page says\n%s", p.path, at, what, got, strings.Join(want, ""))
+	return want
+}
+
+// matches compares line by line, a line "..." in want standing for any lines.
+func matches(want, got string) bool {
+	w := strings.Split(strings.TrimRight(want, "\n"), "\n")
+	g := strings.Split(strings.TrimRight(got, "\n"), "\n")
+	for len(w) > 0 {
+		if w[0] == "..." {
+			for k := 0; k <= len(g); k++ {
+				if matches(strings.Join(w[1:], "\n"), strings.Join(g[k:], "\n")) {
+					return true
+				}
+			}
+			return false
+		}
+		if len(g) == 0 || strings.TrimRight(w[0], " ") != strings.TrimRight(g[0], " ") {
+			return false
+		}
+		w, g = w[1:], g[1:]
+	}
+	return len(g) == 0 || len(g) == 1 && g[0] == ""
+}
+
+func TestMatches(t *testing.T) {
+	f := func(want, got string, ok bool) {
+		t.Helper()
+		if matches(want, got) != ok {
+			t.Errorf("matches(%q, %q) is not %v", want, got, ok)
+		}
+	}
+	f("a\nb\n", "a\nb", true)
+	f("a\nc\n", "a\nb", false)
+	f("a\n...\nd", "a\nb\nc\nd\n", true)
+	f("a\n...\ne", "a\nb\nc\nd\n", false)
+	f("...", "anything\nat all", true)
+	f("a", "a\nb", false)
+}
