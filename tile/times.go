@@ -3,6 +3,7 @@ package tile
 import (
 	"encoding/binary"
 	"math/bits"
+	"slices"
 
 	"wend/event"
 )
@@ -53,11 +54,7 @@ func NewTimes(times []event.Time, starts []uint32) *Times {
 	for _, at := range times {
 		t.Origin = min(t.Origin, at)
 	}
-	ticks := make([]uint64, len(times))
-	for i, at := range times {
-		ticks[i] = uint64(at - t.Origin)
-	}
-	unit, largest := divideByCommon(ticks)
+	ticks, unit, largest := ticksOf(times, t.Origin)
 	t.Unit = unit
 	t.Width, t.Shift = chooseWidth(ticks, bits.Len64(largest))
 	t.fill(ticks, starts)
@@ -66,7 +63,9 @@ func NewTimes(times []event.Time, starts []uint32) *Times {
 }
 
 func (t *Times) fill(ticks []uint64, starts []uint32) {
-	t.Slots = make([]byte, SlotBytes(len(ticks), t.Width))
+	slots := make([]byte, SlotBytes(len(ticks), t.Width))
+	bases := make([]uint32, 0, len(ticks)/4)
+	anchors := t.Anchors
 	width, shift := uint(t.Width), uint(t.Shift)
 	limit := uint64(1) << (width & 63)
 	var base uint64
@@ -80,23 +79,23 @@ func (t *Times) fill(ticks []uint64, starts []uint32) {
 				start = int(starts[0])
 				starts = starts[1:]
 			}
-			base = tick >> (shift & 63) << (shift & 63)
-			t.Bases = append(t.Bases, uint32(base>>(shift&63)))
-			t.Anchors.Set(i)
+			high := tick >> (shift & 63)
+			base = high << (shift & 63)
+			bases = append(bases, uint32(high))
+			anchors[i>>6] |= 1 << (i & 63)
 		}
 		slot := tick - base
 		pending |= slot << (filled & 63)
 		filled += width
 		if filled >= 64 {
-			binary.LittleEndian.PutUint64(t.Slots[at:], pending)
+			binary.LittleEndian.PutUint64(slots[at:], pending)
 			at += 8
 			filled -= 64
 			pending = slot >> ((width - filled) & 63)
 		}
 	}
-	var last [8]byte
-	binary.LittleEndian.PutUint64(last[:], pending)
-	copy(t.Slots[at:], last[:])
+	binary.LittleEndian.PutUint64(slots[at:], pending) // into the padding at most
+	t.Slots, t.Bases = slots, slices.Clone(bases) // without spare room: tiles stay in memory
 }
 
 // Rank prepares t for reading after its fields were set from a page.
@@ -124,7 +123,9 @@ func (t *Times) Decode(lo int, dst []event.Time) {
 	if len(dst) == 0 {
 		return
 	}
-	width, mask, shift, unit := int(t.Width), uint64(1)<<(t.Width&63)-1, t.Shift&63, t.Unit
+	width, mask := int(t.Width), uint64(1)<<(t.Width&63)-1
+	origin, unit, shift := int64(t.Origin), t.Unit, t.Shift&63
+	slots, bases := t.Slots, t.Bases
 	flags := t.Anchors[lo>>6]
 	base := int(t.rank[lo>>6]) + bits.OnesCount64(flags&(1<<(lo&63)-1)) - 1
 	flags >>= lo & 63
@@ -134,9 +135,9 @@ func (t *Times) Decode(lo int, dst []event.Time) {
 		for i := range run {
 			base += int(flags & 1)
 			flags >>= 1
-			slot := binary.LittleEndian.Uint64(t.Slots[bit>>3:]) >> (bit & 7) & mask
+			slot := binary.LittleEndian.Uint64(slots[bit>>3:]) >> (bit & 7) & mask
 			bit += width
-			run[i] = t.Origin + event.Time((int64(t.Bases[base])<<shift+int64(slot))*unit)
+			run[i] = event.Time(origin + (int64(bases[base])<<shift+int64(slot))*unit)
 		}
 		k += len(run)
 		if k < len(dst) {
@@ -145,36 +146,46 @@ func (t *Times) Decode(lo int, dst []event.Time) {
 	}
 }
 
-// divideByCommon divides all ticks by their greatest common divisor, which it
-// returns with the largest quotient. Division by a number known to divide is a
-// shift and a multiplication by the inverse of its odd part modulo 2^64; a
-// quotient too large shows that it does not divide.
-func divideByCommon(ticks []uint64) (unit int64, largest uint64) {
+// ticksOf returns the distances from origin, divided by their greatest common
+// divisor, which it returns with the largest quotient. A few times mostly tell
+// the divisor of all.
+func ticksOf(times []event.Time, origin event.Time) (ticks []uint64, unit int64, largest uint64) {
+	ticks = make([]uint64, len(times))
 	divisor := uint64(0)
-	var inverse, most uint64
-	var zeros uint
-	for _, tick := range ticks {
-		if tick == 0 {
-			continue
-		}
-		if divisor != 0 && tick&(1<<(zeros&63)-1) == 0 && tick>>(zeros&63)*inverse <= most {
-			continue
-		}
-		divisor = gcd(divisor, tick)
-		zeros = uint(bits.TrailingZeros64(divisor))
-		odd := divisor >> zeros
-		inverse = oddInverse(odd)
-		most = ^uint64(0) / odd
+	for _, at := range times[:min(len(times), 64)] {
+		divisor = gcd(uint64(at-origin), divisor)
 	}
-	if divisor == 0 {
-		return 1, 0 // all times are equal
+	largest, ok := divide(ticks, times, origin, divisor)
+	if !ok {
+		for _, at := range times {
+			if distance := uint64(at - origin); divisor == 0 || distance%divisor != 0 {
+				divisor = gcd(distance, divisor)
+			}
+		}
+		largest, _ = divide(ticks, times, origin, divisor)
 	}
-	for i, tick := range ticks {
-		q := tick >> (zeros & 63) * inverse
+	return ticks, int64(max(divisor, 1)), largest
+}
+
+// divide fills ticks and reports whether every distance is a multiple of
+// divisor. Division by a number that divides is a shift and a multiplication by
+// the inverse of its odd part modulo 2^64; a quotient too large, or bits
+// shifted out, show that it does not divide.
+func divide(ticks []uint64, times []event.Time, origin event.Time, divisor uint64) (largest uint64, ok bool) {
+	divisor = max(divisor, 1) // 0 divides only zeros
+	zeros := bits.TrailingZeros64(divisor)
+	odd := divisor >> zeros
+	inverse, most, lost := oddInverse(odd), ^uint64(0)/odd, uint64(1)<<zeros-1
+	var bitsLost uint64
+	ticks = ticks[:len(times)]
+	for i, at := range times {
+		distance := uint64(at - origin)
+		q := distance >> (zeros & 63) * inverse
 		ticks[i] = q
+		bitsLost |= distance & lost
 		largest = max(largest, q)
 	}
-	return int64(divisor), largest
+	return largest, bitsLost == 0 && largest <= most
 }
 
 func gcd(a, b uint64) uint64 {
