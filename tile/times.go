@@ -95,7 +95,7 @@ func (t *Times) fill(ticks []uint64, starts []uint32) {
 		}
 	}
 	binary.LittleEndian.PutUint64(slots[at:], pending) // into the padding at most
-	t.Slots, t.Bases = slots, slices.Clone(bases) // without spare room: tiles stay in memory
+	t.Slots, t.Bases = slots, slices.Clone(bases)      // without spare room: tiles stay in memory
 }
 
 // Rank prepares t for reading after its fields were set from a page.
