@@ -97,20 +97,6 @@ func widened(codes []uint32) []int64 {
 	return values
 }
 
-// narrowed reads a list of n codes below limit.
-func (c *cursor) narrowed(what string, n, limit int, anchors tile.Bitmap) []uint32 {
-	values := c.ints(what, n, anchors)
-	codes := make([]uint32, len(values))
-	for i, v := range values {
-		if uint64(v) >= uint64(limit) {
-			c.fail(what, "code %d is not below %d", v, limit)
-			return nil
-		}
-		codes[i] = uint32(v)
-	}
-	return codes
-}
-
 func (c *cursor) codes(what string, n, limit int, anchors tile.Bitmap) *tile.Codes {
 	kind := c.byte("kind of codes")
 	switch {

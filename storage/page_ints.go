@@ -182,10 +182,26 @@ func shuffle(numbers []uint64, size int) []byte {
 
 // ints reads a list of n integers.
 func (c *cursor) ints(what string, n int, anchors tile.Bitmap) []int64 {
-	return c.intList(what, n, anchors, true)
+	return readInts[int64](c, what, n, anchors, true)
 }
 
-func (c *cursor) intList(what string, n int, anchors tile.Bitmap, mayHold bool) []int64 {
+// narrowed reads a list of n codes below limit.
+func (c *cursor) narrowed(what string, n, limit int, anchors tile.Bitmap) []uint32 {
+	codes := readInts[uint32](c, what, n, anchors, true)
+	most := uint32(0)
+	for _, code := range codes {
+		most = max(most, code)
+	}
+	if len(codes) > 0 && uint64(most) >= uint64(limit) {
+		c.fail(what, "code %d is not below %d", most, limit)
+		return nil
+	}
+	return codes
+}
+
+// readInts decodes to the type that is wanted at once: property codes are read
+// for every row of a query's tiles. What does not fit the type is damage.
+func readInts[T int64 | uint32](c *cursor, what string, n int, anchors tile.Bitmap, mayHold bool) []T {
 	if n == 0 || c.err != nil {
 		return nil
 	}
@@ -194,13 +210,13 @@ func (c *cursor) intList(what string, n int, anchors tile.Bitmap, mayHold bool) 
 	case c.err != nil:
 	case kind == intsConst:
 		v := c.varint("value of all")
-		if c.err != nil {
+		if c.err != nil || !fits[T](c, what, uint64(v)) {
 			return nil
 		}
-		values := make([]int64, n)
+		values := make([]T, n)
 		if v != 0 {
 			for i := range values {
-				values[i] = v
+				values[i] = T(v)
 			}
 		}
 		return values
@@ -208,7 +224,7 @@ func (c *cursor) intList(what string, n int, anchors tile.Bitmap, mayHold bool) 
 		least, unit := c.varint("least"), c.uvarint("unit")
 		width := int(c.byte("width"))
 		numbers := c.packed("packed numbers", n, width)
-		return scaled(numbers, least, unit)
+		return scaled[T](c, what, numbers, least, unit)
 	case kind == intsZstd:
 		least, unit := c.varint("least"), c.uvarint("unit")
 		size := int(c.byte("bytes a number"))
@@ -226,24 +242,39 @@ func (c *cursor) intList(what string, n int, anchors tile.Bitmap, mayHold bool) 
 				numbers[i] |= uint64(b) << (8 * k & 63)
 			}
 		}
-		return scaled(numbers, least, unit)
+		return scaled[T](c, what, numbers, least, unit)
 	case kind == intsHeld && mayHold:
-		return c.held(what, n, anchors)
+		return held[T](c, what, n, anchors)
 	default:
 		c.fail(what, "kind %d of integers is unknown here", kind)
 	}
 	return nil
 }
 
-func scaled(numbers []uint64, least int64, unit uint64) []int64 {
-	values := make([]int64, len(numbers))
+// fits fails if a bit of all values together is outside the type.
+func fits[T int64 | uint32](c *cursor, what string, together uint64) bool {
+	if uint64(T(together)) != together {
+		c.fail(what, "a number does not fit %T", T(0))
+		return false
+	}
+	return true
+}
+
+func scaled[T int64 | uint32](c *cursor, what string, numbers []uint64, least int64, unit uint64) []T {
+	values := make([]T, len(numbers))
+	var together uint64
 	for i, n := range numbers {
-		values[i] = least + int64(n*unit)
+		v := uint64(least) + n*unit
+		values[i] = T(v)
+		together |= v
+	}
+	if !fits[T](c, what, together) {
+		return nil
 	}
 	return values
 }
 
-func (c *cursor) held(what string, n int, anchors tile.Bitmap) []int64 {
+func held[T int64 | uint32](c *cursor, what string, n int, anchors tile.Bitmap) []T {
 	atAnchors := c.byte("values at anchors")
 	changes := c.bitmap("changes", n, nil)
 	if c.err != nil {
@@ -260,15 +291,19 @@ func (c *cursor) held(what string, n int, anchors tile.Bitmap) []int64 {
 		c.fail(what, "the first row has no value")
 		return nil
 	}
-	stored := c.intList("held values", changes.Count(), nil, false)
+	stored := readInts[T](c, "held values", changes.Count(), nil, false)
 	if c.err != nil {
 		return nil
 	}
-	values := make([]int64, n)
+	values := make([]T, n)
 	k := -1
-	for i := range values {
-		k += int(changes[i>>6] >> (i & 63) & 1)
-		values[i] = stored[k]
+	for w, marks := range changes {
+		own := values[w<<6 : min(w<<6+64, n)]
+		for i := range own {
+			k += int(marks & 1)
+			marks >>= 1
+			own[i] = stored[k]
+		}
 	}
 	return values
 }
