@@ -96,7 +96,7 @@ type completer struct {
 	before  string // the text before it
 
 	statement *Statement // the one that the cursor is in, as far as it goes
-	whole     bool       // nothing in it is mistaken, only the end is missing
+	whole     bool       // nothing in it is mistaken, only the end is missing: it can be printed
 	pattern   bool       // a pattern may begin at the cursor
 	wants     []want
 	found     []ranked
@@ -459,9 +459,6 @@ func (d *completer) durations(examples, units []string) {
 
 // columns offers the columns of the answer, as far as the statement tells them.
 func (d *completer) columns() {
-	if !d.whole {
-		return
-	}
 	q := d.statement.Query
 	offer := func(column string) { d.name(column, "property", "column", 0) }
 	count := "customers"
@@ -473,11 +470,11 @@ func (d *completer) columns() {
 			offer("window")
 		case c.Kind == "every" && q.Verb != "retention":
 			offer("period")
-		case c.Kind == "by":
+		case c.Kind == "by" && d.whole:
 			for _, g := range c.Groups {
 				offer(g.Expr.String())
 			}
-		case c.Kind == "of" && q.Verb == "customers":
+		case c.Kind == "of" && q.Verb == "customers" && d.whole:
 			for _, e := range c.Exprs {
 				offer(e.String())
 			}
@@ -490,10 +487,10 @@ func (d *completer) columns() {
 		offer("median_gap")
 	}
 	for i := range q.Outputs {
-		o := &q.Outputs[i]
-		if o.As != nil {
+		switch o := &q.Outputs[i]; {
+		case o.As != nil:
 			offer(o.As.Text)
-		} else {
+		case d.whole:
 			offer(o.Expr.String())
 		}
 	}

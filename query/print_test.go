@@ -44,6 +44,48 @@ func TestPrintParse(t *testing.T) {
 	})
 }
 
+// A clause that would fall to the one before it is written before that one:
+// such trees come from programs, not from Parse.
+func TestPrintKeepsClausesApart(t *testing.T) {
+	by := func(top int64) Clause {
+		return Clause{Kind: "by", Groups: []Group{{Expr: &Expr{Op: "name", Name: Name{Text: "x"}}, Top: top}}}
+	}
+	did := func(name string) *Cohort {
+		return &Cohort{Kind: "did", Alt: &Alt{Touches: []Touch{{Name: Name{Text: name}}}}}
+	}
+	among := func(c *Cohort) Clause { return Clause{Kind: "among", Cohort: c} }
+	top := Clause{Kind: "top", Number: 3}
+	during := Clause{Kind: "during", Range: &Range{Since: &Date{Text: "2025-01-01"}}}
+	ranged := did("a")
+	ranged.During = &Range{Last: &Duration{Value: event.Day}}
+	tests := []struct {
+		clauses []Clause
+		want    string
+	}{
+		{[]Clause{by(0), top}, "paths top 3 by x"},
+		{[]Clause{by(2), top}, "paths by x top 2 top 3"},
+		{[]Clause{by(0), {Kind: "collapse"}, top}, "paths by x collapse top 3"},
+		{[]Clause{among(did("a")), during}, "paths during since 2025-01-01 among did a"},
+		{[]Clause{by(0), among(did("a")), during, top}, "paths by x during since 2025-01-01 among did a top 3"},
+		{[]Clause{among(ranged), during}, "paths among did a during last 1d during since 2025-01-01"},
+		{[]Clause{among(&Cohort{Kind: "in", Name: Name{Text: "s"}}), during}, "paths among in s during since 2025-01-01"},
+		{[]Clause{among(&Cohort{Kind: "not", Args: []*Cohort{did("a")}}), during}, "paths during since 2025-01-01 among not did a"},
+		{[]Clause{among(&Cohort{Kind: "and", Args: []*Cohort{ranged, did("a")}}), during}, "paths during since 2025-01-01 among did a during last 1d and did a"},
+		{[]Clause{among(&Cohort{Kind: "or", Args: []*Cohort{did("a"), ranged}}), during}, "paths among did a or did a during last 1d during since 2025-01-01"},
+		{[]Clause{among(&Cohort{Kind: "not", Args: []*Cohort{{Kind: "or", Args: []*Cohort{did("a"), did("b")}}}}), during},
+			"paths among not (did a or did b) during since 2025-01-01"},
+	}
+	for _, test := range tests {
+		q := &Query{Verb: "paths", Clauses: test.clauses}
+		if got := q.String(); got != test.want {
+			t.Errorf("got  %s\nwant %s", got, test.want)
+		}
+		if parsed, err := Parse(test.want); err != nil || parsed[0].String() != test.want {
+			t.Errorf("%s: %v, %v", test.want, parsed, err)
+		}
+	}
+}
+
 // checkSpans cuts every name and every expression out of the text by its span,
 // and reads the piece again.
 func checkSpans(t *rapid.T, text string, s *Statement) {
