@@ -14,43 +14,43 @@ const (
 	barLeast   = 8  // columns that a bar keeps, however long the names are
 )
 
-// drawing is what writeChart makes of an answer.
+// drawing writes an answer as a drawing.
 type drawing func(out *bufio.Writer, r *engine.Result, opt Options)
 
-// draw finds the drawing that fits an answer's columns, nil if none does.
-func draw(r *engine.Result) drawing {
+// special finds the drawing made for an answer's statement, nil if there is
+// none: of a funnel, of paths, of a distribution of times.
+func special(r *engine.Result) drawing {
 	if len(r.Rows) == 0 {
 		return nil
 	}
-	if h, ok := r.Chart.(*engine.Histogram); ok && h != nil {
+	if h, ok := r.Chart.(*engine.Histogram); ok && h != nil && len(h.Steps) > 0 {
 		return drawHistogram
 	}
-	switch {
-	case columnIndex(r, "from_previous") >= 0 && columnIndex(r, "touchpoint") >= 0 && columnIndex(r, "dropped") >= 0:
+	if newFunnel(r) != nil {
 		return drawFunnel
-	case columnIndex(r, "path") >= 0 && columnIndex(r, "journeys") >= 0 && r.Columns[columnIndex(r, "path")].Type == engine.List:
+	}
+	if path := columnIndex(r, "path"); path >= 0 && r.Columns[path].Type == engine.List && columnIndex(r, "journeys") >= 0 {
 		return drawPaths
-	case barColumn(r) >= 0:
-		return drawBars
 	}
 	return nil
 }
 
 // Drawable reports whether an answer has a drawing that shows more than its
-// table: a funnel, paths, a distribution of times.
-func Drawable(r *engine.Result) bool {
-	return len(r.Rows) > 0 && draw(r) != nil && !(barColumn(r) >= 0 && r.Chart == nil && columnIndex(r, "path") < 0 && columnIndex(r, "from_previous") < 0)
-}
+// table.
+func Drawable(r *engine.Result) bool { return special(r) != nil }
 
 func writeChart(out *bufio.Writer, r *engine.Result, opt Options) {
 	if opt.Width == 0 {
 		opt.Width = chartWidth
 	}
-	if d := draw(r); d != nil {
-		d(out, r, opt)
-		return
+	switch draw := special(r); {
+	case draw != nil:
+		draw(out, r, opt)
+	case len(r.Rows) > 0 && barColumn(r) >= 0:
+		drawBars(out, r, opt)
+	default:
+		writeTable(out, r, opt)
 	}
-	writeTable(out, r, opt)
 }
 
 func columnIndex(r *engine.Result, name string) int {
@@ -100,66 +100,80 @@ func writeTitle(out *bufio.Writer, n int, title string, opt Options) {
 	}
 }
 
+// funnelColumns are the places of a funnel's columns.
+type funnelColumns struct {
+	step, touchpoint, count, previous, first int
+	dropped, open, median                    int // -1 if the answer has none
+}
+
+// newFunnel finds a funnel's columns, nil if the answer is none.
+func newFunnel(r *engine.Result) *funnelColumns {
+	f := &funnelColumns{step: columnIndex(r, "step"), touchpoint: columnIndex(r, "touchpoint"), previous: columnIndex(r, "from_previous"),
+		first: columnIndex(r, "from_first"), dropped: columnIndex(r, "dropped"), open: columnIndex(r, "open"), median: columnIndex(r, "median_from_previous")}
+	f.count = f.touchpoint + 1
+	if f.step < 0 || f.touchpoint != f.step+1 || f.previous < 0 || f.first < 0 || r.Columns[f.count].Type != engine.Integer {
+		return nil
+	}
+	return f
+}
+
+func (f *funnelColumns) name(row []engine.Cell) string {
+	return fmt.Sprintf("%v %s", row[f.step], (&people{}).cell(row[f.touchpoint]))
+}
+
 // drawFunnel draws a bar a step, and between two steps how many went on.
 func drawFunnel(out *bufio.Writer, r *engine.Result, opt Options) {
-	step := columnIndex(r, "step")
-	touchpoint := columnIndex(r, "touchpoint")
-	count := touchpoint + 1
-	previous, first := columnIndex(r, "from_previous"), columnIndex(r, "from_first")
-	dropped, open, median := columnIndex(r, "dropped"), columnIndex(r, "open"), columnIndex(r, "median_from_previous")
-	if step != touchpoint-1 || count >= len(r.Columns) || r.Columns[count].Type != engine.Integer || first < 0 {
-		writeTable(out, r, opt)
-		return
-	}
-	counts := &people{typ: engine.Integer, opt: opt}
-	groups := groupsBefore(r, step, opt)
-	most := int64(0)
+	f := newFunnel(r)
+	counts, shares := &people{typ: engine.Integer, opt: opt}, &people{typ: engine.Share, opt: opt}
 	names, numbers := 0, 0
 	for _, row := range r.Rows {
-		most = max(most, integerOf(row[count]))
-		names = max(names, width(stepName(row, step, touchpoint)))
-		numbers = max(numbers, width(counts.cell(row[count])))
+		names = max(names, width(f.name(row)))
+		numbers = max(numbers, width(counts.cell(row[f.count])))
 	}
-	const shares = len(">99.9 %")
-	names = min(names, max(elasticMin, opt.Width-numbers-shares-barLeast-6))
-	size := max(barLeast, opt.Width-names-numbers-shares-6)
-	for n, g := range groups {
+	names = min(names, max(elasticMin, opt.Width-numbers-shareWidth-barLeast-6))
+	size := max(barLeast, opt.Width-names-numbers-shareWidth-6)
+	for n, g := range groupsBefore(r, f.step, opt) {
 		writeTitle(out, n, g.title, opt)
+		// Each group has a scale of its own: bars compare its steps.
+		most := integerOf(g.rows[0][f.count])
 		for k, row := range g.rows {
 			if k > 0 {
-				out.WriteString(dim(strings.TrimRight(fit(betweenSteps(g.rows[k-1], row, names, previous, dropped, open, median, opt), opt.Width, opt), " "), opt) + "\n")
+				between := f.between(g.rows[k-1], row, opt)
+				indent := names + 2
+				if indent+width(between) > opt.Width {
+					indent = 4
+				}
+				out.WriteString(dim(fit(strings.Repeat(" ", indent)+between, opt.Width, opt), opt) + "\n")
 			}
-			drawn := pad(bar(ratio(integerOf(row[count]), most), size, opt), size, false)
-			line := pad(fit(stepName(row, step, touchpoint), names, opt), names, false) + "  " + drawn +
-				"  " + pad(counts.cell(row[count]), numbers, true) + "  " + pad((&people{typ: engine.Share, opt: opt}).cell(row[first]), shares, true)
-			out.WriteString(strings.TrimRight(line, " ") + "\n")
+			drawn := bar(ratio(integerOf(row[f.count]), most), size, opt)
+			out.WriteString(pad(fit(f.name(row), names, opt), names, false) + "  " + pad(drawn, size, false) +
+				"  " + pad(counts.cell(row[f.count]), numbers, true) + "  " + pad(shares.cell(row[f.first]), shareWidth, true) + "\n")
 		}
 	}
 }
 
-func stepName(row []engine.Cell, step, touchpoint int) string {
-	return fmt.Sprintf("%v %s", row[step], (&people{}).cell(row[touchpoint]))
-}
+// shareWidth is the room that a share takes at most.
+const shareWidth = len(">99.9 %")
 
-// betweenSteps says how many of one step went on to the next, and what became
-// of the others.
-func betweenSteps(from, to []engine.Cell, names, previous, dropped, open, median int, opt Options) string {
-	parts := []string{}
-	if share, ok := to[previous].(float64); ok {
+// between says how many of one step went on to the next, and what became of
+// the others.
+func (f *funnelColumns) between(from, to []engine.Cell, opt Options) string {
+	var parts []string
+	if share, ok := to[f.previous].(float64); ok {
 		parts = append(parts, shareText(share)+" go on")
 	} else {
 		parts = append(parts, "nobody to go on")
 	}
-	if ms, ok := cellAt(to, median).(float64); ok {
-		parts = append(parts, "median "+durationText(ms))
-	}
-	if n := integerOf(cellAt(from, dropped)); n > 0 {
+	if n := integerOf(cellAt(from, f.dropped)); n > 0 {
 		parts = append(parts, group(fmt.Sprint(n), opt)+" dropped")
 	}
-	if n := integerOf(cellAt(from, open)); n > 0 {
+	if n := integerOf(cellAt(from, f.open)); n > 0 {
 		parts = append(parts, group(fmt.Sprint(n), opt)+" open")
 	}
-	return strings.Repeat(" ", names+2) + opt.glyphs().down + " " + strings.Join(parts, ", ")
+	if ms, ok := cellAt(to, f.median).(float64); ok {
+		parts = append(parts, "median "+durationText(ms))
+	}
+	return opt.glyphs().down + " " + strings.Join(parts, ", ")
 }
 
 func cellAt(row []engine.Cell, i int) engine.Cell {
@@ -186,7 +200,7 @@ func ratio(n, of int64) float64 {
 // share behind it; -1 if there is none.
 func barColumn(r *engine.Result) int {
 	labels := 0
-	for labels < len(r.Columns) && !(&people{typ: r.Columns[labels].Type}).right() {
+	for labels < len(r.Columns) && isLabel(r.Columns[labels]) {
 		labels++
 	}
 	if labels == 0 || labels == len(r.Columns) {
@@ -201,6 +215,11 @@ func barColumn(r *engine.Result) int {
 		}
 	}
 	return -1
+}
+
+// isLabel reports whether a column names what its row is about.
+func isLabel(c engine.Column) bool {
+	return c.Name == "step" || c.Name == "level" || c.Name == "window" || !(&people{typ: c.Type}).right()
 }
 
 // drawBars draws a bar for each row of labels and a number.
@@ -223,7 +242,7 @@ func drawBars(out *bufio.Writer, r *engine.Result, opt Options) {
 			parts = append(parts, labels[i].cell(row[i]))
 		}
 		texts[n] = strings.Join(parts, "  ")
-		if at == 2 { // source and target
+		if at == 2 && r.Columns[0].Name == "source" {
 			texts[n] = strings.Join(parts, opt.glyphs().arrow)
 		}
 		switch v := row[at].(type) {

@@ -34,11 +34,10 @@ func Footer(r *engine.Result, opt Options) string {
 	if m.Cached {
 		parts = append(parts, "cached")
 	}
-	dot := " · "
-	if !opt.Unicode {
-		dot = ", "
+	var lines []string
+	for _, line := range joined(parts, opt) {
+		lines = append(lines, dim(line, opt))
 	}
-	lines := []string{dim(strings.Join(parts, dot), opt)}
 	if m.Partial {
 		lines = append(lines, bold("partial:", opt)+" damaged data was left out")
 		for _, x := range m.Missing {
@@ -49,6 +48,24 @@ func Footer(r *engine.Result, opt Options) string {
 		lines = append(lines, bold("warning:", opt)+" "+visible(w))
 	}
 	return strings.Join(lines, "\n")
+}
+
+// joined puts parts on as few lines as the width allows.
+func joined(parts []string, opt Options) []string {
+	dot := " · "
+	if !opt.Unicode {
+		dot = ", "
+	}
+	var lines []string
+	for _, part := range parts {
+		n := len(lines) - 1
+		if n < 0 || opt.Width > 0 && width(lines[n]+dot+part) > opt.Width {
+			lines = append(lines, part)
+			continue
+		}
+		lines[n] += dot + part
+	}
+	return lines
 }
 
 func elapsedText(ms float64) string {

@@ -361,6 +361,14 @@ func writeMarkdown(out *bufio.Writer, r *engine.Result) {
 	}
 }
 
-var markdownEscapes = strings.NewReplacer("|", `\|`, "\\", `\\`, "*", `\*`, "_", `\_`, "`", "\\`", "<", "&lt;", "[", `\[`)
+var markdownEscapes = strings.NewReplacer("|", `\|`, "\\", `\\`, "*", `\*`, "`", "\\`", "<", "&lt;")
 
-func markdownText(s string) string { return markdownEscapes.Replace(visible(s)) }
+// markdownText writes a text so that Markdown shows it as it is. An underscore
+// within a word needs no escape, and names are easier to read without.
+func markdownText(s string) string {
+	s = markdownEscapes.Replace(visible(s))
+	if strings.HasPrefix(s, "_") || strings.HasSuffix(s, "_") || strings.Contains(s, " _") || strings.Contains(s, "_ ") {
+		s = strings.ReplaceAll(s, "_", `\_`)
+	}
+	return s
+}

@@ -2,7 +2,9 @@ package render
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"wend/engine"
@@ -33,6 +35,7 @@ func drawPaths(out *bufio.Writer, r *engine.Result, opt Options) {
 				whole = float64(count) / s
 			}
 		}
+		root.sort()
 		var lines []treeLine
 		for _, b := range root.below {
 			b.lines(&lines, "", "", opt)
@@ -57,6 +60,15 @@ func (b *branch) add(labels []string, journeys int64) {
 	next := &branch{label: labels[0]}
 	b.below = append(b.below, next)
 	next.add(labels[1:], journeys)
+}
+
+// sort puts what most journeys took first; what as many took stays in the
+// answer's order.
+func (b *branch) sort() {
+	slices.SortStableFunc(b.below, func(p, q *branch) int { return cmp.Compare(q.journeys, p.journeys) })
+	for _, next := range b.below {
+		next.sort()
+	}
 }
 
 type treeLine struct {
@@ -92,14 +104,13 @@ func writeTree(out *bufio.Writer, lines []treeLine, whole float64, opt Options) 
 	for _, l := range lines {
 		names, digits = max(names, width(l.text)), max(digits, width(group(fmt.Sprint(l.journeys), opt)))
 	}
-	const shares = len(">99.9 %")
-	names = min(names, max(elasticMin, opt.Width-digits-shares-4))
-	size := min(barMax, opt.Width-names-digits-shares-6)
+	names = min(names, max(elasticMin, opt.Width-digits-shareWidth-4))
+	size := min(barMax, opt.Width-names-digits-shareWidth-6)
 	for _, l := range lines {
 		text := pad(fit(l.text, names, opt), names, false) + "  " + pad(group(fmt.Sprint(l.journeys), opt), digits, true)
 		if whole > 0 {
 			share := float64(l.journeys) / whole
-			text += "  " + pad(shareText(share), shares, true)
+			text += "  " + pad(shareText(share), shareWidth, true)
 			if size >= barLeast {
 				text += "  " + bar(share, size, opt)
 			}
