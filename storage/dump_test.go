@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"io/fs"
 	"os"
+	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+
+	"wend/storage/vfs"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
@@ -38,6 +42,37 @@ func TestDumpSegment(t *testing.T) {
 	}
 	if diff := gocmp.Diff(string(want), got.String()); diff != "" {
 		t.Errorf("the format has changed: raise formatVersion and keep the old reader, or run with -update (-want +got):\n%s", diff)
+	}
+}
+
+func TestDump(t *testing.T) {
+	fsys := vfs.NewMem()
+	f := func(content []byte, want string, wantErr error) {
+		t.Helper()
+		file, err := fsys.Create("x")
+		if err == nil {
+			_, err = file.Write(content)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got bytes.Buffer
+		if err := Dump(&got, fsys, "x"); !errors.Is(err, wantErr) || !strings.Contains(got.String(), want) {
+			t.Errorf("dump of %d bytes: %v, want %q in\n%s", len(content), err, want, got.String())
+		}
+		if err := fsys.Remove("x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	meta, blocks := smallSegment()
+	segment, _ := writeSegment(t, meta, blocks)
+	f(segment, "trailer", nil)
+	f(segment[:len(segment)-1], "segment 42", ErrCorrupt)
+	f(segment[:20], "", ErrCorrupt)
+	f([]byte("a letter"), "", ErrCorrupt)
+	f(nil, "", ErrCorrupt)
+	if err := Dump(&bytes.Buffer{}, fsys, "y"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("dump of no file: %v", err)
 	}
 }
 
