@@ -18,43 +18,72 @@ type Link struct {
 	To   string `json:"to"`
 }
 
+// ErrBadLink says that a link cannot be, whatever the store's state on disk:
+// to itself, in a circle, or to a second customer.
+var ErrBadLink = errors.New("this link cannot be made")
+
 // Link makes an identity another customer's. Links chain: the customer is
 // whoever stands at the end.
 func (s *Store) Link(ctx context.Context, from, to string) error {
-	fail := func(err error) error { return fmt.Errorf("link %q to %q: %w", from, to, err) }
+	return s.LinkAll(ctx, []Link{{from, to}})
+}
+
+// LinkAll makes several links, all of them or none.
+func (s *Store) LinkAll(ctx context.Context, links []Link) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
-		return fail(err)
+		return fmt.Errorf("link identities: %w", err)
 	}
-	switch have, linked := s.state.links[from]; {
-	case from == "" || to == "":
-		return fail(errors.New("an identity cannot be empty"))
-	case from == to:
-		return fail(errors.New("an identity cannot be linked to itself"))
-	case badText("identity", from)+badText("identity", to) != "":
-		return fail(errors.New("an identity is not valid UTF-8"))
-	case linked && have == to:
-		return nil // said before
-	case linked:
-		return fail(fmt.Errorf("it is linked to %q already; unlink it first", have))
+	all := maps.Clone(s.state.links)
+	if all == nil {
+		all = map[string]string{}
 	}
-	for at := to; ; {
-		next, ok := s.state.links[at]
-		if !ok {
-			break
+	var fresh []Link
+	for _, l := range links {
+		if have, linked := all[l.From]; linked && have == l.To {
+			continue // said before
 		}
-		if next == from {
-			return fail(fmt.Errorf("%q is linked to %q, so the links would go round in a circle", at, from))
+		if reason := badLink(all, l); reason != "" {
+			return fmt.Errorf("link %q to %q: %w: %s", l.From, l.To, ErrBadLink, reason)
+		}
+		all[l.From] = l.To
+		fresh = append(fresh, l)
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	if err := s.publish(&edit{Epoch: s.state.epoch + 1, Links: fresh}); err != nil {
+		return fmt.Errorf("link identities: %w", err)
+	}
+	return nil
+}
+
+// badLink says why a link cannot join those that there are, "" if it can.
+func badLink(links map[string]string, l Link) string {
+	have, linked := links[l.From]
+	switch {
+	case l.From == "" || l.To == "":
+		return "an identity cannot be empty"
+	case l.From == l.To:
+		return "an identity cannot be linked to itself"
+	case badText("identity", l.From)+badText("identity", l.To) != "":
+		return "an identity is not valid UTF-8"
+	case linked:
+		return fmt.Sprintf("it is linked to %q already; unlink it first", have)
+	}
+	for at := l.To; ; {
+		next, ok := links[at]
+		if !ok {
+			return ""
+		}
+		if next == l.From {
+			return fmt.Sprintf("%q is linked to %q, so the links would go round in a circle", at, l.From)
 		}
 		at = next
 	}
-	if err := s.publish(&edit{Epoch: s.state.epoch + 1, Links: []Link{{from, to}}}); err != nil {
-		return fail(err)
-	}
-	return nil
 }
 
 // Unlink takes a link back: the identity is a customer of its own again.

@@ -1,0 +1,214 @@
+// Package client talks to a wend server: the same questions and answers as on
+// an open store, over HTTP.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"wend/engine"
+	"wend/event"
+	"wend/query"
+	"wend/storage"
+)
+
+// Client asks one server.
+type Client struct {
+	base  string
+	token string
+	http  *http.Client
+}
+
+// Options configure a Client.
+type Options struct {
+	Token string       // sent as a bearer token
+	HTTP  *http.Client // nil: http.DefaultClient
+}
+
+// New returns a Client for the server at an address such as http://127.0.0.1:7171.
+func New(address string, opt Options) (*Client, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("%q is not the address of a server, such as http://127.0.0.1:7171", address)
+	}
+	c := &Client{base: strings.TrimSuffix(u.Scheme+"://"+u.Host+u.Path, "/"), token: opt.Token, http: opt.HTTP}
+	if c.http == nil {
+		c.http = http.DefaultClient
+	}
+	return c, nil
+}
+
+// apiError is how the server tells what is wrong.
+type apiError struct {
+	Code, Message, Hint  string
+	Line, Column, Length int
+}
+
+// do calls the server. body is sent as JSON unless nil; an answer is decoded
+// into answer unless that is nil.
+func (c *Client) do(ctx context.Context, method, path string, body, answer any, text string) error {
+	var in io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("encode the request: %w", err)
+		}
+		in = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, in)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("ask %s: %w; is the server running?", c.base, errors.Unwrap(err))
+	}
+	defer res.Body.Close()
+	if res.StatusCode >= 400 {
+		return serverError(res, text)
+	}
+	if answer == nil {
+		return nil
+	}
+	dec := json.NewDecoder(res.Body)
+	dec.UseNumber()
+	if err := dec.Decode(answer); err != nil {
+		return fmt.Errorf("read the answer of %s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+// serverError turns an error answer into the error that an open store gives.
+func serverError(res *http.Response, text string) error {
+	var body struct {
+		Error  apiError
+		Errors []apiError
+	}
+	if err := json.NewDecoder(res.Body).Decode(&body); err != nil || body.Error.Message == "" {
+		return fmt.Errorf("the server answered %s", res.Status)
+	}
+	if body.Error.Line == 0 {
+		if body.Error.Hint != "" {
+			return fmt.Errorf("%s; %s", body.Error.Message, body.Error.Hint)
+		}
+		return errors.New(body.Error.Message)
+	}
+	if len(body.Errors) == 0 {
+		body.Errors = []apiError{body.Error}
+	}
+	var mistakes query.Errors
+	for _, e := range body.Errors {
+		mistakes = append(mistakes, &query.Error{Code: e.Code, Message: e.Message, Hint: e.Hint, Text: text,
+			Span: query.Span{Line: e.Line, Column: e.Column, Length: e.Length, Offset: offset(text, e.Line, e.Column)}})
+	}
+	return mistakes
+}
+
+// offset finds the byte that a line and a column in runes stand for.
+func offset(text string, line, column int) int {
+	at := 0
+	for ; line > 1; line-- {
+		i := strings.IndexByte(text[at:], '\n')
+		if i < 0 {
+			return len(text)
+		}
+		at += i + 1
+	}
+	for i := range text[at:] {
+		if column--; column == 0 {
+			return at + i
+		}
+	}
+	return len(text)
+}
+
+// Query runs one statement on the server.
+func (c *Client) Query(ctx context.Context, text string, opts ...engine.QueryOption) (*engine.Result, error) {
+	settings := engine.NewQuerySettings(opts...)
+	req := map[string]any{"query": text}
+	if settings.Lenient {
+		req["lenient"] = true
+	}
+	if len(settings.Params) > 0 {
+		params := map[string]any{}
+		for name, v := range settings.Params {
+			params[name] = jsonValue(v)
+		}
+		req["params"] = params
+	}
+	var answer resultBody
+	if err := c.do(ctx, http.MethodPost, "/v1/query", req, &answer, text); err != nil {
+		return nil, err
+	}
+	return answer.result()
+}
+
+func jsonValue(v event.Value) any {
+	switch v.Type() {
+	case event.StringType:
+		return v.Text()
+	case event.IntegerType:
+		return v.Int()
+	case event.FloatType:
+		return v.Float()
+	case event.BooleanType:
+		return v.Bool()
+	case event.TimeType:
+		return v.Time().String()
+	}
+	return nil
+}
+
+// Complete asks the server what may stand at a position. An unreachable server
+// completes nothing.
+func (c *Client) Complete(text string, cursor int) (items []query.Completion, from int) {
+	var answer struct {
+		From        int
+		Completions []query.Completion
+	}
+	body := map[string]any{"query": text, "position": cursor}
+	if err := c.do(context.Background(), http.MethodPost, "/v1/complete", body, &answer, ""); err != nil {
+		return nil, cursor
+	}
+	return answer.Completions, answer.From
+}
+
+// Status returns the status of the server's store.
+func (c *Client) Status(ctx context.Context) (storage.Status, error) {
+	var answer storage.Status
+	err := c.do(ctx, http.MethodGet, "/v1/status", nil, &answer, "")
+	return answer, err
+}
+
+// Link says on the server that an identity is a customer's.
+func (c *Client) Link(ctx context.Context, from, to string) error {
+	return c.do(ctx, http.MethodPost, "/v1/links", map[string]string{"from": from, "to": to}, nil, "")
+}
+
+// Unlink undoes a link on the server.
+func (c *Client) Unlink(ctx context.Context, from string) error {
+	return c.do(ctx, http.MethodDelete, "/v1/links/"+url.PathEscape(from), nil, nil, "")
+}
+
+// Links lists the server's links.
+func (c *Client) Links(ctx context.Context) ([]storage.Link, error) {
+	var answer struct{ Links []storage.Link }
+	err := c.do(ctx, http.MethodGet, "/v1/links", nil, &answer, "")
+	return answer.Links, err
+}

@@ -1,0 +1,141 @@
+package client
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"wend/engine"
+	"wend/event"
+)
+
+// resultBody is a Result as the server writes it.
+type resultBody struct {
+	Columns []engine.Column
+	Rows    [][]any
+	Meta    struct {
+		Query         string
+		Unit          string
+		EventsRead    int64   `json:"events_read"`
+		CustomersRead int64   `json:"customers_read"`
+		BytesRead     int64   `json:"bytes_read"`
+		ElapsedMS     float64 `json:"elapsed_ms"`
+		Snapshot      string
+		EndOfData     *time.Time `json:"end_of_data"`
+		Open          int64
+		Tied          float64
+		Denominator   string
+		During        string
+		Cut           *engine.Cut
+		Warnings      []string
+		Partial       bool
+		Missing       []struct {
+			Segment  string
+			From, To time.Time
+			Rows     int64
+			Reason   string
+		}
+		Cached bool
+	}
+}
+
+// result gives the answer back the Go types that an open store's has.
+func (b *resultBody) result() (*engine.Result, error) {
+	r := &engine.Result{Columns: b.Columns}
+	for _, row := range b.Rows {
+		if len(row) != len(b.Columns) {
+			return nil, fmt.Errorf("the server's answer has a row of %d cells for %d columns", len(row), len(b.Columns))
+		}
+		cells := make([]engine.Cell, len(row))
+		for i, v := range row {
+			cell, err := cell(b.Columns[i].Type, v)
+			if err != nil {
+				return nil, fmt.Errorf("the server's answer, column %s: %w", b.Columns[i].Name, err)
+			}
+			cells[i] = cell
+		}
+		r.Rows = append(r.Rows, cells)
+	}
+	m := &b.Meta
+	r.Meta = engine.Meta{Query: m.Query, Unit: m.Unit, EventsRead: m.EventsRead, CustomersRead: m.CustomersRead,
+		BytesRead: m.BytesRead, ElapsedMS: m.ElapsedMS, Snapshot: m.Snapshot, Open: m.Open, Tied: m.Tied,
+		Denominator: m.Denominator, During: m.During, Cut: m.Cut, Warnings: m.Warnings, Partial: m.Partial, Cached: m.Cached}
+	if m.EndOfData != nil {
+		r.Meta.EndOfData = event.At(*m.EndOfData)
+	}
+	for _, x := range m.Missing {
+		r.Meta.Missing = append(r.Meta.Missing, engine.Missing{Segment: x.Segment, From: event.At(x.From), To: event.At(x.To), Rows: x.Rows, Reason: x.Reason})
+	}
+	return r, nil
+}
+
+func cell(t engine.ColumnType, v any) (engine.Cell, error) {
+	if v == nil {
+		return nil, nil
+	}
+	bad := fmt.Errorf("%v is not a %s", v, t)
+	switch t {
+	case engine.Integer:
+		if n, ok := v.(json.Number); ok {
+			return n.Int64()
+		}
+	case engine.Number, engine.Duration, engine.Share:
+		if n, ok := v.(json.Number); ok {
+			return n.Float64()
+		}
+	case engine.String:
+		if s, ok := v.(string); ok {
+			return s, nil
+		}
+	case engine.Boolean:
+		if b, ok := v.(bool); ok {
+			return b, nil
+		}
+	case engine.Time:
+		if s, ok := v.(string); ok {
+			at, err := time.Parse(time.RFC3339Nano, s)
+			return event.At(at), err
+		}
+	case engine.List:
+		items, ok := v.([]any)
+		list := []string{}
+		for _, item := range items {
+			s, isText := item.(string)
+			ok = ok && isText
+			list = append(list, s)
+		}
+		if ok {
+			return list, nil
+		}
+	case engine.Object:
+		if fields, ok := v.(map[string]any); ok {
+			props := []event.Prop{}
+			for name, value := range fields {
+				props = append(props, event.Prop{Name: name, Value: propValue(value)})
+			}
+			slices.SortFunc(props, func(a, b event.Prop) int { return strings.Compare(a.Name, b.Name) })
+			return props, nil
+		}
+	}
+	return nil, bad
+}
+
+// propValue reads a property of an object. JSON tells times and texts not
+// apart: a time stays text.
+func propValue(v any) event.Value {
+	switch v := v.(type) {
+	case string:
+		return event.String(v)
+	case bool:
+		return event.Boolean(v)
+	case json.Number:
+		if i, err := v.Int64(); err == nil {
+			return event.Integer(i)
+		}
+		f, _ := v.Float64()
+		return event.Float(f)
+	}
+	return event.Null
+}

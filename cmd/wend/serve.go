@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"wend/engine"
+	"wend/server"
+)
+
+func serveCommand() *cobra.Command {
+	var listen string
+	var opt server.Options
+	cmd := &cobra.Command{
+		Use:   "serve DB",
+		Short: "Answer queries and take events over HTTP",
+		Long:  "Opens the store for writing and serves it until it is told to stop (Ctrl-C or SIGTERM): running queries then have ten seconds to finish.",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := server.LoopbackOnly(listen); err != nil {
+				return mistake{err}
+			}
+			log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+			db, err := engine.Open(args[0], engine.Options{Logger: log})
+			if err != nil {
+				return err
+			}
+			l, err := net.Listen("tcp", listen)
+			if err != nil {
+				db.Close()
+				return fmt.Errorf("listen on %s: %w", listen, err)
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
+			defer stop()
+			opt.Log, opt.Version = log, version
+			fmt.Fprintf(os.Stderr, "wend %s serves %s on http://%s; Ctrl-C stops it\n", version, args[0], l.Addr())
+			err = server.New(db, opt).Serve(ctx, l, nil)
+			if e := db.Close(); err == nil {
+				err = e
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7171", "address to listen on; loopback only")
+	cmd.Flags().StringArrayVar(&opt.CORS, "cors", nil, "origin whose pages may call this server; may be repeated")
+	cmd.Flags().StringArrayVar(&opt.Hosts, "host", nil, "host name that clients use besides loopback ones; may be repeated")
+	cmd.Flags().BoolVar(&opt.LogQueries, "log-queries", false, "write statements to the log; they can hold personal data")
+	cmd.Flags().DurationVar(&opt.QueryTimeout, "query-timeout", 30*time.Second, "longest time a query may take")
+	return cmd
+}

@@ -1,0 +1,203 @@
+package repl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/term"
+
+	"wend/engine"
+	"wend/query"
+	"wend/render"
+)
+
+// session is what the commands change: how answers are shown, and the last one.
+type session struct {
+	db    Database
+	in    *os.File
+	out   *os.File
+	err   io.Writer
+	lines lineReader
+
+	mode    string // auto, or a format of render
+	timer   bool
+	explain string // "", "explain" or "explain analyze": put before statements
+	rowsMax int    // rows shown of a table; 0: all
+	once    string // where the next answer goes instead of the screen; |command pipes it
+
+	last     *engine.Result
+	lastText string
+}
+
+// progressAfter is how long a query runs before it says how far it is, and
+// progressEvery how often it says so.
+const (
+	progressAfter = 300 * time.Millisecond
+	progressEvery = 100 * time.Millisecond
+)
+
+func newSession(db Database, opt Options) *session {
+	return &session{db: db, in: opt.In, out: opt.Out, err: opt.Err, mode: "auto", timer: true, rowsMax: 40}
+}
+
+// interactive reports whether a person is at both ends.
+func (s *session) interactive() bool {
+	return term.IsTerminal(int(s.in.Fd())) && term.IsTerminal(int(s.out.Fd()))
+}
+
+// run runs each statement of a text and shows its answer.
+func (s *session) run(ctx context.Context, text string) error {
+	statements, _ := query.Split(text)
+	for _, statement := range statements {
+		statement = strings.TrimSpace(statement)
+		if s.explain != "" && !startsWithWord(statement, "explain", "define", "drop") {
+			statement = s.explain + " " + statement
+		}
+		result, err := s.query(ctx, statement)
+		if err != nil {
+			return err
+		}
+		s.last, s.lastText = result, statement
+		if err := s.show(result); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func startsWithWord(text string, words ...string) bool {
+	first, _, _ := strings.Cut(text, " ")
+	for _, w := range words {
+		if strings.EqualFold(first, w) {
+			return true
+		}
+	}
+	return false
+}
+
+// query runs one statement. Ctrl-C ends it and not the program; what takes
+// long shows how far it is.
+func (s *session) query(ctx context.Context, statement string) (*engine.Result, error) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	defer stop()
+	if !s.interactive() {
+		return s.db.Query(ctx, statement)
+	}
+	var done, total atomic.Int64
+	finished := make(chan struct{})
+	shown := make(chan bool)
+	began := time.Now()
+	go func() {
+		any := false
+		timer := time.NewTimer(progressAfter)
+		defer timer.Stop()
+		for {
+			select {
+			case <-finished:
+				shown <- any
+				return
+			case <-timer.C:
+				any = true
+				fmt.Fprintf(s.err, "\r\x1b[K%s", progressLine(done.Load(), total.Load(), time.Since(began)))
+				timer.Reset(progressEvery)
+			}
+		}
+	}()
+	result, err := s.db.Query(ctx, statement, engine.WithProgress(func(d, t int) {
+		done.Store(int64(d))
+		total.Store(int64(t))
+	}))
+	close(finished)
+	if <-shown {
+		fmt.Fprint(s.err, "\r\x1b[K")
+	}
+	if errors.Is(err, context.Canceled) {
+		return nil, errors.New("cancelled")
+	}
+	return result, err
+}
+
+func progressLine(done, total int64, elapsed time.Duration) string {
+	if total == 0 {
+		return fmt.Sprintf("working, %.1f s, Ctrl-C cancels", elapsed.Seconds())
+	}
+	return fmt.Sprintf("%3d %% of the customers, %.1f s, Ctrl-C cancels", 100*done/total, elapsed.Seconds())
+}
+
+// show writes an answer where the next one is to go.
+func (s *session) show(r *engine.Result) error {
+	if s.once != "" {
+		target := s.once
+		s.once = ""
+		return s.writeTo(target, r)
+	}
+	opt := s.renderOptions()
+	if err := render.Write(s.out, r, s.format(r), opt); err != nil {
+		return fmt.Errorf("show the answer: %w", err)
+	}
+	if s.timer {
+		fmt.Fprintln(s.err, render.Footer(r, opt))
+	}
+	return nil
+}
+
+func (s *session) renderOptions() render.Options {
+	opt := render.Options{Rows: s.rowsMax}
+	if term.IsTerminal(int(s.out.Fd())) {
+		opt.Width, _, _ = term.GetSize(int(s.out.Fd()))
+		opt.Color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+		opt.Unicode = unicodeTerminal()
+	}
+	return opt
+}
+
+// unicodeTerminal reports whether the locale says that the terminal shows UTF-8.
+func unicodeTerminal() bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if v := os.Getenv(name); v != "" {
+			v = strings.ToLower(v)
+			return strings.Contains(v, "utf-8") || strings.Contains(v, "utf8")
+		}
+	}
+	return false
+}
+
+// chartWidthMin is the narrowest terminal in which auto mode draws.
+const chartWidthMin = 60
+
+// format resolves auto: funnels and paths are drawn where the terminal allows,
+// all else is a table; a pipe gets a table too.
+func (s *session) format(r *engine.Result) string {
+	if s.mode != "auto" {
+		return s.mode
+	}
+	opt := s.renderOptions()
+	if opt.Width >= chartWidthMin && render.Drawable(r) {
+		return "chart"
+	}
+	return "table"
+}
+
+// showError shows a mistake with its place in the text, anything else as one line.
+func (s *session) showError(err error) {
+	var mistakes query.Errors
+	if errors.As(err, &mistakes) {
+		for _, m := range mistakes {
+			fmt.Fprintln(s.err, m.Pretty())
+		}
+		return
+	}
+	var one *query.Error
+	if errors.As(err, &one) {
+		fmt.Fprintln(s.err, one.Pretty())
+		return
+	}
+	fmt.Fprintln(s.err, err)
+}

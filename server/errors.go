@@ -1,0 +1,104 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"syscall"
+
+	"wend/engine"
+	"wend/query"
+	"wend/storage"
+)
+
+// apiError is what a client is told when a call fails.
+type apiError struct {
+	Status  int    `json:"-"`
+	Code    string `json:"code"` // stable, snake case
+	Message string `json:"message"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Length  int    `json:"length,omitempty"`
+	Hint    string `json:"hint,omitempty"`
+
+	Others []*apiError `json:"-"` // further mistakes of the same statement
+	Retry  bool        `json:"-"` // the same request may succeed in a moment
+}
+
+func (e *apiError) Error() string { return e.Message }
+
+func badRequest(code, message, hint string) *apiError {
+	return &apiError{Status: http.StatusBadRequest, Code: code, Message: message, Hint: hint}
+}
+
+// writeError answers with an error.
+func writeError(w http.ResponseWriter, e *apiError) {
+	body := struct {
+		Error  *apiError   `json:"error"`
+		Errors []*apiError `json:"errors,omitempty"`
+	}{Error: e}
+	if len(e.Others) > 0 {
+		body.Errors = append([]*apiError{e}, e.Others...)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Del("ETag")
+	if e.Retry {
+		h.Set("Retry-After", "1")
+	}
+	w.WriteHeader(e.Status)
+	json.NewEncoder(w).Encode(body)
+}
+
+// answerError turns any error of a handler into an answer. What is not a
+// client's mistake is logged, without anything a client sent.
+func (s *Server) answerError(w http.ResponseWriter, r *http.Request, err error) {
+	e := toAPIError(err)
+	if e.Status >= 500 {
+		s.log.Error("request failed", "route", routePath(r), "code", e.Code, "status", e.Status)
+	}
+	writeError(w, e)
+}
+
+func toAPIError(err error) *apiError {
+	var known *apiError
+	var mistakes query.Errors
+	var mistake *query.Error
+	var limit *engine.LimitError
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &mistakes) && len(mistakes) > 0:
+		first := fromMistake(mistakes[0])
+		for _, m := range mistakes[1:] {
+			first.Others = append(first.Others, fromMistake(m))
+		}
+		return first
+	case errors.As(err, &mistake):
+		return fromMistake(mistake)
+	case errors.As(err, &limit):
+		return badRequest(limit.Limit+"_limit", limit.Error(), limit.Hint)
+	case errors.Is(err, context.DeadlineExceeded):
+		return badRequest("time_limit", "the query did not finish within its time", "narrow it with during, where or among, or raise timeout_ms")
+	case errors.Is(err, context.Canceled):
+		return &apiError{Status: http.StatusConflict, Code: "query_ended", Message: "the query was ended before it finished"}
+	case errors.Is(err, errTooLarge):
+		return &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "the request's body is too large", Hint: "send smaller batches"}
+	case errors.Is(err, storage.ErrNotFound):
+		return &apiError{Status: http.StatusNotFound, Code: "not_found", Message: err.Error()}
+	case errors.Is(err, storage.ErrReadOnly):
+		return &apiError{Status: http.StatusServiceUnavailable, Code: "read_only", Message: "the store is open for reading only"}
+	case errors.Is(err, storage.ErrClosed):
+		return &apiError{Status: http.StatusServiceUnavailable, Code: "stopping", Message: "the server is stopping", Retry: true}
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return &apiError{Status: http.StatusInsufficientStorage, Code: "disk_full", Message: "the disk is full; nothing of this request was stored", Retry: true}
+	}
+	return &apiError{Status: http.StatusInternalServerError, Code: "internal", Message: "the server could not do this; its log says more"}
+}
+
+func fromMistake(m *query.Error) *apiError {
+	return &apiError{Status: http.StatusBadRequest, Code: m.Code, Message: m.Message,
+		Line: m.Line, Column: m.Column, Length: m.Length, Hint: m.Hint}
+}

@@ -1,0 +1,126 @@
+package server
+
+import (
+	_ "embed"
+	"errors"
+	"net/http"
+
+	"wend/query"
+)
+
+//go:embed openapi.json
+var openAPIDocument []byte
+
+func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "application/json")
+	_, err := w.Write(openAPIDocument)
+	return err
+}
+
+type checkAnswer struct {
+	OK     bool        `json:"ok"`
+	Errors []*apiError `json:"errors"`
+}
+
+// check tells a statement's mistakes without running it.
+func (s *Server) check(w http.ResponseWriter, r *http.Request) error {
+	var req queryRequest
+	if err := decodeBody(r, &req); err != nil {
+		return err
+	}
+	answer := checkAnswer{OK: true, Errors: []*apiError{}}
+	if err := s.db.Check(req.Query); err != nil {
+		var mistakes query.Errors
+		if !errors.As(err, &mistakes) {
+			return err
+		}
+		answer.OK = false
+		for _, m := range mistakes {
+			answer.Errors = append(answer.Errors, fromMistake(m))
+		}
+	}
+	return writeJSON(w, http.StatusOK, answer)
+}
+
+type completion struct {
+	Text   string `json:"text"`
+	Kind   string `json:"kind"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// complete lists what may stand at a position; position counts bytes.
+func (s *Server) complete(w http.ResponseWriter, r *http.Request) error {
+	var req struct {
+		Query    string `json:"query"`
+		Position *int   `json:"position"`
+	}
+	if err := decodeBody(r, &req); err != nil {
+		return err
+	}
+	at := len(req.Query)
+	if req.Position != nil {
+		if at = *req.Position; at < 0 || at > len(req.Query) {
+			return badRequest("bad_position", "position lies outside the query", "it counts bytes from 0")
+		}
+	}
+	items, from := s.db.Complete(req.Query, at)
+	list := []completion{}
+	for _, c := range items {
+		list = append(list, completion{c.Text, c.Kind, c.Detail})
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"from": from, "completions": list})
+}
+
+func (s *Server) schema(w http.ResponseWriter, _ *http.Request) error {
+	schema, definitions, err := s.db.Schema()
+	if err != nil {
+		return err
+	}
+	type name struct {
+		Name   string `json:"name"`
+		Events int64  `json:"events"`
+	}
+	type property struct {
+		Name string `json:"name"`
+		Type string `json:"type"`
+	}
+	type definition struct {
+		Kind string `json:"kind"`
+		Name string `json:"name"`
+		Text string `json:"text"`
+	}
+	events, channels, properties, defs := []name{}, []name{}, []property{}, []definition{}
+	for _, e := range schema.Events {
+		events = append(events, name{e.Text, e.Count})
+	}
+	for _, c := range schema.Channels {
+		if c.Text != "" {
+			channels = append(channels, name{c.Text, c.Count})
+		}
+	}
+	for _, p := range schema.Properties {
+		properties = append(properties, property{p.Name, p.Type.String()})
+	}
+	for _, d := range definitions {
+		defs = append(defs, definition{d.Kind, d.Name, d.Text})
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"events": events, "channels": channels, "properties": properties, "definitions": defs})
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) error {
+	return writeJSON(w, http.StatusOK, s.db.Status())
+}
+
+func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
+	_, err := w.Write([]byte("ok\n"))
+	return err
+}
+
+// readiness says whether requests should be sent here: not while stopping.
+func (s *Server) readiness(w http.ResponseWriter, _ *http.Request) error {
+	if s.stop.Err() != nil {
+		return &apiError{Status: http.StatusServiceUnavailable, Code: "stopping", Message: "the server is stopping", Retry: true}
+	}
+	_, err := w.Write([]byte("ready\n"))
+	return err
+}

@@ -1,0 +1,78 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"wend/engine"
+)
+
+// metrics are the server's counters, in a registry of its own: nothing is
+// shared between two servers in one process. No label carries what a client sent.
+type metrics struct {
+	handler    http.Handler
+	requests   *prometheus.CounterVec
+	seconds    *prometheus.HistogramVec
+	events     *prometheus.CounterVec
+	cached     prometheus.Counter
+	partial    prometheus.Counter
+	eventsRead prometheus.Counter
+	panics     prometheus.Counter
+}
+
+func newMetrics(s *Server) *metrics {
+	reg := prometheus.NewRegistry()
+	m := &metrics{
+		handler:    promhttp.HandlerFor(reg, promhttp.HandlerOpts{}),
+		requests:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wend_http_requests_total", Help: "Requests answered, by route and status."}, []string{"route", "status"}),
+		seconds:    prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "wend_http_request_seconds", Help: "Time to answer a request, by route.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 17)}, []string{"route"}),
+		events:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wend_ingest_events_total", Help: "Events received, by what became of them."}, []string{"result"}),
+		cached:     prometheus.NewCounter(prometheus.CounterOpts{Name: "wend_query_cache_hits_total", Help: "Queries answered from the result cache."}),
+		partial:    prometheus.NewCounter(prometheus.CounterOpts{Name: "wend_query_partial_total", Help: "Answers that left damaged data out."}),
+		eventsRead: prometheus.NewCounter(prometheus.CounterOpts{Name: "wend_query_events_read_total", Help: "Events that queries looked at."}),
+		panics:     prometheus.NewCounter(prometheus.CounterOpts{Name: "wend_panics_total", Help: "Requests that ended in a panic."}),
+	}
+	reg.MustRegister(m.requests, m.seconds, m.events, m.cached, m.partial, m.eventsRead, m.panics,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "wend_queries_running", Help: "Queries running or waiting."}, func() float64 { return float64(s.running.count()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "wend_store_events", Help: "Events in the store."}, func() float64 { return float64(s.db.Status().Events) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "wend_store_segments", Help: "Segments in the store."}, func() float64 { return float64(len(s.db.Status().Segments)) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "wend_store_bytes", Help: "Bytes of the store's segments on disk."}, func() float64 { return float64(s.db.Status().Bytes) }),
+	)
+	for _, result := range []string{"accepted", "duplicate", "rejected"} {
+		m.events.WithLabelValues(result)
+	}
+	return m
+}
+
+func (m *metrics) request(route string, status int, took time.Duration) {
+	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
+	m.seconds.WithLabelValues(route).Observe(took.Seconds())
+}
+
+func (m *metrics) answered(r *engine.Result) {
+	if r.Meta.Cached {
+		m.cached.Inc()
+	} else {
+		m.eventsRead.Add(float64(r.Meta.EventsRead))
+	}
+	if r.Meta.Partial {
+		m.partial.Inc()
+	}
+}
+
+func (m *metrics) ingested(accepted, duplicates, rejected int64) {
+	m.events.WithLabelValues("accepted").Add(float64(accepted))
+	m.events.WithLabelValues("duplicate").Add(float64(duplicates))
+	m.events.WithLabelValues("rejected").Add(float64(rejected))
+}
+
+func (s *Server) exposition(w http.ResponseWriter, r *http.Request) error {
+	s.metrics.handler.ServeHTTP(w, r)
+	return nil
+}

@@ -1,0 +1,297 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"wend/engine"
+	"wend/event"
+	"wend/render"
+)
+
+// queryRequest is the body of POST /v1/query.
+type queryRequest struct {
+	Query     string                     `json:"query"`
+	Params    map[string]json.RawMessage `json:"params"`
+	Lenient   bool                       `json:"lenient"`
+	TimeoutMS int64                      `json:"timeout_ms"`
+}
+
+func (s *Server) postQuery(w http.ResponseWriter, r *http.Request) error {
+	body, err := readAll(r.Body, queryTextMax)
+	if err != nil {
+		return err
+	}
+	req := queryRequest{}
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "text/plain" {
+		req.Query = string(body)
+	} else if err := strictJSON(body, &req); err != nil {
+		return badRequest("bad_request", "the body is not a query: "+err.Error(), `send {"query": "…"}, or the text itself as text/plain`)
+	}
+	return s.query(w, r, req)
+}
+
+func (s *Server) getQuery(w http.ResponseWriter, r *http.Request) error {
+	values := r.URL.Query()
+	req := queryRequest{Query: values.Get("q"), Lenient: values.Has("lenient"), Params: map[string]json.RawMessage{}}
+	if ms := values.Get("timeout_ms"); ms != "" {
+		n, err := strconv.ParseInt(ms, 10, 64)
+		if err != nil {
+			return badRequest("bad_request", "timeout_ms is not a number", "")
+		}
+		req.TimeoutMS = n
+	}
+	for name, v := range values {
+		if param, ok := strings.CutPrefix(name, "param."); ok {
+			text, _ := json.Marshal(v[0])
+			req.Params[param] = text
+		}
+	}
+	return s.query(w, r, req, engine.ReadOnlyQuery())
+}
+
+// strictJSON decodes one JSON value and refuses fields it does not know.
+func strictJSON(body []byte, into any) error {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return err
+	}
+	if dec.More() {
+		return fmt.Errorf("more than one value")
+	}
+	return nil
+}
+
+// paramValues reads parameters: numbers without a fraction are integers.
+func paramValues(params map[string]json.RawMessage) (map[string]event.Value, error) {
+	values := map[string]event.Value{}
+	for name, raw := range params {
+		var v any
+		dec := json.NewDecoder(bytes.NewReader(raw))
+		dec.UseNumber()
+		if err := dec.Decode(&v); err != nil {
+			return nil, badRequest("bad_parameter", "parameter "+name+": "+err.Error(), "")
+		}
+		switch v := v.(type) {
+		case nil:
+			values[name] = event.Null
+		case string:
+			values[name] = event.String(v)
+		case bool:
+			values[name] = event.Boolean(v)
+		case json.Number:
+			if i, err := v.Int64(); err == nil {
+				values[name] = event.Integer(i)
+			} else if f, err := v.Float64(); err == nil {
+				values[name] = event.Float(f)
+			} else {
+				return nil, badRequest("bad_parameter", "parameter "+name+" is out of range", "")
+			}
+		default:
+			return nil, badRequest("bad_parameter", "parameter "+name+" is a list or an object", "pass a text, a number, true, false or null")
+		}
+	}
+	return values, nil
+}
+
+// formats are the answers that a client can ask for, by media type.
+var formats = []struct{ media, format string }{
+	{"application/json", "json"},
+	{"text/csv", "csv"},
+	{"application/x-ndjson", "ndjson"},
+}
+
+// negotiate picks the first media type of Accept that we have.
+func negotiate(accept string) (media, format string, ok bool) {
+	if accept == "" {
+		return formats[0].media, formats[0].format, true
+	}
+	for part := range strings.SplitSeq(accept, ",") {
+		kind, _, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		for _, f := range formats {
+			if kind == f.media || kind == "*/*" || kind == strings.SplitN(f.media, "/", 2)[0]+"/*" {
+				return f.media, f.format, true
+			}
+		}
+	}
+	return "", "", false
+}
+
+var queryID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// query runs one statement and writes its answer.
+func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest, opts ...engine.QueryOption) error {
+	if strings.TrimSpace(req.Query) == "" {
+		return badRequest("empty_query", "there is no query", `send {"query": "show events"}`)
+	}
+	if len(req.Query) > queryTextMax {
+		return badRequest("query_text_limit", fmt.Sprintf("the query is longer than %d bytes", queryTextMax), "")
+	}
+	media, format, ok := negotiate(r.Header.Get("Accept"))
+	if !ok {
+		return &apiError{Status: http.StatusNotAcceptable, Code: "not_acceptable", Message: "no answer of the accepted types", Hint: "accept application/json, text/csv or application/x-ndjson"}
+	}
+	params, err := paramValues(req.Params)
+	if err != nil {
+		return err
+	}
+	id := r.Header.Get("X-Query-Id")
+	switch {
+	case id == "":
+		id = rand.Text()
+	case !queryID.MatchString(id):
+		return badRequest("bad_query_id", "X-Query-Id is not usable", "use up to 64 letters, digits, dots, dashes and underscores")
+	}
+	timeout := s.opt.QueryTimeout
+	if req.TimeoutMS > 0 {
+		timeout = min(timeout, time.Duration(req.TimeoutMS)*time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	defer cancel()
+	defer context.AfterFunc(s.stop, cancel)()
+	if !s.running.add(id, cancel) {
+		return &apiError{Status: http.StatusConflict, Code: "query_id_in_use", Message: "a query with this X-Query-Id is running"}
+	}
+	defer s.running.remove(id)
+	if err := s.takeSlot(ctx); err != nil {
+		return err
+	}
+	defer func() { <-s.slots }()
+
+	opts = append(opts, engine.WithParams(params))
+	if req.Lenient {
+		opts = append(opts, engine.WithLenient())
+	}
+	if strings.Contains(r.Header.Get("Cache-Control"), "no-cache") {
+		opts = append(opts, engine.NoCache())
+	}
+	if s.opt.LogQueries {
+		s.log.Info("query", "id", id, "text", req.Query)
+	}
+	result, err := s.db.Query(ctx, req.Query, opts...)
+	if err != nil {
+		return err
+	}
+	s.metrics.answered(result)
+	h := w.Header()
+	h.Set("X-Query-Id", id)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-cache") // keep it, but ask whether it still holds
+	h.Set("Vary", "Accept")
+	tag := fmt.Sprintf(`"%016x"`, xxhash.Sum64String(result.Meta.Query+"\x00"+result.Meta.Snapshot+"\x00"+format))
+	if result.Meta.Partial {
+		h.Set("X-Partial-Result", "1")
+	} else {
+		h.Set("ETag", tag)
+		if matches(r.Header.Get("If-None-Match"), tag) {
+			w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
+	}
+	h.Set("Content-Type", media)
+	w.WriteHeader(http.StatusOK)
+	if err := render.Write(w, result, format, render.Options{}); err != nil {
+		// The status is out: a cut connection is the only way left to say so.
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
+func matches(ifNoneMatch, tag string) bool {
+	for part := range strings.SplitSeq(ifNoneMatch, ",") {
+		part = strings.TrimPrefix(strings.TrimSpace(part), "W/")
+		if part == tag || part == "*" {
+			return true
+		}
+		// A compressing proxy marks its variant: "tag-gzip".
+		if i := strings.LastIndexByte(part, '-'); i > 0 && part[:i]+`"` == tag {
+			return true
+		}
+	}
+	return false
+}
+
+// takeSlot waits until fewer than queriesPerStore queries run.
+func (s *Server) takeSlot(ctx context.Context) error {
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	wait := time.NewTimer(queueWait)
+	defer wait.Stop()
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-wait.C:
+		return &apiError{Status: http.StatusServiceUnavailable, Code: "busy", Message: fmt.Sprintf("%d queries are running and none ended within %s", queriesPerStore, queueWait), Retry: true}
+	}
+}
+
+// runningQueries finds a running query by its id.
+type runningQueries struct {
+	mu      sync.Mutex
+	cancels map[string]context.CancelFunc
+}
+
+func newRunningQueries() *runningQueries {
+	return &runningQueries{cancels: map[string]context.CancelFunc{}}
+}
+
+func (q *runningQueries) add(id string, cancel context.CancelFunc) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.cancels[id] != nil {
+		return false
+	}
+	q.cancels[id] = cancel
+	return true
+}
+
+func (q *runningQueries) remove(id string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.cancels, id)
+}
+
+func (q *runningQueries) end(id string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	cancel := q.cancels[id]
+	if cancel != nil {
+		cancel()
+	}
+	return cancel != nil
+}
+
+func (q *runningQueries) count() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.cancels)
+}
+
+func (s *Server) endQuery(w http.ResponseWriter, r *http.Request) error {
+	if !s.running.end(r.PathValue("id")) {
+		return &apiError{Status: http.StatusNotFound, Code: "not_found", Message: "no query with this id is running"}
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}

@@ -1,0 +1,352 @@
+// Package server answers queries and takes events over HTTP.
+//
+// It leaves the meaning of everything to engine and the shapes of answers to
+// render; here are routes, limits, and what a client is told when something is
+// wrong. Routes are listed once, in routes, and described in openapi.json.
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzhttp"
+
+	"wend/engine"
+)
+
+// Limits of a connection. Each protects the others from one slow or greedy client.
+const (
+	headerTimeout   = 5 * time.Second
+	headerBytesMax  = 32 << 10
+	idleTimeout     = 60 * time.Second
+	queryTextMax    = 64 << 10
+	queryTimeout    = 30 * time.Second // unless the request asks for less, or Options for another
+	bodyWireMax     = 16 << 20
+	bodyDecodedMax  = 64 << 20
+	stopGrace       = 10 * time.Second
+	connectionsMax  = 512
+	eventsPerBatch  = 50_000
+	queriesPerStore = 16 // running at once; more wait for queueWait
+	queueWait       = 10 * time.Second
+)
+
+// Options configure a Server. Zero options are safe: loopback hosts only.
+type Options struct {
+	Log          *slog.Logger  // nil: discard
+	LogQueries   bool          // statements in the log; they can hold personal data
+	CORS         []string      // exact origins that may call from a browser
+	Hosts        []string      // host names that requests may be addressed to, besides loopback ones
+	QueryTimeout time.Duration // 0: 30 s
+	Version      string
+}
+
+// Server serves one store.
+type Server struct {
+	db      *engine.DB
+	opt     Options
+	log     *slog.Logger
+	running *runningQueries
+	slots   chan struct{}
+	metrics *metrics
+	ready   func() bool
+	stop    context.Context
+	cancel  context.CancelFunc
+}
+
+// New makes a Server for an open store. The store stays the caller's to close.
+func New(db *engine.DB, opt Options) *Server {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.QueryTimeout == 0 {
+		opt.QueryTimeout = queryTimeout
+	}
+	s := &Server{db: db, opt: opt, log: opt.Log, running: newRunningQueries(), slots: make(chan struct{}, queriesPerStore)}
+	s.stop, s.cancel = context.WithCancel(context.Background())
+	s.metrics = newMetrics(s)
+	return s
+}
+
+// route is one call that the server answers.
+type route struct {
+	method, path string
+	handle       func(s *Server, w http.ResponseWriter, r *http.Request) error
+}
+
+// routes is the whole interface; a test holds openapi.json against it.
+var routes = []route{
+	{"POST", "/v1/query", (*Server).postQuery},
+	{"GET", "/v1/query", (*Server).getQuery},
+	{"DELETE", "/v1/queries/{id}", (*Server).endQuery},
+	{"POST", "/v1/check", (*Server).check},
+	{"POST", "/v1/complete", (*Server).complete},
+	{"POST", "/v1/events", (*Server).postEvents},
+	{"POST", "/v1/sync", (*Server).sync},
+	{"POST", "/v1/links", (*Server).postLink},
+	{"GET", "/v1/links", (*Server).getLinks},
+	{"DELETE", "/v1/links/{from}", (*Server).deleteLink},
+	{"GET", "/v1/schema", (*Server).schema},
+	{"GET", "/v1/status", (*Server).status},
+	{"GET", "/v1/openapi.json", (*Server).openAPI},
+	{"GET", "/healthz", (*Server).health},
+	{"GET", "/readyz", (*Server).readiness},
+	{"GET", "/metrics", (*Server).exposition},
+}
+
+// Handler returns the server's routes with everything that stands before them.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, r := range routes {
+		mux.Handle(r.method+" "+r.path, s.endpoint(r))
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		writeError(w, &apiError{Status: http.StatusNotFound, Code: "not_found",
+			Message: fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path), Hint: "GET /v1/openapi.json lists the calls"})
+	})
+	compressed, err := gzhttp.NewWrapper(gzhttp.MinSize(2048))
+	if err != nil {
+		panic(err) // the options are constants
+	}
+	guard := http.NewCrossOriginProtection()
+	for _, origin := range s.opt.CORS {
+		if err := guard.AddTrustedOrigin(origin); err != nil {
+			s.log.Error("cors origin is not usable", "origin", origin, "error", err)
+		}
+	}
+	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		writeError(w, &apiError{Status: http.StatusForbidden, Code: "foreign_origin",
+			Message: "a page of another site may not change anything here", Hint: "start the server with --cors and the page's origin"})
+	}))
+	return s.recovered(s.hosts(s.cors(guard.Handler(compressed(mux)))))
+}
+
+// endpoint runs one route, counts it, and turns its error into an answer.
+func (s *Server) endpoint(rt route) http.Handler {
+	name := rt.method + " " + rt.path
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		counted := &statusWriter{ResponseWriter: w}
+		if err := rt.handle(s, counted, r); err != nil {
+			if r.Context().Err() != nil && s.stop.Err() == nil && errors.Is(err, context.Canceled) {
+				counted.status = 499 // the client went away: nobody reads an answer
+			} else {
+				s.answerError(counted, r, err)
+			}
+		}
+		s.metrics.request(name, counted.code(), time.Since(began))
+	})
+}
+
+// statusWriter remembers what was answered.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(code int) {
+	if w.status == 0 {
+		w.status = code
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *statusWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *statusWriter) code() int {
+	if w.status == 0 {
+		return http.StatusOK
+	}
+	return w.status
+}
+
+// recovered keeps a panic in one request from ending the process.
+func (s *Server) recovered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				s.metrics.panics.Inc()
+				s.log.Error("a request panicked", "method", r.Method, "path", routePath(r), "panic", fmt.Sprintf("%T", p))
+				writeError(w, &apiError{Status: http.StatusInternalServerError, Code: "internal", Message: "the server made a mistake; nothing was stored by this request"})
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// routePath is the request's path without what a client may have put into it.
+func routePath(r *http.Request) string {
+	if r.Pattern != "" {
+		return r.Pattern
+	}
+	return "unknown"
+}
+
+// hosts refuses requests that are addressed to a name that is not ours: a page
+// elsewhere whose name was made to point here (DNS rebinding) sends its own.
+func (s *Server) hosts(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.knownHost(r.Host) {
+			writeError(w, &apiError{Status: http.StatusForbidden, Code: "unknown_host",
+				Message: "this server does not answer to that host name", Hint: "start it with --host and the name that clients use"})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) knownHost(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+	if host == "localhost" {
+		return true
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
+		return true
+	}
+	for _, h := range s.opt.Hosts {
+		if strings.EqualFold(h, host) {
+			return true
+		}
+	}
+	return false
+}
+
+// cors lets the pages of the configured origins read answers.
+func (s *Server) cors(next http.Handler) http.Handler {
+	allowed := map[string]bool{}
+	for _, o := range s.opt.CORS {
+		allowed[o] = true
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		origin := r.Header.Get("Origin")
+		if origin != "" && allowed[origin] {
+			h := w.Header()
+			h.Set("Access-Control-Allow-Origin", origin)
+			h.Add("Vary", "Origin")
+			h.Set("Access-Control-Expose-Headers", "ETag, X-Query-Id, X-Partial-Result")
+			if r.Method == http.MethodOptions {
+				h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
+				h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Content-Encoding, X-Query-Id, X-Durability, X-Batch-Token, Cache-Control")
+				h.Set("Access-Control-Max-Age", "600")
+				w.WriteHeader(http.StatusNoContent)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Serve answers on a listener until ctx ends, then stops gracefully: no new
+// requests, running ones have ten seconds to finish, then they are cancelled.
+func (s *Server) Serve(ctx context.Context, l net.Listener, tlsConfig *tls.Config) error {
+	srv := &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    headerBytesMax,
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
+	}
+	l = limitConnections(l, connectionsMax)
+	if tlsConfig != nil {
+		l = tls.NewListener(l, tlsConfig)
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	grace, done := context.WithTimeout(context.Background(), stopGrace)
+	defer done()
+	err := srv.Shutdown(grace)
+	s.cancel()
+	if errors.Is(err, context.DeadlineExceeded) {
+		srv.Close()
+		err = nil
+	}
+	return err
+}
+
+// limitConnections makes Accept wait while max connections are open.
+func limitConnections(l net.Listener, max int) net.Listener {
+	return &limitedListener{Listener: l, slots: make(chan struct{}, max)}
+}
+
+type limitedListener struct {
+	net.Listener
+	slots chan struct{}
+}
+
+func (l *limitedListener) Accept() (net.Conn, error) {
+	l.slots <- struct{}{}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	return &limitedConn{Conn: c, slots: l.slots}, nil
+}
+
+type limitedConn struct {
+	net.Conn
+	slots  chan struct{}
+	closed bool
+}
+
+func (c *limitedConn) Close() error {
+	if !c.closed {
+		c.closed = true
+		<-c.slots
+	}
+	return c.Conn.Close()
+}
+
+// LoopbackOnly checks a listening address: others can reach anything but
+// loopback, and until access is controlled nothing else is served.
+func LoopbackOnly(address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("listen on %q: %w", address, err)
+	}
+	if host == "localhost" {
+		return nil
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("listen on %q: only loopback addresses are served without access control; use 127.0.0.1:7171 behind a proxy that authenticates", address)
+}
+
+var errTooLarge = errors.New("too large")
+
+// readAll reads a body of at most max bytes.
+func readAll(r io.Reader, max int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, max+1))
+	if err == nil && int64(len(b)) > max {
+		err = errTooLarge
+	}
+	return b, err
+}
