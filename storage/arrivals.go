@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/bits"
 	"slices"
+	"strings"
 
 	"wend/event"
 	"wend/tile"
@@ -50,39 +51,84 @@ func (a *arrivals) id(r rowRef) string {
 
 func (a *arrivals) event(r rowRef) event.Event { return a.batches[r.batch].batch.At(int(r.row)) }
 
-// sorted returns the rows by (customer hash, customer, time, arrival).
-func (a *arrivals) sorted() []rowRef {
-	refs := make([]rowRef, 0, a.rows)
-	for i := range a.batches {
-		for k, c := range a.batches[i].batch.Customer {
-			refs = append(refs, rowRef{customerHash(c), uint32(i), uint32(k)})
-		}
-	}
-	slices.SortFunc(refs, func(p, q rowRef) int {
-		if p.hash != q.hash {
-			return cmp.Compare(p.hash, q.hash)
-		}
-		if c := cmp.Compare(a.customer(p), a.customer(q)); c != 0 {
-			return c
-		}
-		if c := cmp.Compare(a.time(p), a.time(q)); c != 0 {
-			return c
-		}
-		if p.batch != q.batch {
-			return cmp.Compare(p.batch, q.batch)
-		}
-		return cmp.Compare(p.row, q.row)
-	})
-	return refs
+// sortedRows is rows by (customer hash, customer, time, arrival).
+type sortedRows struct {
+	refs   []rowRef
+	starts []uint32 // customer c owns refs[starts[c]:starts[c+1]]
 }
 
-// sameCustomer returns the end of the rows from lo on that belong to its customer.
-func (a *arrivals) sameCustomer(refs []rowRef, lo int) int {
-	hi := lo + 1
-	for hi < len(refs) && refs[hi].hash == refs[lo].hash && a.customer(refs[hi]) == a.customer(refs[lo]) {
-		hi++
+func (s *sortedRows) customers() int { return len(s.starts) - 1 }
+
+func (s *sortedRows) of(c int) []rowRef { return s.refs[s.starts[c]:s.starts[c+1]] }
+
+// sorted sorts the rows. Hashes are evenly spread, so rows are first counted
+// into buckets of a few, and only those are compared.
+func (a *arrivals) sorted() *sortedRows {
+	all := make([]rowRef, 0, a.rows)
+	for i := range a.batches {
+		for k, c := range a.batches[i].batch.Customer {
+			all = append(all, rowRef{customerHash(c), uint32(i), uint32(k)})
+		}
 	}
-	return hi
+	k := max(bits.Len(uint(a.rows))-3, 1)
+	ends := make([]uint32, 1<<k+1)
+	for _, r := range all {
+		ends[r.hash>>(64-k)+1]++
+	}
+	for i := 1; i < len(ends); i++ {
+		ends[i] += ends[i-1]
+	}
+	refs := make([]rowRef, a.rows)
+	next := slices.Clone(ends)
+	for _, r := range all {
+		refs[next[r.hash>>(64-k)]] = r
+		next[r.hash>>(64-k)]++
+	}
+	s := &sortedRows{refs: refs}
+	for i := range 1 << k {
+		bucket := refs[ends[i]:ends[i+1]]
+		slices.SortFunc(bucket, a.compare)
+		for at, r := range bucket {
+			if at == 0 || r.hash != bucket[at-1].hash || a.customer(r) != a.customer(bucket[at-1]) {
+				s.starts = append(s.starts, ends[i]+uint32(at))
+			}
+		}
+	}
+	s.starts = append(s.starts, uint32(a.rows))
+	return s
+}
+
+func (a *arrivals) compare(p, q rowRef) int {
+	if p.hash != q.hash {
+		return cmp.Compare(p.hash, q.hash)
+	}
+	if c := strings.Compare(a.customer(p), a.customer(q)); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(a.time(p), a.time(q)); c != 0 {
+		return c
+	}
+	if p.batch != q.batch {
+		return cmp.Compare(p.batch, q.batch)
+	}
+	return cmp.Compare(p.row, q.row)
+}
+
+// keep leaves out the rows that drop names, customer by customer.
+func (s *sortedRows) keep(drop func(refs []rowRef) (kept int)) {
+	at, customers := 0, 0
+	for c := range s.customers() {
+		refs := s.of(c)
+		n := drop(refs) // moves what stays to the front
+		if n == 0 {
+			continue
+		}
+		s.starts[customers] = uint32(at) // never past what is still to be read
+		customers++
+		at += copy(s.refs[at:], refs[:n])
+	}
+	s.refs = s.refs[:at]
+	s.starts = append(s.starts[:customers], uint32(at))
 }
 
 // tieRanks numbers the rows of equal times in order of arrival, by
@@ -131,36 +177,29 @@ func prefixBits(customers int64, perBlock int) int {
 	return min(bits.Len64(uint64((customers-1)/int64(perBlock))), 24)
 }
 
-// segmentInMemory is the bytes of a segment and what its writer said of it.
-type segmentInMemory struct {
-	data []byte
-	info segmentInfo
-}
-
-// write sorts the rows into one segment. drop, if not nil, says which rows to leave out.
-func (a *arrivals) write(w io.Writer, meta segmentMeta, perBlock int, drop func(refs []rowRef) []rowRef) (segmentInfo, error) {
-	refs := a.sorted()
+// write sorts the rows into one segment. drop, if not nil, moves a customer's
+// rows that stay to the front and says how many they are.
+func (a *arrivals) write(w io.Writer, meta segmentMeta, perBlock int, drop func(refs []rowRef) int) (segmentInfo, error) {
+	rows := a.sorted()
 	if drop != nil {
-		refs = drop(refs)
+		rows.keep(drop)
 	}
 	ranks := a.tieRanks()
-	customers := int64(0)
-	for lo := 0; lo < len(refs); lo = a.sameCustomer(refs, lo) {
-		customers++
-	}
-	meta.PrefixBits = prefixBits(customers, perBlock)
+	meta.PrefixBits = prefixBits(int64(rows.customers()), perBlock)
 	sw, err := newSegmentWriter(w, meta)
 	if err != nil {
 		return segmentInfo{}, err
 	}
-	for lo := 0; lo < len(refs); {
-		p := blockOf(refs[lo].hash, meta.PrefixBits)
+	hash := func(c int) uint64 { return rows.refs[rows.starts[c]].hash }
+	for lo := 0; lo < rows.customers(); {
+		p := blockOf(hash(lo), meta.PrefixBits)
 		hi := lo + 1
-		for hi < len(refs) && blockOf(refs[hi].hash, meta.PrefixBits) == p {
+		for hi < rows.customers() && blockOf(hash(hi), meta.PrefixBits) == p {
 			hi++
 		}
-		if err := sw.AddBlock(p, a.block(refs[lo:hi], ranks, meta.Properties)); err != nil {
-			return segmentInfo{}, fmt.Errorf("write block %d of %d rows: %w", p, hi-lo, err)
+		block := a.block(rows, lo, hi, ranks, meta.Properties)
+		if err := sw.AddBlock(p, block); err != nil {
+			return segmentInfo{}, fmt.Errorf("write block %d of %d rows: %w", p, len(block.Time), err)
 		}
 		lo = hi
 	}
@@ -168,22 +207,22 @@ func (a *arrivals) write(w io.Writer, meta segmentMeta, perBlock int, drop func(
 }
 
 // inMemory is write to a buffer.
-func (a *arrivals) inMemory(meta segmentMeta, perBlock int, drop func([]rowRef) []rowRef) (segmentInMemory, error) {
+func (a *arrivals) inMemory(meta segmentMeta, perBlock int) ([]byte, error) {
 	var buf bytes.Buffer
-	info, err := a.write(&buf, meta, perBlock, drop)
-	return segmentInMemory{buf.Bytes(), info}, err
+	_, err := a.write(&buf, meta, perBlock, nil)
+	return buf.Bytes(), err
 }
 
-// block turns sorted rows into columns.
-func (a *arrivals) block(refs []rowRef, ranks []uint32, properties []event.Property) *rowBlock {
+// block turns the rows of customers [lo, hi) into columns.
+func (a *arrivals) block(sorted *sortedRows, lo, hi int, ranks []uint32, properties []event.Property) *rowBlock {
+	first := sorted.starts[lo]
+	refs := sorted.refs[first:sorted.starts[hi]]
 	rows := len(refs)
 	b := &rowBlock{Event: make([]uint32, rows), Time: make([]event.Time, rows)}
-	names := newTexts()
-	for lo := 0; lo < rows; {
-		hi := a.sameCustomer(refs, lo)
-		b.Starts = append(b.Starts, uint32(lo))
-		names.add(a.customer(refs[lo]))
-		lo = hi
+	var names texts
+	for c := lo; c < hi; c++ {
+		b.Starts = append(b.Starts, sorted.starts[c]-first)
+		names.add(a.customer(sorted.refs[sorted.starts[c]]))
 	}
 	b.Starts = append(b.Starts, uint32(rows))
 	b.Names = names.done()
@@ -271,8 +310,6 @@ type texts struct {
 	bytes []byte
 	ends  []uint32
 }
-
-func newTexts() *texts { return &texts{} }
 
 func (t *texts) add(s string) {
 	t.bytes = append(t.bytes, s...)

@@ -26,7 +26,7 @@ type Options struct {
 	CacheBytes     int64 // merged tiles and verified pages kept in memory; 0: 256 MiB
 	MemtableEvents int   // events in the log before they are written as segments; 0: 262,144
 	SegmentRows    int   // rows of one segment file, roughly; 0: 4,194,304
-	ChunkRows      int   // rows of a bulk load sorted at a time; 0: 1,048,576
+	ChunkRows      int   // rows of a bulk load sorted at a time; 0: 524,288
 	BlockCustomers int   // customers of one block, roughly; 0: 2,048
 
 	// Background lets a goroutine flush and compact. Without it the owner
@@ -53,7 +53,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.CacheBytes, 256<<20)
 	setDefault(&o.MemtableEvents, 256<<10)
 	setDefault(&o.SegmentRows, 4<<20)
-	setDefault(&o.ChunkRows, 1<<20)
+	setDefault(&o.ChunkRows, 512<<10)
 	setDefault(&o.BlockCustomers, 2048)
 	return o
 }

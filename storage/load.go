@@ -174,7 +174,11 @@ func (l *Load) write(chunk *arrivals, meta segmentMeta) error {
 	l.runs = append(l.runs, run)
 	meta.ID = id
 	buffer := newFileBuffer(w)
-	info, err := chunk.write(buffer, meta, s.opt.BlockCustomers, func(refs []rowRef) []rowRef { return l.dropRepeated(chunk, refs) })
+	var drop func([]rowRef) int
+	if run.ids {
+		drop = func(refs []rowRef) int { return l.dropRepeated(chunk, refs) }
+	}
+	info, err := chunk.write(buffer, meta, s.opt.BlockCustomers, drop)
 	if err == nil {
 		err = buffer.Flush()
 	}
@@ -195,36 +199,31 @@ func (l *Load) write(chunk *arrivals, meta segmentMeta) error {
 	return nil
 }
 
-// dropRepeated leaves out rows whose customer and id stand earlier in the chunk.
-func (l *Load) dropRepeated(chunk *arrivals, refs []rowRef) []rowRef {
+// dropRepeated leaves out a customer's rows whose id stands earlier in the chunk.
+func (l *Load) dropRepeated(chunk *arrivals, refs []rowRef) (kept int) {
+	if len(refs) == 1 {
+		return 1
+	}
 	earlier := func(a, b rowRef) bool { return a.batch < b.batch || a.batch == b.batch && a.row < b.row }
-	first := map[string]rowRef{}
-	kept := refs[:0]
-	for lo := 0; lo < len(refs); {
-		hi := chunk.sameCustomer(refs, lo)
-		clear(first)
-		if hi-lo > 1 {
-			for _, r := range refs[lo:hi] {
-				if id := chunk.id(r); id != "" {
-					if f, ok := first[id]; !ok || earlier(r, f) {
-						first[id] = r
-					}
-				}
+	first := make(map[string]rowRef, len(refs))
+	for _, r := range refs {
+		if id := chunk.id(r); id != "" {
+			if f, ok := first[id]; !ok || earlier(r, f) {
+				first[id] = r
 			}
 		}
-		for _, r := range refs[lo:hi] {
-			f, ok := first[chunk.id(r)]
-			if !ok || f == r {
-				kept = append(kept, r)
-				continue
-			}
-			if sameContent(chunk.event(f), chunk.event(r)) {
-				l.result.Duplicates++
-			} else {
-				l.result.Conflicts++
-			}
+	}
+	for _, r := range refs {
+		f, ok := first[chunk.id(r)]
+		switch {
+		case !ok || f == r:
+			refs[kept] = r
+			kept++
+		case sameContent(chunk.event(f), chunk.event(r)):
+			l.result.Duplicates++
+		default:
+			l.result.Conflicts++
 		}
-		lo = hi
 	}
 	return kept
 }

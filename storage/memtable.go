@@ -133,14 +133,14 @@ func (s *Store) newMemRun(batches []*memBatch) (*memRun, error) {
 	for _, b := range batches {
 		rows.add(b.batch, b.props)
 	}
-	done, err := rows.inMemory(segmentMeta{
+	data, err := rows.inMemory(segmentMeta{
 		Store: s.state.store, FirstLSN: batches[0].lsn, LastLSN: batches[len(batches)-1].lsn,
 		Events: s.catalog.events, Channels: s.catalog.channels, Imports: []string{""}, Properties: s.catalog.properties,
-	}, s.opt.BlockCustomers, nil)
+	}, s.opt.BlockCustomers)
 	if err != nil {
 		return nil, err
 	}
-	seg, err := openInMemory(done.data, s.state.store)
+	seg, err := openInMemory(data, s.state.store)
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ type model struct {
 type modelEvent struct {
 	event.Event
 	importID string
+	memory   bool // durability memory: a crash may lose it
 }
 
 // canonical is the customer at the end of the links.
@@ -68,6 +69,9 @@ func line(e event.Event, types map[string]event.Type) string {
 	}
 	return b.String()
 }
+
+// content is what makes a repeated event a duplicate or a conflict.
+func content(e event.Event) string { return line(e, map[string]event.Type{"value": event.FloatType}) }
 
 func schemaTypes(s *event.Schema) map[string]event.Type {
 	types := map[string]event.Type{}
@@ -193,8 +197,8 @@ func batchOf(events []event.Event) *event.Batch {
 // shop makes random events with few customers, times and values, so that
 // everything collides.
 type shop struct {
-	r    *rand.Rand
-	next int
+	r      *rand.Rand
+	floats bool // "value" is not always an integer
 }
 
 func (g *shop) event() event.Event {
@@ -208,8 +212,12 @@ func (g *shop) event() event.Event {
 		e.Props = append(e.Props, event.Prop{Name: "page", Value: event.String(fmt.Sprintf("p%d", g.r.IntN(3)))})
 	}
 	switch g.r.IntN(8) {
-	case 0:
+	case 0, 3:
 		e.Props = append(e.Props, event.Prop{Name: "value", Value: event.Integer(int64(g.r.IntN(3)))})
+	case 4:
+		if g.floats {
+			e.Props = append(e.Props, event.Prop{Name: "value", Value: event.Float(float64(g.r.IntN(4)) / 2)})
+		}
 	case 1:
 		e.Props = append(e.Props, event.Prop{Name: "sure", Value: event.Boolean(g.r.IntN(2) == 0)})
 	case 2:
@@ -230,13 +238,13 @@ func (g *shop) events(n int) []event.Event {
 }
 
 // addBatch is what Append should do; it returns accepted, duplicates and conflicts.
-func (m *model) addBatch(events []event.Event) (n [3]int64) {
+func (m *model) addBatch(events []event.Event, memory bool) (n [3]int64) {
 	for _, e := range events {
 		switch first, known := m.find(e); {
 		case !known:
-			m.events = append(m.events, modelEvent{Event: e})
+			m.events = append(m.events, modelEvent{Event: e, memory: memory})
 			n[0]++
-		case line(first, nil) == line(e, nil):
+		case content(first) == content(e):
 			n[1]++
 		default:
 			n[2]++
@@ -262,11 +270,11 @@ func (m *model) addLoad(events []event.Event, importID string) (n [3]int64) {
 	stored := map[string]int{}
 	for _, o := range m.events {
 		if o.ID == "" && (o.importID == "" || !m.undone[o.importID]) {
-			stored[o.Customer+" "+line(o.Event, nil)]++
+			stored[o.Customer+" "+content(o.Event)]++
 		}
 	}
 	for _, e := range events {
-		key := e.Customer + " " + line(e, nil)
+		key := e.Customer + " " + content(e)
 		if e.ID == "" && stored[key] > 0 {
 			stored[key]--
 			n[1]++
@@ -274,9 +282,9 @@ func (m *model) addLoad(events []event.Event, importID string) (n [3]int64) {
 		}
 		switch first, known := m.find(e); {
 		case !known:
-			m.events = append(m.events, modelEvent{e, importID})
+			m.events = append(m.events, modelEvent{Event: e, importID: importID})
 			n[0]++
-		case line(first, nil) == line(e, nil):
+		case content(first) == content(e):
 			n[1]++
 		default:
 			n[2]++
@@ -314,15 +322,17 @@ func (h history) run(steps int) {
 	t, r, ctx := h.t, h.g.r, context.Background()
 	s := open(t, h.fs, h.dir)
 	var imports []string
-	for range steps {
-		switch r.IntN(12) {
+	for step := range steps {
+		h.g.floats = step > steps/3 // by then there are segments with integers
+		switch r.IntN(13) {
 		case 0, 1, 2, 3:
 			events := h.g.events(1 + r.IntN(20))
-			ack, err := s.Append(ctx, batchOf(events), AppendOptions{Durability: Durability(r.IntN(3))})
+			level := Durability(r.IntN(3))
+			ack, err := s.Append(ctx, batchOf(events), AppendOptions{Durability: level})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := [3]int64{ack.Accepted, ack.Duplicates, ack.Conflicts}, h.m.addBatch(events); got != want {
+			if got, want := [3]int64{ack.Accepted, ack.Duplicates, ack.Conflicts}, h.m.addBatch(events, level == Memory); got != want {
 				t.Fatalf("append: accepted, duplicates, conflicts = %v, want %v", got, want)
 			}
 		case 4, 5:
@@ -407,6 +417,30 @@ func (h history) run(steps int) {
 			s = open(t, h.fs, h.dir)
 			if after := version(t, s); after != before {
 				t.Fatalf("version %s became %s by opening again", before, after)
+			}
+		case 12:
+			mem, ok := h.fs.(*vfs.Mem)
+			if !ok {
+				break
+			}
+			h.fs = mem.Clone() // the process is gone, and its memory with it
+			s.Close()
+			h.m.events = slices.DeleteFunc(h.m.events, func(e modelEvent) bool { return e.memory })
+			opt := small(h.fs)
+			opt.ReadOnly = true
+			reader, err := Open(h.dir, opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.m.compare(t, reader)
+			if err := reader.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, h.fs, h.dir)
+		}
+		if s.mem.rows == 0 { // flushed: durable after all
+			for i := range h.m.events {
+				h.m.events[i].memory = false
 			}
 		}
 		h.m.compare(t, s)

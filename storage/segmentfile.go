@@ -95,7 +95,7 @@ func (f *segmentFile) release() {
 	}
 }
 
-func newFileBuffer(w io.Writer) *bufio.Writer { return bufio.NewWriterSize(w, 1<<20) }
+func newFileBuffer(w io.Writer) *bufio.Writer { return bufio.NewWriterSize(w, 256<<10) }
 
 // segmentOutput writes segment files, unpublished, one run of a partition:
 // a new file begins whenever one has enough rows.

@@ -232,3 +232,24 @@ func (f *memFile) Size() (int64, error) {
 }
 
 func (f *memFile) Close() error { return nil }
+
+// Clone returns what another machine would find: all files, nobody's locks.
+// Files that are open here do not change it.
+func (m *Mem) Clone() *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := NewMem()
+	for d := range m.dirs {
+		c.dirs[d] = true
+	}
+	copied := map[*memData]*memData{} // links stay links
+	for name, d := range m.files {
+		if copied[d] == nil {
+			d.mu.RLock()
+			copied[d] = &memData{bytes: slices.Clone(d.bytes)}
+			d.mu.RUnlock()
+		}
+		c.files[name] = copied[d]
+	}
+	return c
+}
