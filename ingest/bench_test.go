@@ -1,9 +1,12 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -21,6 +24,7 @@ func BenchmarkFile(b *testing.B) {
 	b.SetBytes(info.Size())
 	b.ReportAllocs()
 	rows := int64(0)
+	began := processorTime()
 	for b.Loop() {
 		r, err := Open([]string{path}, nil, Options{})
 		if err != nil {
@@ -36,5 +40,71 @@ func BenchmarkFile(b *testing.B) {
 		rows += r.Stats().Rows
 		r.Close()
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(rows), "ns/row")
+	perRow(b, rows, began)
+}
+
+// benchText is 10,000 rows as the file of the goals has them.
+func benchText() []byte {
+	var b bytes.Buffer
+	for i := range 10_000 {
+		value := ""
+		if i%20 == 0 {
+			value = fmt.Sprintf("%d.%02d", i%300, i%100)
+		}
+		fmt.Fprintf(&b, "%d,u%d,%s,web,mobile,cmp%d,%s\n", 1735689600000+int64(i)*389, i*7919%1_000_000, []string{"view_product", "search", "ad_impression"}[i%3], i%50, value)
+	}
+	return b.Bytes()
+}
+
+func BenchmarkScan(b *testing.B) {
+	text := benchText()
+	b.SetBytes(int64(len(text)))
+	var rec records
+	began := processorTime()
+	for b.Loop() {
+		for rec.open(text, ","); rec.scan(); {
+		}
+	}
+	perRow(b, int64(b.N)*10_000, began)
+}
+
+// BenchmarkPiece is what one worker does with a piece: the first look, which
+// settles types, and the second, which makes batches.
+func BenchmarkPiece(b *testing.B) {
+	text := benchText()
+	path := filepath.Join(b.TempDir(), "a.csv")
+	if err := os.WriteFile(path, append([]byte("ts,user_id,event,channel,device,campaign,value\n"), text...), 0o666); err != nil {
+		b.Fatal(err)
+	}
+	r, err := Open([]string{path}, nil, Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	p := r.parts[0]
+	w := newWorker(r.reading, typing{}, p, 0)
+	piece := piece{data: text, line: 2}
+	s := newSurvey(p.layout)
+	w.survey(piece, s, -1)
+	l := p.layout
+	for i, c := range s.columns {
+		l = l.with(typing{}.decide(c.name, c.source, s.seen[i]))
+	}
+	b.Run("look", func(b *testing.B) {
+		b.SetBytes(int64(len(text)))
+		began := processorTime()
+		for b.Loop() {
+			w.survey(piece, newSurvey(p.layout), -1)
+		}
+		perRow(b, int64(b.N)*10_000, began)
+	})
+	b.Run("parse", func(b *testing.B) {
+		b.SetBytes(int64(len(text)))
+		b.ReportAllocs()
+		began := processorTime()
+		for b.Loop() {
+			w.parse(piece, l)
+		}
+		perRow(b, int64(b.N)*10_000, began)
+	})
 }

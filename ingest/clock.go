@@ -131,6 +131,10 @@ func epoch(s string) (event.Time, timeFault) {
 	}
 	first := i
 	n := int64(0)
+	if v, ok := eightDigits(s[i:]); ok {
+		n = v
+		i += 8
+	}
 	for ; i < len(s) && s[i]-'0' <= 9; i++ {
 		if i-first >= integerDigitsMax && n > (math.MaxInt64-9)/10 {
 			return 0, outOfRange
@@ -177,6 +181,23 @@ func epoch(s string) (event.Time, timeFault) {
 		return t, timeOK
 	}
 	return 0, outOfRange
+}
+
+// eightDigits reads the first eight bytes of a text if all are digits: a step
+// for pairs, one for fours and one for all, where a loop has eight.
+func eightDigits(s string) (int64, bool) {
+	if len(s) < 8 {
+		return 0, false
+	}
+	word := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	word -= 0x3030303030303030
+	if (word|(word+0x7676767676767676))&0x8080808080808080 != 0 { // some byte is not 0 to 9
+		return 0, false
+	}
+	word = word*10 + word>>8
+	word = (word&0x000000ff000000ff*0x000f424000000064 + word>>16&0x000000ff000000ff*0x0000271000000001) >> 32
+	return int64(word), true
 }
 
 // calendar reads a date, alone or with a time of day, with or without a zone.

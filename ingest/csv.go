@@ -22,6 +22,7 @@ type records struct {
 	pos   int
 	delim string
 	wide  uint64 // the delimiter in each of eight bytes, if it is a single one
+	plain bool   // no quote in the whole piece
 
 	line     int64 // of the record last read, counted from 0 in the piece
 	nextLine int64
@@ -48,6 +49,7 @@ func (r *records) field(i int) string {
 func (r *records) open(data []byte, delim string) {
 	r.data, r.text, r.pos = data, unsafe.String(unsafe.SliceData(data), len(data)), 0
 	r.delim, r.wide = delim, uint64(delim[0])*ones
+	r.plain = len(delim) == 1 && bytes.IndexByte(data, '"') < 0
 	r.line, r.nextLine, r.fault = 0, 0, ""
 }
 
@@ -71,16 +73,43 @@ func (r *records) scan() bool {
 	for r.pos < len(r.data) {
 		r.line = r.nextLine
 		blank := false
-		if len(r.delim) > 1 {
-			blank = r.scanCarefully()
-		} else {
+		switch {
+		case r.plain:
+			blank = r.scanPlain()
+		case len(r.delim) == 1:
 			blank = r.scanLine()
+		default:
+			blank = r.scanCarefully()
 		}
 		if !blank {
 			return true
 		}
 	}
 	return false
+}
+
+// scanPlain reads a line where there are no quotes to look out for.
+func (r *records) scanPlain() (blank bool) {
+	fields := r.fields[:0]
+	data, from, i := r.data, r.pos, r.pos
+	end := len(data)
+	if n := bytes.IndexByte(data[i:], '\n'); n >= 0 {
+		end = i + n
+	}
+	for ; i+8 <= end; i += 8 {
+		for found := equalBytes(binary.LittleEndian.Uint64(data[i:]), r.wide); found != 0; found &= found - 1 {
+			at := i + bits.TrailingZeros64(found)>>3
+			fields = append(fields, span{int32(from), int32(at)})
+			from = at + 1
+		}
+	}
+	for delim := r.delim[0]; i < end; i++ {
+		if data[i] == delim {
+			fields = append(fields, span{int32(from), int32(i)})
+			from = i + 1
+		}
+	}
+	return r.endLine(fields, from, end)
 }
 
 // scanLine reads a record without quotes, and hands one with quotes on.

@@ -23,7 +23,6 @@ type worker struct {
 	walker  *walker
 	meaning any // the layout or survey that the walker's targets belong to
 	result  *result
-	fields  fields
 }
 
 // result is what became of one piece.
@@ -145,14 +144,15 @@ func (w *worker) record(line int64, rec *records, l *layout) bool {
 	if good, known := w.putConstants(line, l); !good {
 		return known
 	}
+	var own fields
 	for f := range l.fields {
 		if at := l.fields[f].at; at >= 0 {
-			w.fields[f] = rec.field(at)
+			own[f] = rec.field(at)
 		} else {
-			w.fields[f] = l.fields[f].text
+			own[f] = l.fields[f].text
 		}
 	}
-	w.commit(line, l)
+	w.commit(line, &own, l)
 	return true
 }
 
@@ -181,8 +181,8 @@ func (w *worker) putConstants(line int64, l *layout) (good, known bool) {
 	return true, true
 }
 
-func (w *worker) commit(line int64, l *layout) {
-	if f, reason := w.rows.commit(&w.fields); reason != "" {
+func (w *worker) commit(line int64, own *fields, l *layout) {
+	if f, reason := w.rows.commit(own); reason != "" {
 		w.reject(line, l.fields[f].column, reason)
 	}
 }
@@ -190,6 +190,9 @@ func (w *worker) commit(line int64, l *layout) {
 // repeats reports whether the record is the header again, as in files that were
 // put together.
 func (r *records) repeats(header []string) bool {
+	if first := r.field(0); len(first) < len(header[0]) || len(first) > 0 && len(header[0]) > 0 && first[0] > ' ' && first[0] != header[0][0] {
+		return false
+	}
 	for i := range r.fields {
 		if strings.TrimSpace(r.field(i)) != header[i] {
 			return false
@@ -233,8 +236,9 @@ func (w *worker) object(line int64, l *layout) bool {
 		forget(w.walker.root)
 		w.meaning = l
 	}
-	for f := range w.fields {
-		w.fields[f] = l.fields[f].text
+	var own fields
+	for f := range own {
+		own[f] = l.fields[f].text
 	}
 	w.rows.begin()
 	for _, leaf := range w.walker.leaves {
@@ -254,13 +258,13 @@ func (w *worker) object(line int64, l *layout) bool {
 			w.reject(line, n.name, misfit(event.StringType, leaf.kind, leaf.raw))
 			return true
 		default:
-			w.fields[-1-n.target] = leaf.raw
+			own[-1-n.target] = leaf.raw
 		}
 	}
 	if good, known := w.putConstants(line, l); !good {
 		return known
 	}
-	w.commit(line, l)
+	w.commit(line, &own, l)
 	return true
 }
 
