@@ -201,6 +201,43 @@ func compareWorld(t *testing.T, cov *coverage, seed, index uint64, failuresMax i
 	}
 }
 
+// TestCrowd compares statements over more customers than one block holds.
+func TestCrowd(t *testing.T) {
+	const customers = 5000
+	w := NewCrowd(fromEnvironment(t, "WEND_SEED", 1), customers)
+	for _, layout := range []uint64{6, 3} { // in memory, in a store
+		snap, close, err := snapshotOf(w, layout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k := range uint64(15) {
+			c := Case{w, NewStatement(w, 21, k, Pair{})}
+			if o := compare(c, snap, 0); o.kind != "" {
+				t.Errorf("layout %d, %s: %s: %.2000s", layout, c.Statement, o.kind, o.detail)
+			}
+		}
+		close()
+	}
+}
+
+// TestEmptyStore compares statements where there is nothing to answer them.
+func TestEmptyStore(t *testing.T) {
+	w := &World{}
+	for _, text := range []string{"measure events, customers / events as x, sum(nothing) as s lenient", "measure events every day", "measure sessions by channel",
+		"funnel a -> b lenient", "funnel a -> b by channel lenient", "funnel a -> b every month within 1d, 2d lenient", "times a -> b lenient", "dropoff a -> b lenient",
+		"paths", "paths from a lenient", "transitions with times", "customers"} {
+		snap, close, err := snapshotOf(w, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := Case{w, &Statement{Verb: text}}
+		if o := compare(c, snap, 1); o.kind != "" {
+			t.Errorf("%s: %s: %s", text, o.kind, o.detail)
+		}
+		close()
+	}
+}
+
 // snapshotOf makes every second world's snapshot in memory, dealt out to some
 // tiles, and the others' by a store.
 func snapshotOf(w *World, layout uint64) (snap engine.Snapshot, close func(), err error) {

@@ -73,7 +73,7 @@ func (l *layouter) build(w *World) (err error) {
 		}
 	}
 	for begin := 0; begin < len(w.Events); {
-		end := min(len(w.Events), begin+1+l.r.IntN(60))
+		end := min(len(w.Events), begin+1+l.r.IntN(max(60, len(w.Events)/10)))
 		if err := l.add(w.Events[begin:end]); err != nil {
 			return err
 		}

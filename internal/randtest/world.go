@@ -61,6 +61,15 @@ var (
 // NewWorld makes the world of a seed.
 func NewWorld(seed, index uint64) *World {
 	r := rand.New(rand.NewPCG(seed, index*2))
+	return newWorld(r, 1+r.IntN(10))
+}
+
+// NewCrowd makes a world of many customers with few events each.
+func NewCrowd(seed uint64, customers int) *World {
+	return newWorld(rand.New(rand.NewPCG(seed, 3)), customers)
+}
+
+func newWorld(r *rand.Rand, customers int) *World {
 	w := &World{Links: map[string]string{}, unit: pick(r, units)}
 	w.names = some(r, eventNames, 2+r.IntN(4))
 	w.channels = some(r, channelNames, 1+r.IntN(3))
@@ -70,9 +79,8 @@ func NewWorld(seed, index uint64) *World {
 			w.props = append(w.props, p)
 		}
 	}
-	customers := 1 + r.IntN(10)
 	for c := range customers {
-		w.addCustomer(r, c)
+		w.addCustomer(r, c, customers > 100)
 	}
 	if r.IntN(3) > 0 {
 		r.Shuffle(len(w.Events), func(i, j int) { w.Events[i], w.Events[j] = w.Events[j], w.Events[i] })
@@ -101,7 +109,7 @@ func NewWorld(seed, index uint64) *World {
 
 // addCustomer makes one journey: bursts of events, at coarse times for some
 // customers so that many are equal, repeating one entry for others.
-func (w *World) addCustomer(r *rand.Rand, c int) {
+func (w *World) addCustomer(r *rand.Rand, c int, short bool) {
 	identities := []string{fmt.Sprintf("c%d", c)}
 	if r.IntN(10) == 0 {
 		identities = append(identities, fmt.Sprintf("anon-%d", c))
@@ -117,6 +125,9 @@ func (w *World) addCustomer(r *rand.Rand, c int) {
 		n = 60 + r.IntN(141)
 	case 1, 2, 3, 4:
 		n = 1 + r.IntN(3)
+	}
+	if short {
+		n = 1 + r.IntN(4)
 	}
 	equal, repeats, jitter := r.IntN(10) < 3, r.IntN(10) < 3, r.IntN(8) == 0
 	at := origin.Add(event.Duration(r.IntN(40)) * w.unit)

@@ -457,7 +457,7 @@ func (ev *evaluator) aggregate(name string, of *query.Expr, sc *scope) event.Val
 	case "sum":
 		return sum(values)
 	case "avg":
-		return event.Float(sum(each(values, func(v event.Value) event.Value { return event.Float(v.Float()) })).Float() / float64(len(values)))
+		return event.Float(exactSum(values) / float64(len(values)))
 	}
 	var numbers []float64
 	for _, v := range values {
@@ -473,11 +473,7 @@ func (ev *evaluator) aggregate(name string, of *query.Expr, sc *scope) event.Val
 // sum adds values up; integers exactly, whatever their order.
 func sum(values []event.Value) event.Value {
 	if values[0].Type() == event.FloatType {
-		total := 0.0
-		for _, v := range values {
-			total += v.Float()
-		}
-		return event.Float(total)
+		return event.Float(exactSum(values))
 	}
 	total := new(big.Int)
 	for _, v := range values {
@@ -487,6 +483,22 @@ func sum(values []event.Value) event.Value {
 		fail("integer overflow in a sum: %s", total)
 	}
 	return event.Integer(total.Int64())
+}
+
+// exactSum adds numbers up without rounding before the end.
+func exactSum(values []event.Value) float64 {
+	total := new(big.Rat)
+	for _, v := range values {
+		if v.Type() == event.IntegerType {
+			total.Add(total, new(big.Rat).SetInt64(v.Int()))
+		} else if exact := new(big.Rat).SetFloat64(v.Float()); exact != nil {
+			total.Add(total, exact)
+		} else {
+			return v.Float() // infinite
+		}
+	}
+	rounded, _ := total.Float64()
+	return rounded
 }
 
 // countSessions counts the sessions that the rows lie in.

@@ -120,7 +120,7 @@ type matching struct {
 	excluded [][]bool // by step, event: must not come before the step
 	held     []event.Value
 	holding  bool
-	over     bool // the session has ended
+	over     bool       // the session has ended
 	end      event.Time // of the data, or the unit's last event if its clock was ahead
 	window   event.Duration
 }

@@ -2,6 +2,7 @@ package reference
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -64,7 +65,7 @@ func cell(v event.Value) any {
 	case event.IntegerType:
 		return v.Int()
 	case event.FloatType:
-		return v.Float()
+		return v.Float() + 0 // one zero, whatever its sign
 	case event.BooleanType:
 		return v.Bool()
 	case event.TimeType:
@@ -81,21 +82,30 @@ func (t *table) finish(everywhere bool, rows func(members []int) [][]any) *Answe
 			t.keepTop(i, int(g.Top))
 		}
 	}
-	groups := t.groups()
+	var all [][]any
+	for _, r := range t.records {
+		all = append(all, r.group)
+	}
+	groups := mostFrequent(all)
 	if len(t.s.by) == 0 {
 		groups = [][]any{nil}
+	}
+	type place struct {
+		window int
+		period event.Time
+		group  string
+	}
+	members := map[place][]int{}
+	for i, r := range t.records {
+		at := place{r.window, r.period, fmt.Sprintf("%#v", r.group)}
+		members[at] = append(members[at], i)
 	}
 	for w := range t.s.windows {
 		for _, period := range t.periods() {
 			for _, group := range groups {
-				var members []int
-				for i, r := range t.records {
-					if r.window == w && r.period == period && equalCells(r.group, group) {
-						members = append(members, i)
-					}
-				}
-				if len(members) > 0 || everywhere {
-					t.append(w, period, group, rows(members))
+				of := members[place{w, period, fmt.Sprintf("%#v", group)}]
+				if len(of) > 0 || everywhere {
+					t.append(w, period, group, rows(of))
 				}
 			}
 		}
@@ -156,24 +166,16 @@ func (t *table) keepTop(i, n int) {
 	}
 }
 
-func (t *table) groups() [][]any {
-	var all [][]any
-	for _, r := range t.records {
-		all = append(all, r.group)
-	}
-	return mostFrequent(all)
-}
-
 // mostFrequent lists the different tuples, the most frequent first, equal ones
 // by their values.
 func mostFrequent(all [][]any) [][]any {
-	var different [][]any
-	count := map[int]int{}
-	for _, tuple := range all {
-		at := slices.IndexFunc(different, func(d []any) bool { return equalCells(d, tuple) })
-		if at < 0 {
-			at = len(different)
-			different = append(different, tuple)
+	tuples := slices.SortedFunc(slices.Values(all), compareTuples)
+	different := slices.CompactFunc(slices.Clone(tuples), equalCells)
+	count := make([]int, len(different))
+	at := 0
+	for _, tuple := range tuples {
+		if !equalCells(tuple, different[at]) {
+			at++
 		}
 		count[at]++
 	}
@@ -182,8 +184,7 @@ func mostFrequent(all [][]any) [][]any {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(a, b int) int {
-		left, right := different[a], different[b]
-		return cmp.Or(cmp.Compare(countRests(left), countRests(right)), cmp.Compare(count[b], count[a]), compareTuples(left, right))
+		return cmp.Or(cmp.Compare(countRests(different[a]), countRests(different[b])), cmp.Compare(count[b], count[a]))
 	})
 	sorted := make([][]any, len(order))
 	for i, at := range order {
@@ -192,6 +193,7 @@ func mostFrequent(all [][]any) [][]any {
 	return sorted
 }
 
+// countRests counts the places taken by (other): such groups come last.
 func countRests(tuple []any) int {
 	n := 0
 	for _, c := range tuple {
