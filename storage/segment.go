@@ -83,7 +83,8 @@ type segment struct {
 	columns  []string
 	blocks   []blockEntry // those with rows, by block
 
-	values  []lazy[[]string] // by property
+	values  []lazy[[]string]          // by property: its dictionary,
+	codes   []lazy[map[string]uint32] // and the codes of its values
 	indexes map[string]*lazy[*valueIndex]
 	ranges  []lazy[*valueRanges]
 }
@@ -127,6 +128,7 @@ func openSegment(name string, r io.ReaderAt, size int64, store [16]byte, id uint
 		}
 	}
 	s.values = make([]lazy[[]string], len(s.Properties))
+	s.codes = make([]lazy[map[string]uint32], len(s.Properties))
 	s.ranges = make([]lazy[*valueRanges], len(s.Properties))
 	s.indexes = map[string]*lazy[*valueIndex]{}
 	for name := range s.sections {

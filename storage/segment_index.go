@@ -81,12 +81,19 @@ func (s *segment) hasText(p, prop int, text string) (bool, error) {
 	if err != nil || x == nil || x.open.Get(p) {
 		return true, err
 	}
-	values, err := s.dictionary(prop)
+	codes, err := s.codes[prop].get(func() (map[string]uint32, error) {
+		values, err := s.dictionary(prop)
+		codes := make(map[string]uint32, len(values))
+		for code, v := range values {
+			codes[v] = uint32(code)
+		}
+		return codes, err
+	})
 	if err != nil {
 		return true, err
 	}
-	code := slices.Index(values, text)
-	return code >= 0 && x.occurs.Contains(uint32(code)<<s.PrefixBits+uint32(p)), nil
+	code, ok := codes[text]
+	return ok && x.occurs.Contains(code<<s.PrefixBits+uint32(p)), nil
 }
 
 // Bounds returns the least and greatest value of a numeric or time property in
