@@ -21,6 +21,7 @@ type Options struct {
 	Workers     int   // goroutines a query; 0: one a core
 
 	Storage storage.Options // seams for tests; the fields above win where both say something
+	// On real files (no Storage.FS) a goroutine flushes and compacts.
 }
 
 const (
@@ -60,6 +61,9 @@ func Open(dir string, opt Options) (*DB, error) {
 	opt.ReadOnly = opt.Storage.ReadOnly
 	if opt.Logger != nil {
 		opt.Storage.Log = opt.Logger
+	}
+	if opt.Storage.FS == nil && !opt.ReadOnly {
+		opt.Storage.Background = true
 	}
 	if opt.Storage.CacheBytes == 0 {
 		opt.Storage.CacheBytes = opt.CacheBytes - resultBytes

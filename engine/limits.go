@@ -83,7 +83,7 @@ type ration struct {
 	left   int64
 }
 
-const rationBytes = 1 << 16
+const rationBytes = 1 << 13
 
 // take accounts for n bytes.
 func (r *ration) take(n int64) error {

@@ -238,8 +238,19 @@ func answerKey(plan *query.Plan, version string, s QuerySettings) string {
 // statusRows are what `show status` says beyond the snapshot.
 func (db *DB) statusRows() [][2]string {
 	s := db.store.Status()
-	return [][2]string{
-		{"segments", fmt.Sprint(s.Segments)},
-		{"bytes on disk", fmt.Sprint(s.Bytes)},
+	rows := [][2]string{
+		{"time span", fmt.Sprintf("%s to %s", s.From, s.To)},
+		{"segments", strconv.Itoa(len(s.Segments))},
+		{"bytes of segments", strconv.FormatInt(s.Bytes, 10)},
 	}
+	for _, c := range s.Columns {
+		rows = append(rows, [2]string{"bytes of " + c.Column, strconv.FormatInt(c.Bytes, 10)})
+	}
+	return append(rows,
+		[2]string{"partition", s.Partition},
+		[2]string{"events in the log only", strconv.Itoa(s.MemtableEvents)},
+		[2]string{"bytes of the log", strconv.FormatInt(s.LogBytes, 10)},
+		[2]string{"imports", strconv.Itoa(len(s.Imports))},
+		[2]string{"links", strconv.Itoa(s.Links)},
+	)
 }

@@ -1,0 +1,369 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"wend/engine"
+	"wend/event"
+	"wend/query"
+	"wend/storage"
+	"wend/storage/vfs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// clock stands at the beginning of 2026.
+func clock() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+// openDB opens a store in memory with some events in it.
+func openDB(t *testing.T, fs vfs.FS, events []event.Event, opt engine.Options) *engine.DB {
+	t.Helper()
+	opt.Storage.FS, opt.Storage.Clock = fs, clock
+	db, err := engine.Open("shop", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if len(events) > 0 {
+		if _, err := db.Append(context.Background(), events); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return db
+}
+
+func ask(t *testing.T, db *engine.DB, text string, opts ...engine.QueryOption) *engine.Result {
+	t.Helper()
+	res, err := db.Query(context.Background(), text, opts...)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return res
+}
+
+// first is the answer's first cell.
+func first(res *engine.Result) any { return res.Rows[0][0] }
+
+func TestAppendLinkQuery(t *testing.T) {
+	db := openDB(t, vfs.NewMem(), []event.Event{at("anon", 0, "view", "web"), at("ann", 60, "buy", "store")}, engine.Options{})
+	const text = "funnel view -> buy within 1h"
+	if res := ask(t, db, text); res.Rows[1][2] != int64(0) {
+		t.Errorf("before the link: %v", res.Rows)
+	}
+	if err := db.Link(context.Background(), "anon", "ann"); err != nil {
+		t.Fatal(err)
+	}
+	if res := ask(t, db, text); res.Rows[1][2] != int64(1) {
+		t.Errorf("after the link: %v", res.Rows)
+	}
+	if rows := ask(t, db, "journey of 'anon'").Rows; len(rows) != 2 {
+		t.Errorf("journey: %v", rows)
+	}
+	if err := db.Unlink(context.Background(), "anon"); err != nil || len(db.Links()) != 0 {
+		t.Errorf("unlink: %v, %v", err, db.Links())
+	}
+}
+
+// A clash of types rejects the event it is found at, by its place in what the
+// caller gave, whether storage finds it or the batch cannot hold it.
+func TestAppendRejectsByIndex(t *testing.T) {
+	db := openDB(t, vfs.NewMem(), nil, engine.Options{})
+	events := make([]event.Event, 5)
+	for i, x := range []event.Value{event.String("a"), event.Integer(1), event.String("b"), event.Null, event.Boolean(true)} {
+		events[i] = at("ann", int64(i), "e", "")
+		events[i].Props = []event.Prop{{Name: "x", Value: x}}
+	}
+	events[3].Customer = ""
+	ack, err := db.Append(context.Background(), events)
+	if err != nil || ack.Accepted != 2 {
+		t.Fatalf("%+v, %v", ack, err)
+	}
+	var places []int
+	for _, r := range ack.Rejected {
+		places = append(places, r.Index)
+	}
+	if slices.Sort(places); !slices.Equal(places, []int{1, 3, 4}) {
+		t.Errorf("rejected %v", ack.Rejected)
+	}
+}
+
+func TestAnswersAreCachedByWhatWasAskedAndOfWhat(t *testing.T) {
+	db := openDB(t, vfs.NewMem(), []event.Event{at("ann", 0, "view", "web")}, engine.Options{})
+	if ask(t, db, "measure events").Meta.Cached {
+		t.Error("cached at first")
+	}
+	if res := ask(t, db, "MEASURE  events -- again"); !res.Meta.Cached || first(res) != int64(1) {
+		t.Errorf("another way to write it: cached %v, %v", res.Meta.Cached, res.Rows)
+	}
+	if ask(t, db, "measure events", engine.NoCache()).Meta.Cached {
+		t.Error("cached in spite of NoCache")
+	}
+	param := func(v string) engine.QueryOption {
+		return engine.WithParams(map[string]event.Value{"c": event.String(v)})
+	}
+	ask(t, db, "measure events where channel = $c", param("web"))
+	if res := ask(t, db, "measure events where channel = $c", param("app")); res.Meta.Cached || first(res) != int64(0) {
+		t.Errorf("another parameter: cached %v, %v", res.Meta.Cached, res.Rows)
+	}
+	if _, err := db.Append(context.Background(), []event.Event{at("bob", 5, "view", "web")}); err != nil {
+		t.Fatal(err)
+	}
+	if res := ask(t, db, "measure events"); res.Meta.Cached || first(res) != int64(2) {
+		t.Errorf("after an append: cached %v, %v", res.Meta.Cached, res.Rows)
+	}
+	// What a definition stands for is part of the state.
+	ask(t, db, "define touchpoint seen as view")
+	ask(t, db, "measure events where event = 'view'")
+	ask(t, db, "paths from seen")
+	if res := ask(t, db, "define touchpoint seen as view[channel = 'app']"); res.Rows[0][3] != "replaced" {
+		t.Errorf("defining again: %v", res.Rows)
+	}
+	if res := ask(t, db, "paths from seen", engine.WithLenient()); res.Meta.Cached || len(res.Rows) != 0 {
+		t.Errorf("after defining again: cached %v, %v", res.Meta.Cached, res.Rows)
+	}
+}
+
+func TestDefineAndDrop(t *testing.T) {
+	fs := vfs.NewMem()
+	db := openDB(t, fs, []event.Event{at("ann", 0, "view", "web"), at("ann", 5, "buy", "")}, engine.Options{})
+	ask(t, db, "define segment buyers as did buy")
+	if res := ask(t, db, "measure customers among in buyers"); first(res) != int64(1) {
+		t.Errorf("%v", res.Rows)
+	}
+	if _, err := db.Query(context.Background(), "define segment x as in nobody"); !isMistake(err) {
+		t.Errorf("defining with an unknown name: %v", err)
+	}
+	ask(t, db, "define segment good as in buyers")
+	if _, err := db.Query(context.Background(), "drop buyers"); !isMistake(err) || !strings.Contains(err.Error(), "good") {
+		t.Errorf("dropping what another uses: %v", err)
+	}
+	for _, text := range []string{"define segment y as did view", "drop good"} {
+		if _, err := db.Query(context.Background(), text, engine.ReadOnlyQuery()); !errors.Is(err, storage.ErrReadOnly) {
+			t.Errorf("%s where only reading is allowed: %v", text, err)
+		}
+	}
+	ask(t, db, "drop good")
+	if res := ask(t, db, "show definitions"); len(res.Rows) != 1 {
+		t.Errorf("%v", res.Rows)
+	}
+}
+
+func isMistake(err error) bool {
+	var mistake *query.Error
+	return errors.As(err, &mistake)
+}
+
+func TestCheckFindsMistakesWithoutRunning(t *testing.T) {
+	db := openDB(t, vfs.NewMem(), []event.Event{at("ann", 0, "view", "web")}, engine.Options{})
+	if err := db.Check("define touchpoint seen as view; funnel seen -> view; drop seen; paths"); err != nil {
+		t.Errorf("a good script: %v", err)
+	}
+	if _, definitions, _ := db.Schema(); len(definitions) != 0 {
+		t.Errorf("checking defined %v", definitions)
+	}
+	err := db.Check("funnel veiw -> view; paths from biew; measure evens")
+	var all query.Errors
+	if !errors.As(err, &all) || len(all) != 3 {
+		t.Errorf("three mistakes: %v", err)
+	}
+	if err := db.Check("measure events where channel = $c"); !isMistake(err) {
+		t.Errorf("a parameter without value: %v", err)
+	}
+	for _, text := range []string{"", "paths; paths"} {
+		if _, err := db.Query(context.Background(), text); !isMistake(err) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestComplete(t *testing.T) {
+	e := at("ann", 0, "view", "web")
+	e.Props = []event.Prop{{Name: "tier", Value: event.String("gold")}}
+	db := openDB(t, vfs.NewMem(), []event.Event{e}, engine.Options{})
+	items, from := db.Complete("funnel vi", 9)
+	if from != 7 || len(items) == 0 || items[0].Text != "view" {
+		t.Errorf("%v from %d", items, from)
+	}
+	items, _ = db.Complete("measure events where tier = ", 28)
+	if !slices.ContainsFunc(items, func(c query.Completion) bool { return strings.Contains(c.Text, "gold") }) {
+		t.Errorf("values: %v", items)
+	}
+}
+
+func TestReaderSeesWhatTheWriterPublished(t *testing.T) {
+	fs := vfs.NewMem()
+	db := openDB(t, fs, []event.Event{at("ann", 0, "view", "web")}, engine.Options{})
+	reader := openDB(t, fs, nil, engine.Options{ReadOnly: true})
+	if n := first(ask(t, reader, "measure events")); n != int64(1) {
+		t.Errorf("%v events", n)
+	}
+	if _, err := db.Append(context.Background(), []event.Event{at("bob", 0, "view", "web")}); err != nil {
+		t.Fatal(err)
+	}
+	if n := first(ask(t, reader, "measure events")); n != int64(2) {
+		t.Errorf("%v events after another", n)
+	}
+	if _, err := reader.Query(context.Background(), "define touchpoint seen as view"); !errors.Is(err, storage.ErrReadOnly) {
+		t.Errorf("define by a reader: %v", err)
+	}
+}
+
+func TestClosedDB(t *testing.T) {
+	db := openDB(t, vfs.NewMem(), nil, engine.Options{})
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Query(context.Background(), "show events"); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("query: %v", err)
+	}
+	if err := db.Close(); err != nil {
+		t.Errorf("closing again: %v", err)
+	}
+}
+
+// slow is a query that does not end by itself: its progress function waits.
+type slow struct {
+	started chan struct{}
+	once    sync.Once
+	goOn    chan struct{}
+}
+
+func newSlow() *slow { return &slow{started: make(chan struct{}), goOn: make(chan struct{})} }
+
+func (s *slow) progress(int, int) {
+	s.once.Do(func() { close(s.started) })
+	<-s.goOn
+}
+
+func TestIdenticalQueriesAreComputedOnce(t *testing.T) {
+	db := openDB(t, vfs.NewMem(), []event.Event{at("ann", 0, "view", "web")}, engine.Options{})
+	s := newSlow()
+	results := make(chan *engine.Result, 3)
+	query := func(opts ...engine.QueryOption) {
+		res, err := db.Query(context.Background(), "measure events", opts...)
+		if err != nil {
+			t.Error(err)
+		}
+		results <- res
+	}
+	go query(engine.WithProgress(s.progress))
+	<-s.started
+	for range 2 {
+		go query()
+	}
+	waitFor(t, func() bool { return db.Waiting("measure events") == 3 })
+	close(s.goOn)
+	one := <-results
+	for range 2 {
+		if other := <-results; &other.Rows[0] != &one.Rows[0] {
+			t.Error("computed more than once")
+		}
+	}
+}
+
+func waitFor(t *testing.T, ready func() bool) {
+	t.Helper()
+	for range 2000 {
+		if ready() {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatal("waited in vain")
+}
+
+func TestAQueryEndsWhenTheLastWhoWaitsGoes(t *testing.T) {
+	var events []event.Event
+	for c := range 3000 {
+		events = append(events, at(fmt.Sprint(c), 0, "view", "web"))
+	}
+	db := openDB(t, vfs.NewMem(), events, engine.Options{Workers: 1, Storage: storage.Options{BlockCustomers: 64}})
+	s := newSlow()
+	contexts := make([]context.CancelFunc, 2)
+	ended := make(chan error, 2)
+	for i := range contexts {
+		var ctx context.Context
+		ctx, contexts[i] = context.WithCancel(context.Background())
+		opts := []engine.QueryOption{}
+		if i == 0 {
+			opts = append(opts, engine.WithProgress(s.progress))
+		}
+		go func() {
+			_, err := db.Query(ctx, "measure customers", opts...)
+			ended <- err
+		}()
+		if i == 0 {
+			<-s.started
+		}
+	}
+	waitFor(t, func() bool { return db.Waiting("measure customers") == 2 })
+	contexts[0]()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("who goes away gets %v", err)
+	}
+	if db.Waiting("measure customers") != 1 {
+		t.Error("the query ended though one still waits")
+	}
+	contexts[1]()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("who goes away gets %v", err)
+	}
+	close(s.goOn)
+	// Who asks now must not be given what was cancelled.
+	if res := ask(t, db, "measure customers"); first(res) != int64(3000) {
+		t.Errorf("%v", res.Rows)
+	}
+}
+
+func TestClosingEndsRunningQueries(t *testing.T) {
+	db := openDB(t, vfs.NewMem(), []event.Event{at("ann", 0, "view", "web")}, engine.Options{})
+	s := newSlow()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := db.Query(context.Background(), "measure events", engine.WithProgress(s.progress))
+		ended <- err
+	}()
+	<-s.started
+	closed := make(chan error, 1)
+	go func() { closed <- db.Close() }()
+	waitFor(t, func() bool {
+		_, err := db.Query(context.Background(), "show events")
+		return errors.Is(err, storage.ErrClosed)
+	})
+	close(s.goOn)
+	if err := <-ended; err != nil && !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("the query: %v", err)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestQueriesShareTheMemoryOfTheDB(t *testing.T) {
+	var events []event.Event
+	for c := range 2000 {
+		e := at(fmt.Sprint(c), 0, "view", "web")
+		e.Props = []event.Prop{{Name: "x", Value: event.Integer(int64(c))}}
+		events = append(events, e)
+	}
+	db := openDB(t, vfs.NewMem(), events, engine.Options{MemoryBytes: 64 << 10})
+	_, err := db.Query(context.Background(), "measure distinct(x)")
+	var limit *engine.LimitError
+	if !errors.As(err, &limit) || limit.Limit != "memory" || !strings.Contains(limit.Hint, "share") {
+		t.Errorf("got %v", err)
+	}
+	ask(t, db, "measure events") // what the first took was given back
+}
