@@ -81,41 +81,55 @@ func (r *run) subPattern(plan *query.Plan) (*pattern, error) {
 // members sets dst to the customers of the tile that are in the cohort; it
 // looks at all events up to the end of data, whatever v.rows says.
 func (c *cohort) members(v *view, dst tile.Bitmap) error {
+	mark := len(v.used)
+	defer v.giveBack(mark)
 	clear(dst)
+	return c.truth(v, dst, v.bitmap(v.Customers()))
+}
+
+// truth sets yes to the customers who are in the cohort, and unknown to those
+// of whom nobody can tell, as a property that it asks for is null: they are
+// not in its negation either. Both come empty.
+func (c *cohort) truth(v *view, yes, unknown tile.Bitmap) error {
 	switch c.kind {
 	case "did":
-		return c.did(v, dst)
+		return c.did(v, yes)
 	case "reached", "stopped":
-		return c.reached(v, dst)
+		return c.reached(v, yes)
 	case "property":
-		return c.property(v, dst)
-	}
-	for i, a := range c.args {
-		if i == 0 {
-			if err := a.members(v, dst); err != nil {
-				return err
-			}
-			continue
-		}
-		mark := len(v.used)
-		other := v.bitmap(v.Customers())
-		if err := a.members(v, other); err != nil {
+		return c.property(v, yes, unknown)
+	case "not":
+		no := v.bitmap(v.Customers())
+		if err := c.args[0].truth(v, no, unknown); err != nil {
 			return err
 		}
-		if c.kind == "and" {
-			dst.And(other)
-		} else {
-			dst.Or(other)
+		yes.Fill(v.Customers())
+		yes.AndNot(no)
+		yes.AndNot(unknown)
+		return nil
+	}
+	if c.kind == "and" {
+		yes.Fill(v.Customers())
+	}
+	mark := len(v.used)
+	for _, a := range c.args {
+		one, open := v.bitmap(v.Customers()), v.bitmap(v.Customers())
+		if err := a.truth(v, one, open); err != nil {
+			return err
+		}
+		// and: what is not false so far and not false now is true or unknown;
+		// or: what is not true so far and not true now is false or unknown.
+		for i := range yes {
+			if c.kind == "and" {
+				possible := (yes[i] | unknown[i]) & (one[i] | open[i])
+				yes[i] &= one[i]
+				unknown[i] = possible &^ yes[i]
+			} else {
+				yes[i] |= one[i]
+				unknown[i] = (unknown[i] | open[i]) &^ yes[i]
+			}
 		}
 		v.giveBack(mark)
-	}
-	if c.kind == "not" {
-		for i := range dst {
-			dst[i] = ^dst[i]
-		}
-		if n := v.Customers(); n&63 != 0 {
-			dst[len(dst)-1] &= 1<<(n&63) - 1
-		}
 	}
 	return nil
 }
@@ -172,7 +186,7 @@ func (c *cohort) reached(v *view, dst tile.Bitmap) error {
 	return tracker.visit(own)
 }
 
-func (c *cohort) property(v *view, dst tile.Bitmap) error {
+func (c *cohort) property(v *view, yes, unknown tile.Bitmap) error {
 	for customer := range v.Customers() {
 		lo, hi := v.extent(customer)
 		if lo == hi && v.run.plan.HasEnd {
@@ -182,9 +196,7 @@ func (c *cohort) property(v *view, dst tile.Bitmap) error {
 		if err != nil {
 			return err
 		}
-		if !x.IsNull() && x.Bool() {
-			dst.Set(customer)
-		}
+		verdictOf(x).set(customer, yes, unknown)
 		if err := v.tick(1); err != nil {
 			return err
 		}
@@ -215,4 +227,3 @@ func (v *view) membersOf(c *cohort) (tile.Bitmap, error) {
 	memo.members[c] = members
 	return members, nil
 }
-

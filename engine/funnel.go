@@ -36,11 +36,15 @@ func (r *run) patternAndGroups() (*pattern, *grouping, error) {
 }
 
 // reachForward says that no event matters that is farther behind an entry than
-// the longest window.
+// the longest window. Where a window may still be open at the end of the data,
+// events that clocks ahead put beyond it matter too: they end what came before.
 func (r *run) reachForward(p *pattern) {
 	r.reaches = true
 	for _, w := range p.windows {
 		r.forward = max(r.forward, w)
+	}
+	if r.plan.During.To.Add(r.forward) > r.end {
+		r.forward = maxInstant.Sub(0)
 	}
 }
 

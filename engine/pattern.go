@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 
 	"wend/event"
 	"wend/tile"
@@ -165,14 +166,15 @@ const noValue = -1
 // tracker is one worker's side of a pattern.
 type tracker struct {
 	*pattern
-	machine machine
-	any     anyOrder
-	journey journey
-	held    heldValues
-	periods periods
-	pending []attempt // of the customer at hand, when it is counted by the best of its sessions
-	found   attempt
-	emit    func(v *view, a *attempt) error
+	machine  machine
+	entrants entrants
+	any      anyOrder
+	journey  journey
+	held     heldValues
+	periods  periods
+	pending  []attempt // of the customer at hand, when it is counted by the best of its sessions
+	found    attempt
+	emit     func(v *view, a *attempt) error
 
 	stepRows []tile.Bitmap
 	killRows []tile.Bitmap
@@ -184,7 +186,7 @@ type tracker struct {
 // is counted. What emit is given is valid until it returns.
 func (p *pattern) worker(emit func(v *view, a *attempt) error) *tracker {
 	t := &tracker{pattern: p, emit: emit, machine: machine{pattern: p}}
-	t.any.pattern = p
+	t.any.pattern, t.entrants.pattern = p, p
 	t.journey.pattern = p
 	t.periods = periods{calendar: p.calendar, max: p.run.opt.Rows}
 	t.stepRows = make([]tile.Bitmap, len(p.matches))
@@ -257,7 +259,7 @@ func (t *tracker) unit(v *view) error {
 		r.from, r.to = during.From, during.To
 	}
 	for w, window := range t.windows {
-		t.machine.window, t.any.window = window, window
+		t.machine.window, t.entrants.window, t.any.window = window, window, window
 		t.found.window = w
 		t.tried = false
 		if err := t.ranges(v, r); err != nil {
@@ -335,7 +337,10 @@ func (t *tracker) evaluate(v *view, first int, r entryRange) error {
 		return t.attempts(v, first, r)
 	}
 	if t.exclusion != cutHits {
-		if t.findHits(); t.exclusion == dropHits && t.anyHit(first, r) {
+		if err := t.findHits(); err != nil {
+			return err
+		}
+		if t.exclusion == dropHits && t.anyHit(first, r) {
 			return nil
 		}
 	}
@@ -471,18 +476,44 @@ func (t *tracker) sequence(v *view, first int, r entryRange, f func(c *chain, hi
 	return nil
 }
 
-// entries reports every entry as an attempt of its own.
+// entries reports every entry in the range as an attempt of its own.
 func (t *tracker) entries(v *view, first int, r entryRange) error {
 	marks := t.journey.marks
-	for i := first; i < len(marks) && marks[i].time < r.to; i++ {
-		if !t.canEnter(&marks[i]) || marks[i].hit {
-			continue
+	if t.anyOrder {
+		for i := first; i < len(marks) && marks[i].time < r.to; i++ {
+			if !t.canEnter(&marks[i]) {
+				continue
+			}
+			c, end, _ := t.follow(i)
+			if err := t.report(v, &c); err != nil {
+				return err
+			}
+			if err := v.tick(end - i); err != nil {
+				return err
+			}
 		}
-		c, end, _ := t.follow(i)
-		if err := t.report(v, &c); err != nil {
-			return err
+		return nil
+	}
+	return t.eachValue(marks[first:], func(marks []mark) error {
+		t.entrants.enterAll(marks, r)
+		for e := range t.entrants.entries {
+			c := t.entrants.result(int32(e), &t.journey)
+			if err := t.report(v, &c); err != nil {
+				return err
+			}
 		}
-		if err := v.tick(end - i); err != nil {
+		return v.tick(len(marks))
+	})
+}
+
+// eachValue calls f with the marks, or with holding with those of each value.
+func (t *tracker) eachValue(marks []mark, f func(marks []mark) error) error {
+	if !t.holding.set {
+		return f(marks)
+	}
+	t.held.split(marks, t.excluded)
+	for t.held.next() {
+		if err := f(t.held.marks); err != nil {
 			return err
 		}
 	}
@@ -499,20 +530,25 @@ func (t *tracker) follow(i int) (c chain, end int, hit bool) {
 }
 
 // findHits finds out which entries were ended by an excluded event.
-func (t *tracker) findHits() {
+func (t *tracker) findHits() error {
 	if t.tried || t.excluded == 0 {
-		return
+		return nil
 	}
 	t.tried = true
-	marks := t.journey.marks
-	for i := range marks {
-		marks[i].hit = false
+	all := t.journey.marks
+	for i := range all {
+		all[i].hit = false
 	}
-	for i := range marks {
-		if t.canEnter(&marks[i]) {
-			_, _, marks[i].hit = t.follow(i)
+	return t.eachValue(all, func(marks []mark) error {
+		t.entrants.enterAll(marks, entryRange{minInstant, maxInstant})
+		for e, at := range t.entrants.entries {
+			if t.entrants.hit[e] {
+				i, _ := slices.BinarySearchFunc(all, marks[at].place, func(x mark, place int32) int { return int(x.place) - int(place) })
+				all[i].hit = true
+			}
 		}
-	}
+		return nil
+	})
 }
 
 // anyHit reports whether an attempt with an entry in the range was hit.

@@ -80,7 +80,7 @@ func (o *anyOrder) best(j *journey, marks []mark, r entryRange) chain {
 // open reports whether an attempt with this entry can still go on: any event
 // may fulfil a step that is missing.
 func (o *anyOrder) open(j *journey, entry event.Time) bool {
-	return !j.unit.ended && o.run.end.Sub(entry) < o.window
+	return !j.unit.ended && entry.Add(o.window) > j.end
 }
 
 func (c *chain) take(events []mark) {

@@ -19,8 +19,9 @@ type journey struct {
 	*pattern
 	v      *view
 	unit   unit
-	order  []int32 // the row at each place; empty: place p is row unit.lo+p
-	places int     // how many there are; only known if order is used, or all rows exist
+	order  []int32    // the row at each place; empty: place p is row unit.lo+p
+	end    event.Time // of the data; the unit's last event if its clock was ahead
+	places int        // how many there are; only known if order is used, or all rows exist
 	marks  []mark
 
 	ranks  []uint8 // scratch of arrange: by row, the lowest step it fulfils
@@ -31,6 +32,9 @@ type journey struct {
 func (j *journey) load(v *view, u unit, t *tracker) error {
 	j.v, j.unit, j.order, j.marks = v, u, j.order[:0], j.marks[:0]
 	j.places = u.hi - u.lo
+	if j.end = j.run.end; v.Time.At(u.hi-1) > j.end {
+		j.end = max(j.end, v.Time.At(v.last(u.lo, u.hi)))
+	}
 	if !j.run.plan.TiesArrival && j.tied() || j.next != 0 && v.rows != nil {
 		j.arrange(t)
 		for place, row := range j.order {

@@ -27,11 +27,10 @@ type machine struct {
 	window event.Duration
 	alive  uint32 // the states from which a chain may go on
 	seen   uint32 // the states that were ever reached
-	left   bool   // a chain ended after the end of the data: up to then it can go on
 	chains [stepsMax]chain
 }
 
-func (m *machine) reset() { m.alive, m.seen, m.left = 0, 0, false }
+func (m *machine) reset() { m.alive, m.seen = 0, 0 }
 
 // best finds the level and the reported attempt over the entries in a range.
 func (m *machine) best(j *journey, marks []mark, r entryRange) chain {
@@ -39,9 +38,6 @@ func (m *machine) best(j *journey, marks []mark, r entryRange) chain {
 	last := len(m.matches) - 1
 	for i := range marks {
 		x := &marks[i]
-		if x.time > m.run.end {
-			m.expire(x, j) // the only case in which it matters when a chain ends
-		}
 		if m.apply(x, r.has(x.time) && !x.hit); m.seen>>last&1 != 0 {
 			return m.result(j)
 		}
@@ -136,9 +132,6 @@ func (m *machine) open(j *journey) bool {
 	if j.unit.ended {
 		return false
 	}
-	if m.left {
-		return true
-	}
 	for s := m.alive; s != 0; s &= s - 1 {
 		if m.canGoOn(bits.TrailingZeros32(s), j) {
 			return true
@@ -150,12 +143,10 @@ func (m *machine) open(j *journey) bool {
 // canGoOn reports whether an event later than the end of the data could still
 // take the chain at step k further.
 func (m *machine) canGoOn(k int, j *journey) bool {
-	limit := m.limit(k)
-	if k == len(m.matches)-1 || limit <= m.run.end {
+	if k == len(m.matches)-1 || m.limit(k) <= j.end {
 		return false
 	}
-	next := m.chains[k].place[k] + 1
-	return m.next>>(k+1)&1 == 0 || int(next) == j.places || j.v.Time.At(j.row(next)) > limit
+	return m.next>>(k+1)&1 == 0 || int(m.chains[k].place[k]) == j.places-1
 }
 
 // limit is the last instant at which the chain at step k may go on.
@@ -182,7 +173,7 @@ func (m *machine) follow(j *journey, i int) (c chain, end int, hit bool) {
 	}
 	for n := i + 1; n < len(j.marks); n++ {
 		x := j.marks[n]
-		if m.expire(&x, j); m.alive == 0 {
+		if m.expire(&x); m.alive == 0 {
 			return m.result(j), n, false
 		}
 		if m.holding.set && x.value != value {
@@ -208,12 +199,10 @@ func (m *machine) follow(j *journey, i int) (c chain, end int, hit bool) {
 }
 
 // expire ends the chains that were over before x.
-func (m *machine) expire(x *mark, j *journey) {
+func (m *machine) expire(x *mark) {
 	for s := m.alive; s != 0; s &= s - 1 {
 		k := bits.TrailingZeros32(s)
-		late := x.time > m.limit(k)
-		if late || m.next>>(k+1)&1 != 0 && x.place > m.chains[k].place[k]+1 {
-			m.left = m.left || x.time > m.run.end && m.canGoOn(k, j)
+		if x.time > m.limit(k) || m.next>>(k+1)&1 != 0 && x.place > m.chains[k].place[k]+1 {
 			m.alive &^= 1 << k
 		}
 	}

@@ -193,4 +193,3 @@ func referenceOf(c *transcript.Case) (a *answered, ok bool) {
 func isElapsed(column string) bool {
 	return column == "window" || column == "mean" || strings.HasPrefix(column, "median_") || len(column) == 3 && column[0] == 'p'
 }
-

@@ -156,6 +156,7 @@ func (r *reader) begin(number int, line, title string) error {
 	case "query":
 		c := r.world
 		c.Line = number
+		widen(c.Events)
 		r.at = &c
 		r.file.Cases = append(r.file.Cases, r.at)
 	case "links", "definitions":
@@ -205,6 +206,24 @@ func parseEvent(line string) (event.Event, error) {
 		}
 	}
 	return e, nil
+}
+
+// widen makes the integers of a property floats if any of its values is one,
+// as a store does.
+func widen(events []event.Event) {
+	floats := map[string]bool{}
+	for _, e := range events {
+		for _, p := range e.Props {
+			floats[p.Name] = floats[p.Name] || p.Value.Type() == event.FloatType
+		}
+	}
+	for _, e := range events {
+		for i, p := range e.Props {
+			if floats[p.Name] && p.Value.Type() == event.IntegerType {
+				e.Props[i].Value = event.Float(p.Value.Float())
+			}
+		}
+	}
 }
 
 // words splits at spaces outside of double quotes.
