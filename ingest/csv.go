@@ -23,6 +23,7 @@ type records struct {
 	delim string
 	wide  uint64 // the delimiter in each of eight bytes, if it is a single one
 	plain bool   // no quote in the whole piece
+	eol   int    // the first line feed at or after the latest place that was asked for
 
 	line     int64 // of the record last read, counted from 0 in the piece
 	nextLine int64
@@ -50,7 +51,7 @@ func (r *records) open(data []byte, delim string) {
 	r.data, r.text, r.pos = data, unsafe.String(unsafe.SliceData(data), len(data)), 0
 	r.delim, r.wide = delim, uint64(delim[0])*ones
 	r.plain = len(delim) == 1 && bytes.IndexByte(data, '"') < 0
-	r.line, r.nextLine, r.fault = 0, 0, ""
+	r.line, r.nextLine, r.fault, r.eol = 0, 0, "", -1
 }
 
 const (
@@ -213,16 +214,20 @@ func (r *records) scanCarefully() (blank bool) {
 	return !quoted && len(r.fields) == 1 && r.fields[0].from == r.fields[0].to
 }
 
-// fieldEnd finds the delimiter or line feed that ends an unquoted field.
+// fieldEnd finds the delimiter or line feed that ends an unquoted field. It is
+// asked for ever later places of a piece, so that the end of a long line with
+// many fields need be found only once.
 func (r *records) fieldEnd(from int) int {
-	rest := r.text[from:]
-	if n := strings.IndexByte(rest, '\n'); n >= 0 {
-		rest = rest[:n]
+	if r.eol < from {
+		r.eol = len(r.text)
+		if n := strings.IndexByte(r.text[from:], '\n'); n >= 0 {
+			r.eol = from + n
+		}
 	}
-	if n := strings.Index(rest, r.delim); n >= 0 {
+	if n := strings.Index(r.text[from:r.eol], r.delim); n >= 0 {
 		return from + n
 	}
-	return from + len(rest)
+	return r.eol
 }
 
 // closingQuote finds the quote that ends the quoted field whose opening quote

@@ -108,6 +108,7 @@ type Reader struct {
 	held     map[string]event.Type
 
 	at       int  // part being read
+	latest   int  // part of the latest batch
 	run      *run // its workers; nil between parts
 	worker   *worker
 	ready    []*event.Batch
@@ -193,7 +194,7 @@ func (r *Reader) Mapping() Mapping {
 	if len(r.mappings) == 0 {
 		return Mapping{}
 	}
-	return r.mappings[min(r.at, len(r.mappings)-1)]
+	return r.mappings[r.latest]
 }
 
 // Source names the file of the latest batch: no batch has rows of two.
@@ -253,7 +254,9 @@ func (r *Reader) advance(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", r.parts[r.at].name, err)
 	}
-	r.take(j)
+	if err := r.take(j); err != nil {
+		return err
+	}
 	if r.opt.OnError == "stop" && len(r.rejects) > 0 {
 		return &RejectError{r.rejects[0]}
 	}
@@ -348,7 +351,11 @@ func (r *Reader) begin(ctx context.Context, p *part) error {
 	for i, c := range s.columns {
 		l = l.with(types.decide(c.name, c.source, s.seen[i]))
 	}
-	r.source, r.rows = p.name, 0
+	if err := checkWidth(p, l); err != nil {
+		text.Close()
+		return err
+	}
+	r.source, r.rows, r.latest = p.name, 0, r.at
 	parse := startRun(text, p.stream, l, replay(kept, source))
 	r.run = parse
 	parse.work(r.opt.Workers, func() func(*job) {
@@ -429,7 +436,7 @@ func (r *Reader) surveyStream(p *part, source func() (piece, error), s *survey) 
 
 // take adopts a piece's result. What it saw for the first time must agree with
 // what earlier pieces made of the same property; if not, it is parsed again.
-func (r *Reader) take(j *job) {
+func (r *Reader) take(j *job) error {
 	l := r.run.layout.Load()
 	res := j.result
 	if res.layout != j.base {
@@ -452,6 +459,9 @@ func (r *Reader) take(j *job) {
 			}
 		}
 	}
+	if err := checkWidth(r.parts[r.at], l); err != nil {
+		return err
+	}
 	r.run.layout.Store(l)
 	r.ready = res.batches
 	r.rows += res.rows
@@ -463,6 +473,15 @@ func (r *Reader) take(j *job) {
 			r.rejects = append(r.rejects, reject)
 		}
 	}
+	return nil
+}
+
+// checkWidth refuses a file with more properties than anybody means.
+func checkWidth(p *part, l *layout) error {
+	if len(l.columns) > propertiesMax {
+		return &MappingError{File: p.name, Message: fmt.Sprintf("the file has more than %d different properties; are ids or times used as keys?", propertiesMax)}
+	}
+	return nil
 }
 
 // adopt adds to a layout what a piece made of its base, and reports whether the

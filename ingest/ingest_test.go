@@ -537,6 +537,39 @@ func TestRecordWithoutEnd(t *testing.T) {
 	}
 }
 
+func TestAFileNamedTwiceIsReadOnce(t *testing.T) {
+	path := write(t, "a.csv", "customer,time,event\nann,1,view\n")
+	r, batches := readAll(t, Options{}, path, filepath.Dir(path)+"/./a.csv")
+	if got, want := transcript(r, batches), "ann 1970-01-01T00:00:01Z view\nnote a.csv is named twice and read once\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestIdsUsedAsKeys(t *testing.T) {
+	var b strings.Builder
+	for i := range propertiesMax + 1 {
+		fmt.Fprintf(&b, "{\"customer\":\"a\",\"time\":1,\"event\":\"e\",\"k%d\":1}\n", i)
+	}
+	r, err := Open([]string{write(t, "a.ndjson", b.String())}, nil, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var mistake *MappingError
+	if _, err := r.Next(context.Background()); !errors.As(err, &mistake) || !strings.Contains(err.Error(), "4096 different properties") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestLongLineOfManyFields: a line costs what it is long, not its square.
+func TestLongLineOfManyFields(t *testing.T) {
+	line := strings.Repeat(",", 4<<20)
+	r, _ := readAll(t, Options{}, write(t, "a.csv", "customer,time,event\nann,1,\"view\""+line+"\nbob,2,view\n"))
+	if s := r.Stats(); s.Events != 1 || s.Rejected != 1 {
+		t.Errorf("%d events, %d rejected", s.Events, s.Rejected)
+	}
+}
+
 func TestOnErrorStop(t *testing.T) {
 	r, err := Open([]string{write(t, "a.csv", "customer,time,event\nann,1,view\nann,x,view\n")}, nil, Options{OnError: "stop"})
 	if err != nil {

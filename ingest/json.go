@@ -65,7 +65,7 @@ func newWalker() *walker {
 		depthMax:  64,
 		nameMax:   nameBytesMax,
 		valuesMax: propertiesMax,
-		nodesMax:  4 * propertiesMax,
+		nodesMax:  16 * propertiesMax,
 	}
 }
 

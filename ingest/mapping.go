@@ -264,9 +264,6 @@ func propertyColumns(file string, header []string, places *[fieldCount]place) (n
 			own[places[f].at] = true
 		}
 	}
-	if len(header)-len(own) > propertiesMax {
-		return nil, nil, &MappingError{File: file, Message: fmt.Sprintf("the file has %d columns; a file may have %d", len(header), propertiesMax)}
-	}
 	for i, column := range header {
 		if own[i] {
 			continue

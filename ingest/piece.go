@@ -72,7 +72,11 @@ func (s *splitter) next() (piece, error) {
 			return s.faulty(fmt.Sprintf("a quote is opened in column %d and not closed", 1+bytes.Count(s.rest[:open], []byte(s.delim)))), nil
 		}
 		if len(s.rest) >= s.limit {
-			return s.faulty(fmt.Sprintf("the record is longer than %d MiB; is a quote not closed?", s.limit>>20)), nil
+			reason := fmt.Sprintf("the record is longer than %d MiB", s.limit>>20)
+			if open >= 0 {
+				reason += "; a quote is opened and not closed"
+			}
+			return s.faulty(reason), nil
 		}
 		if err := s.read(2 * len(s.rest)); err != nil {
 			return piece{}, err

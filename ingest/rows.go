@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"fmt"
 	"hash/maphash"
 
 	"wend/event"
@@ -258,7 +259,7 @@ func (r *rows) commit(f *fields) (field, string) {
 	for i := range f {
 		if len(f[i]) > fieldBytesMax {
 			r.abandon()
-			return field(i), field(i).String() + " is longer than 4096 bytes"
+			return field(i), fmt.Sprintf("%s is longer than %d bytes", field(i), fieldBytesMax)
 		}
 	}
 	b, n := r.batch, r.n

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -41,14 +42,16 @@ var errZipStream = errors.New("a zip archive can be read from a file only; its d
 
 // findParts lists what the paths contain. "-" is stdin.
 func (r *Reader) findParts(paths []string, stdin io.Reader) error {
+	var seen []os.FileInfo
 	for _, p := range paths {
 		if p == "-" {
 			if stdin == nil {
-				return errors.New("there is no standard input to read")
+				return errors.New("there is no standard input to read, or - is named twice")
 			}
 			once := io.NopCloser(countingReader{stdin, &r.read})
 			r.parts = append(r.parts, &part{name: "standard input", path: "-", stream: true,
 				open: func() (io.ReadCloser, error) { return r.expand(once) }})
+			stdin = nil
 			continue
 		}
 		info, err := os.Stat(p)
@@ -62,6 +65,11 @@ func (r *Reader) findParts(paths []string, stdin io.Reader) error {
 			r.parts = append(r.parts, &part{name: p, path: p, stream: true, open: func() (io.ReadCloser, error) { return r.openFile(p) }})
 			continue
 		}
+		if slices.ContainsFunc(seen, func(other os.FileInfo) bool { return os.SameFile(info, other) }) {
+			r.notes = append(r.notes, p+" is named twice and read once")
+			continue
+		}
+		seen = append(seen, info)
 		zipped, err := isZip(p)
 		if err != nil {
 			return err
