@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -392,6 +393,9 @@ func (s *Store) verifySegment(r segmentRecord) error {
 		return err
 	}
 	defer f.Close()
+	if size, err := f.Size(); err != nil || size != r.Size {
+		return errors.Join(err, fmt.Errorf("%w: it has %d bytes, the manifest says %d", ErrCorrupt, size, r.Size))
+	}
 	info, err := checkSegment(r.file(), f, r.Size, s.state.store, r.ID)
 	if err != nil {
 		return err

@@ -1,0 +1,418 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"wend/event"
+	"wend/storage/vfs"
+)
+
+var errDisk = errors.New("no space left on device")
+
+// faults is a file system that fails when it is told to. Every operation that
+// changes something counts.
+type faults struct {
+	*vfs.Mem
+	ops  int
+	fail func(op int, call, name string) bool // nil: never
+}
+
+func (f *faults) check(call, name string) error {
+	f.ops++
+	if f.fail != nil && f.fail(f.ops, call, name) {
+		return fmt.Errorf("%s %s: %w", call, name, errDisk)
+	}
+	return nil
+}
+
+func (f *faults) Create(name string) (vfs.File, error) {
+	if err := f.check("create", name); err != nil {
+		return nil, err
+	}
+	file, err := f.Mem.Create(name)
+	return &faultyFile{file, f, name}, err
+}
+
+func (f *faults) Rename(old, new string) error {
+	if err := f.check("rename", old); err != nil {
+		return err
+	}
+	return f.Mem.Rename(old, new)
+}
+
+func (f *faults) Remove(name string) error {
+	if err := f.check("remove", name); err != nil {
+		return err
+	}
+	return f.Mem.Remove(name)
+}
+
+func (f *faults) SyncDir(name string) error {
+	if err := f.check("syncdir", name); err != nil {
+		return err
+	}
+	return f.Mem.SyncDir(name)
+}
+
+type faultyFile struct {
+	vfs.File
+	fs   *faults
+	name string
+}
+
+// Write writes half when it fails, as a full disk does.
+func (f *faultyFile) Write(p []byte) (int, error) {
+	if err := f.fs.check("write", f.name); err != nil {
+		n, _ := f.File.Write(p[:len(p)/2])
+		return n, err
+	}
+	return f.File.Write(p)
+}
+
+func (f *faultyFile) Sync() error {
+	if err := f.fs.check("sync", f.name); err != nil {
+		return err
+	}
+	return f.File.Sync()
+}
+
+// A failed write or sync of the log must not take later batches with it
+// (Prometheus lost acknowledged ones that way, issue 13027).
+func TestLogFailure(t *testing.T) {
+	for _, call := range []string{"write", "sync"} {
+		t.Run(call, func(t *testing.T) {
+			fs := &faults{Mem: vfs.NewMem()}
+			opt := small(nil)
+			opt.FS = fs
+			s, err := Open("store", opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			appendEvents(t, s, AppendOptions{}, view("ann", 0))
+			appendEvents(t, s, AppendOptions{Durability: Interval}, view("ann", 1))
+			fs.fail = func(_ int, c, name string) bool { return c == call && strings.HasSuffix(name, walSuffix) }
+			bad := view("ann", 2)
+			bad.ID = "x"
+			for range 3 {
+				if _, err := s.Append(t.Context(), batchOf([]event.Event{bad}), AppendOptions{Token: "bad"}); !errors.Is(err, errDisk) {
+					t.Fatalf("append on a failing disk: %v", err)
+				}
+			}
+			if got := contents(t, s); strings.Count(got, "\n") != 2 {
+				t.Fatalf("a batch that failed is visible:\n%s", got)
+			}
+			fs.fail = nil
+			appendEvents(t, s, AppendOptions{}, view("ann", 3))
+			if ack := appendEvents(t, s, AppendOptions{Token: "bad"}, bad); ack.Accepted != 1 {
+				t.Fatalf("the batch sent again: %+v", ack)
+			}
+			want := contents(t, s)
+			if strings.Count(want, "\n") != 4 {
+				t.Fatalf("contents\n%s", want)
+			}
+			after := open(t, fs.Mem.Clone(), "store")
+			if got := contents(t, after); got != want {
+				t.Errorf("after a crash\n%s\nwant\n%s", got, want)
+			}
+			if len(after.missing) > 0 {
+				t.Errorf("missing: %v", after.missing)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func walFileName(t *testing.T, fs *vfs.Mem) string {
+	t.Helper()
+	names, err := fs.ReadDir("store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(names, func(n string) bool { return strings.HasSuffix(n, walSuffix) })
+	if i < 0 {
+		t.Fatalf("no log among %v", names)
+	}
+	return path.Join("store", names[i])
+}
+
+// replaceFile puts other content in place of a file's.
+func replaceFile(t *testing.T, fs *vfs.Mem, name string, data []byte) {
+	t.Helper()
+	if err := fs.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	f, err := fs.Create(name)
+	if err == nil {
+		_, err = f.Write(data)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tenBatches returns a store whose log holds ten batches of one event, as a crash leaves it.
+func tenBatches(t *testing.T) *vfs.Mem {
+	t.Helper()
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	for i := range 10 {
+		appendEvents(t, s, AppendOptions{}, view("ann", i))
+	}
+	return mem.Clone()
+}
+
+// Cut anywhere behind the header, the log's whole records count. What a mark
+// says was synced cannot be missing without being reported.
+func TestTornLog(t *testing.T) {
+	mem := tenBatches(t)
+	name := walFileName(t, mem)
+	data, err := vfs.ReadFile(mem, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := -1
+	for size := 0; size <= len(data); size++ {
+		torn := mem.Clone()
+		replaceFile(t, torn, name, data[:size])
+		s := open(t, torn, "store")
+		n := strings.Count(contents(t, s), "\n")
+		if n < last || len(s.missing) > 0 {
+			t.Fatalf("cut at %d of %d: %d events, %d before, missing %v", size, len(data), n, last, s.missing)
+		}
+		last = n
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if last != 10 {
+		t.Fatalf("the whole log has %d events", last)
+	}
+}
+
+// Damage inside of the log loses the damaged batch only, and is reported.
+func TestDamagedLog(t *testing.T) {
+	mem := tenBatches(t)
+	name := walFileName(t, mem)
+	data, err := vfs.ReadFile(mem, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := strings.Index(string(data), recordMagic)
+	tail := strings.LastIndex(string(data), recordMagic) // nothing vouches for the last record yet
+	reported := 0
+	for i := head; i < tail; i++ {
+		bad := slices.Clone(data)
+		bad[i] ^= 1 << (i % 8)
+		damaged := mem.Clone()
+		replaceFile(t, damaged, name, bad)
+		s := open(t, damaged, "store")
+		n := strings.Count(contents(t, s), "\n")
+		if n < 9 {
+			t.Fatalf("a flipped bit at %d of %d leaves %d events", i, len(data), n)
+		}
+		if n == 9 && len(s.missing) == 0 {
+			// Only a mark behind the batch can tell that it was durable; the
+			// last batch but one has its mark in the record that follows it.
+			t.Fatalf("a flipped bit at %d lost a batch and was not reported", i)
+		}
+		reported += min(len(s.missing), 1)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if reported < (tail-head)/2 {
+		t.Errorf("%d of %d flips were reported", reported, tail-head)
+	}
+}
+
+// Every bit of the manifest matters: an edit that was published is there, or
+// opening fails and says why.
+func TestDamagedManifest(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	loadEvents(t, s, view("ann", 0))
+	if err := s.Link(t.Context(), "a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Link(t.Context(), "b", "c"); err != nil {
+		t.Fatal(err)
+	}
+	mem = mem.Clone()
+	name := path.Join("store", manifestName(1))
+	data, err := vfs.ReadFile(mem, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail := strings.LastIndex(string(data), editMagic) // a damaged last edit is taken for a torn one
+	for i := range tail {
+		bad := slices.Clone(data)
+		bad[i] ^= 1 << (i % 8)
+		damaged := mem.Clone()
+		replaceFile(t, damaged, name, bad)
+		s, err := Open("store", small(damaged))
+		if !errors.Is(err, ErrCorrupt) {
+			if err == nil {
+				s.Close()
+			}
+			t.Fatalf("a flipped bit at %d of %d: %v", i, len(data), err)
+		}
+	}
+}
+
+// A damaged segment is left out and reported; the rest answers.
+func TestDamagedSegment(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	loadEvents(t, s, view("ann", 0))
+	loadEvents(t, s, view("bob", 1))
+	name := path.Join("store", s.state.segments[0].file())
+	mem = mem.Clone()
+	for _, damage := range []string{"gone", "empty", "short", "long", "flipped"} {
+		damaged := mem.Clone()
+		data, err := vfs.ReadFile(damaged, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch damage {
+		case "gone":
+			err = damaged.Remove(name)
+		case "empty":
+			replaceFile(t, damaged, name, nil)
+		case "short":
+			replaceFile(t, damaged, name, data[:len(data)-1])
+		case "long":
+			replaceFile(t, damaged, name, append(data, 0))
+		case "flipped":
+			data[len(data)-5] ^= 4
+			replaceFile(t, damaged, name, data)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := open(t, damaged, "store")
+		snap, err := s.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := snap.Missing(); len(m) != 1 || m[0].Rows != 1 || m[0].From != view("ann", 0).Time || m[0].Reason == "" {
+			t.Errorf("%s: missing %+v", damage, m)
+		}
+		if got := everything(t, snap); len(got) != 1 || len(got["bob"]) != 1 {
+			t.Errorf("%s: contents %v", damage, got)
+		}
+		snap.Release()
+		report, err := s.Check(t.Context())
+		if err != nil || len(report.Damaged) != 1 || report.Damaged[0].File != path.Base(name) {
+			t.Errorf("%s: check says %+v, %v", damage, report, err)
+		}
+		if err := s.Compact(t.Context()); err != nil {
+			t.Errorf("%s: compact: %v", damage, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// From any operation on, the disk fails: what was acknowledged is there when
+// the store is opened again, a load is there whole or not at all, and nothing
+// is left over.
+func TestDiskFailsFrom(t *testing.T) {
+	for from := 1; ; from++ {
+		fs := &faults{Mem: vfs.NewMem()}
+		fs.fail = func(op int, _, _ string) bool { return op >= from }
+		acked, failed := story(t, fs)
+		after := open(t, fs.Mem.Clone(), "store")
+		snap, err := after.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := everything(t, snap)
+		snap.Release()
+		for _, c := range acked {
+			if len(got[c]) == 0 {
+				t.Fatalf("operation %d: customer %q was acknowledged and is gone", from, c)
+			}
+		}
+		if n := len(got["load1"]) + len(got["load2"]); n != 0 && n != 80 {
+			t.Fatalf("operation %d: %d of 80 loaded rows", from, n)
+		}
+		report, err := after.Check(t.Context())
+		if err != nil || len(report.Damaged) > 0 || len(after.missing) > 0 {
+			t.Fatalf("operation %d: check says %+v, %v; missing %v", from, report, err, after.missing)
+		}
+		names, err := after.fs.ReadDir("store")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range names {
+			if strings.HasSuffix(n, ".run") || strings.HasSuffix(n, ".tmp") {
+				t.Fatalf("operation %d: %s is left over", from, n)
+			}
+		}
+		if err := after.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if !failed {
+			t.Logf("%d operations", from-1)
+			return
+		}
+	}
+}
+
+// story does a bit of everything and goes on whatever fails. It returns the
+// customers whose events were acknowledged.
+func story(t *testing.T, fs *faults) (acked []string, failed bool) {
+	opt := small(nil)
+	opt.FS = fs
+	s, err := Open("store", opt)
+	if err != nil {
+		return nil, true
+	}
+	note := func(err error, customers ...string) {
+		if err != nil {
+			failed = true
+			if !errors.Is(err, errDisk) {
+				t.Fatalf("the failure is %v", err)
+			}
+			return
+		}
+		acked = append(acked, customers...)
+	}
+	add := func(c string) {
+		_, err := s.Append(t.Context(), batchOf([]event.Event{view(c, 1)}), AppendOptions{})
+		note(err, c)
+	}
+	add("ann")
+	add("bob")
+	l, err := s.NewLoad(t.Context(), LoadOptions{})
+	note(err)
+	var events []event.Event
+	for i := range 40 {
+		events = append(events, view("load1", i), view("load2", i))
+	}
+	for part := range slices.Chunk(events, 25) {
+		if err == nil {
+			err = l.Add(batchOf(part))
+		}
+	}
+	if err == nil {
+		_, err = l.Commit(t.Context())
+	} else if e := l.Abort(); e != nil && !errors.Is(e, errDisk) {
+		t.Fatal(e)
+	}
+	note(err, "load1", "load2")
+	add("cid")
+	note(s.Link(t.Context(), "x", "y"))
+	note(s.Compact(t.Context()))
+	add("dan")
+	note(s.Close())
+	return acked, failed
+}
