@@ -56,14 +56,11 @@ func (c *calendar) start(t event.Time) event.Time {
 func (c *calendar) midnight(year int, month time.Month, day int) event.Time {
 	m := time.Date(year, month, day, 0, 0, 0, 0, c.zone)
 	if m.Hour() != 0 { // 00:00 does not exist: time.Date gave an instant before or after the jump
-		_, end := m.ZoneBounds()
-		start, _ := m.ZoneBounds()
+		start, end := m.ZoneBounds()
 		if m.Hour() > 12 { // still the day before
-			m = end
-		} else {
-			m = start
+			return event.At(end)
 		}
-		return event.At(m)
+		return event.At(start)
 	}
 	// 00:00 that the clock shows twice: time.Date may give either; take the first.
 	if earlier := m.Add(-time.Hour); earlier.Hour() == 0 && earlier.Day() == m.Day() {
@@ -91,7 +88,12 @@ func (c *calendar) next(start event.Time) event.Time {
 	case "year":
 		year, month, day = year+1, 1, 1
 	}
-	return c.midnight(year, month, day)
+	next := c.midnight(year, month, day)
+	for next <= start { // the calendar leaves out days where a country moves across the date line
+		day++
+		next = c.midnight(year, month, day)
+	}
+	return next
 }
 
 // afterChange returns the beginning of the first period later than start that

@@ -1,0 +1,54 @@
+package engine
+
+import (
+	"math"
+	"math/big"
+	"math/rand/v2"
+	"testing"
+)
+
+func TestExactSumIsTheRoundedSum(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 8))
+	for range 300 {
+		var sums [2]exactSum
+		var whole wholeSum
+		want := new(big.Float).SetPrec(4000)
+		for range r.IntN(60) {
+			x := math.Ldexp(r.Float64()-0.5, r.IntN(300)-150)
+			if r.IntN(4) == 0 {
+				x = -want64(want) // cancel nearly all
+			}
+			sums[r.IntN(2)].add(x)
+			want.Add(want, new(big.Float).SetFloat64(x))
+			n := r.Int64() - math.MaxInt64/2
+			whole.add(n)
+			want.Add(want, new(big.Float).SetInt64(n))
+		}
+		sums[0].merge(&sums[1])
+		sums[0].addWhole(whole)
+		if got := sums[0].value(); got != want64(want) {
+			t.Fatalf("got %v, want %v", got, want64(want))
+		}
+	}
+}
+
+func want64(f *big.Float) float64 {
+	x, _ := f.Float64()
+	return x
+}
+
+func TestWholeSum(t *testing.T) {
+	var s wholeSum
+	for range 5 {
+		s.add(math.MaxInt64)
+	}
+	if _, fits := s.int64(); fits || s.float() != 5*float64(math.MaxInt64) {
+		t.Errorf("five times the largest: %v", s.float())
+	}
+	for range 5 {
+		s.add(math.MinInt64)
+	}
+	if n, fits := s.int64(); !fits || n != -5 {
+		t.Errorf("%d, fits %v", n, fits)
+	}
+}
