@@ -214,7 +214,7 @@ func (g *gen) pattern() Pattern {
 	}
 	if g.r.IntN(8) == 0 {
 		p.AnyOrder = true
-		n = 2 + g.r.IntN(2)
+		n = 2 + g.r.IntN(2) + g.r.IntN(3)
 	}
 	for i := range n {
 		step := g.alt()

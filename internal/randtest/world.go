@@ -8,6 +8,7 @@ package randtest
 import (
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -49,7 +50,7 @@ var (
 	units        = []event.Duration{event.Second, event.Second, event.Minute, event.Hour, 6 * event.Hour, event.Day}
 	properties   = []property{
 		{"value", event.IntegerType, []event.Value{event.Integer(0), event.Integer(1), event.Integer(2), event.Integer(5), event.Integer(-3), event.Integer(1<<53 + 1)}},
-		{"price", event.FloatType, []event.Value{event.Float(0), event.Float(0.5), event.Float(2), event.Float(9.25), event.Float(-1.5), event.Float(1e18)}},
+		{"price", event.FloatType, []event.Value{event.Float(0), event.Float(0.5), event.Float(2), event.Float(9.25), event.Float(math.Copysign(0, -1)), event.Float(-1.5), event.Float(1e18)}},
 		{"tier", event.StringType, []event.Value{event.String("gold"), event.String("silver"), event.String("grün"), event.String("a%b_c"), event.String("")}},
 		{"flag", event.BooleanType, []event.Value{event.Boolean(true), event.Boolean(false)}},
 		{"due", event.TimeType, []event.Value{event.Instant(origin), event.Instant(origin + 86400e6), event.Instant(origin + 40*86400e6 + 1)}},
@@ -191,7 +192,11 @@ func (w *World) define(r *rand.Rand) {
 		w.alts = append(w.alts, "early", "späte_phase")
 	}
 	if len(w.channels) > 1 {
-		add("channels", "offline", nameText(w.channels[0]))
+		group := nameText(w.channels[0])
+		if len(w.channels) > 2 {
+			group += ", " + nameText(w.channels[1])
+		}
+		add("channels", "offline", group)
 		w.groups = append(w.groups, "offline")
 	}
 	add("segment", "regulars", g.cohort(1))

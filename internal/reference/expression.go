@@ -149,11 +149,6 @@ func compare(op string, a, b event.Value) event.Value {
 		return event.Null
 	}
 	c := event.Compare(a, b)
-	if a.Type() == event.FloatType || b.Type() == event.FloatType {
-		if a.Float() == b.Float() && a.Type() == b.Type() {
-			c = 0 // 0 and -0
-		}
-	}
 	switch op {
 	case "=":
 		return event.Boolean(c == 0)

@@ -162,12 +162,12 @@ func (ev *evaluator) match(p *pattern, u unit, s *settings, window event.Duratio
 
 // carries tells whether event i can be a step of an attempt from entry.
 func (m *matching) carries(i, entry int) bool {
-	return !m.holding || (!m.held[i].IsNull() && m.held[i] == m.held[entry])
+	return !m.holding || isTrue(compare("=", m.held[i], m.held[entry]))
 }
 
 // excludes tells whether event i ends chains from entry that wait for step k.
 func (m *matching) excludes(i, k, entry int) bool {
-	return m.excluded[k][i] && (!m.holding || m.held[i].IsNull() || m.held[i] == m.held[entry])
+	return m.excluded[k][i] && (!m.holding || m.held[i].IsNull() || m.carries(i, entry))
 }
 
 func (m *matching) isEntry(i int) bool {

@@ -303,8 +303,11 @@ func (ev *evaluator) label(of []*query.Expr, f *fact) string {
 	var parts []string
 	for _, e := range of {
 		v := ev.value(e, &scope{ev: ev, at: f})
-		if v.IsNull() {
+		switch v.Type() {
+		case event.None:
 			v = event.String("(none)")
+		case event.FloatType:
+			v = event.Float(v.Float() + 0) // one zero, whatever its sign
 		}
 		parts = append(parts, v.String())
 	}
