@@ -113,13 +113,16 @@ func (r *records) scanPlain() (blank bool) {
 	return r.endLine(fields, from, end)
 }
 
-// scanLine reads a record without quotes, and hands one with quotes on.
+// scanLine reads a record whose quoted fields have no quotes within, and hands
+// any other on.
 func (r *records) scanLine() (blank bool) {
 	fields := r.fields[:0]
 	data, start, from := r.data, r.pos, r.pos
 	delim := r.delim[0]
+	quoted := false
 	i := start
-	for ; i+8 <= len(data); i += 8 {
+words:
+	for i+8 <= len(data) {
 		word := binary.LittleEndian.Uint64(data[i:])
 		found := equalBytes(word, r.wide) | equalBytes(word, newlines) | equalBytes(word, quotes)
 		for ; found != 0; found &= found - 1 {
@@ -129,11 +132,39 @@ func (r *records) scanLine() (blank bool) {
 				fields = append(fields, span{int32(from), int32(at)})
 				from = at + 1
 			case '\n':
-				return r.endLine(fields, from, at)
+				blank = r.endLine(fields, from, at)
+				if quoted {
+					r.countLines(start)
+				}
+				return blank
 			default:
+				if at > from {
+					continue // in the middle of a field it stands for itself
+				}
+				end, doubled := closingQuote(data, at)
+				if end < 0 || doubled || end+1 == len(data) {
+					return r.scanCarefully()
+				}
+				switch next := data[end+1]; {
+				case next == delim:
+					fields = append(fields, span{int32(at + 1), int32(end)})
+					quoted = true
+					from = end + 2
+					i = from
+					continue words
+				case next == '\n' || next == '\r' && end+2 < len(data) && data[end+2] == '\n':
+					r.fields = append(fields, span{int32(at + 1), int32(end)})
+					r.pos = end + 2
+					if next == '\r' {
+						r.pos++
+					}
+					r.countLines(start)
+					return false
+				}
 				return r.scanCarefully()
 			}
 		}
+		i += 8
 	}
 	for ; i < len(data); i++ {
 		switch data[i] {
@@ -141,12 +172,26 @@ func (r *records) scanLine() (blank bool) {
 			fields = append(fields, span{int32(from), int32(i)})
 			from = i + 1
 		case '\n':
-			return r.endLine(fields, from, i)
+			blank = r.endLine(fields, from, i)
+			if quoted {
+				r.countLines(start)
+			}
+			return blank
 		case '"':
 			return r.scanCarefully()
 		}
 	}
-	return r.endLine(fields, from, len(data))
+	blank = r.endLine(fields, from, len(data))
+	if quoted {
+		r.countLines(start)
+	}
+	return blank
+}
+
+// countLines counts the lines of the record from start to pos, which quoted
+// fields may have made several.
+func (r *records) countLines(start int) {
+	r.nextLine = r.line + int64(bytes.Count(r.data[start:r.pos], []byte{'\n'}))
 }
 
 // endLine closes a record whose last field is [from, at).
@@ -170,18 +215,22 @@ func (r *records) scanCarefully() (blank bool) {
 	for {
 		if i < len(r.text) && r.text[i] == '"' {
 			quoted = true
-			end := closingQuote(r.data, i)
+			end, doubled := closingQuote(r.data, i)
 			if end < 0 {
 				r.fault = "a quote is opened and not closed"
 				end = len(r.text) - 1
 			}
 			field := span{int32(i + 1), int32(max(i+1, end))}
-			if value := r.text[field.from:field.to]; strings.Contains(value, `""`) {
+			if doubled {
+				value := r.text[field.from:field.to]
 				field = span{int32(len(r.undone)), -1}
 				r.undone = append(r.undone, strings.ReplaceAll(value, `""`, `"`))
 			}
 			i = end + 1
-			next := r.fieldEnd(i)
+			next := i
+			if !strings.HasPrefix(r.text[i:], r.delim) {
+				next = r.fieldEnd(i)
+			}
 			after := r.text[i:next]
 			if next == len(r.text) || r.text[next] == '\n' {
 				after = strings.TrimSuffix(after, "\r")
@@ -206,11 +255,9 @@ func (r *records) scanCarefully() (blank bool) {
 		i += len(r.delim)
 	}
 	end := min(i+1, len(r.text))
-	r.nextLine = r.line + int64(strings.Count(r.text[r.pos:i], "\n"))
-	if i < len(r.text) {
-		r.nextLine++
-	}
+	start := r.pos
 	r.pos = end
+	r.countLines(start)
 	return !quoted && len(r.fields) == 1 && r.fields[0].from == r.fields[0].to
 }
 
@@ -231,19 +278,21 @@ func (r *records) fieldEnd(from int) int {
 }
 
 // closingQuote finds the quote that ends the quoted field whose opening quote
-// is data[open], -1 if there is none.
-func closingQuote(data []byte, open int) int {
+// is data[open], -1 if there is none, and whether there are doubled quotes
+// between them.
+func closingQuote(data []byte, open int) (end int, doubled bool) {
 	for i := open + 1; i < len(data); {
 		n := bytes.IndexByte(data[i:], '"')
 		if n < 0 {
-			return -1
+			return -1, doubled
 		}
 		i += n
 		if i+1 < len(data) && data[i+1] == '"' {
+			doubled = true
 			i += 2
 			continue
 		}
-		return i
+		return i, doubled
 	}
-	return -1
+	return -1, doubled
 }

@@ -347,10 +347,11 @@ func (r *Reader) begin(ctx context.Context, p *part) error {
 		}
 		source = p.pieces(text, r.opt.pieceBytes)
 	}
-	l := p.layout
+	decided := make([]column, len(s.columns))
 	for i, c := range s.columns {
-		l = l.with(types.decide(c.name, c.source, s.seen[i]))
+		decided[i] = types.decide(c.name, c.source, s.seen[i])
 	}
+	l := p.layout.with(decided...)
 	if err := checkWidth(p, l); err != nil {
 		text.Close()
 		return err
@@ -487,19 +488,20 @@ func checkWidth(p *part, l *layout) error {
 // adopt adds to a layout what a piece made of its base, and reports whether the
 // two agree.
 func (l *layout) adopt(seen, base *layout) (*layout, bool) {
+	var more []column
 	for _, c := range seen.columns {
 		if i, ok := base.byName[c.name]; ok && base.columns[i].typ == c.typ {
 			continue
 		}
 		if i, ok := l.byName[c.name]; ok && l.columns[i].typ != event.None {
 			if l.columns[i].typ != c.typ {
-				return l, false
+				return l.with(more...), false
 			}
 			continue
 		}
-		l = l.with(c)
+		more = append(more, c)
 	}
-	return l, true
+	return l.with(more...), true
 }
 
 func (r *Reader) endPart() error {

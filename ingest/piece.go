@@ -157,7 +157,7 @@ func (s *splitter) lastRecordEnd() (end, open int) {
 		if quote > 0 && s.rest[quote-1] != '\n' && !bytes.HasSuffix(s.rest[:quote], []byte(s.delim)) {
 			continue // in the middle of a field it stands for itself
 		}
-		closing := closingQuote(s.rest, quote)
+		closing, _ := closingQuote(s.rest, quote)
 		if closing < 0 {
 			return end, quote
 		}

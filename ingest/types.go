@@ -2,6 +2,8 @@ package ingest
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"wend/event"
@@ -137,20 +139,19 @@ func (l *layout) property(source string) (int, string) {
 	return -1, name
 }
 
-// with returns the layout with one more column, or another type for one.
-func (l *layout) with(c column) *layout {
+// with returns the layout with more columns, or other types for some.
+func (l *layout) with(columns ...column) *layout {
 	n := *l
-	n.columns = append([]column(nil), l.columns...)
-	if i, ok := l.byName[c.name]; ok {
-		n.columns[i] = c
-		return &n
+	n.columns = slices.Clone(l.columns)
+	n.byName = maps.Clone(l.byName)
+	for _, c := range columns {
+		if i, ok := n.byName[c.name]; ok {
+			n.columns[i] = c
+			continue
+		}
+		n.byName[c.name] = len(n.columns)
+		n.columns = append(n.columns, c)
 	}
-	n.byName = make(map[string]int, len(l.byName)+1)
-	for k, v := range l.byName {
-		n.byName[k] = v
-	}
-	n.byName[c.name] = len(n.columns)
-	n.columns = append(n.columns, c)
 	return &n
 }
 

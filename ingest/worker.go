@@ -52,14 +52,16 @@ func (w *worker) parse(p piece, l *layout) *result {
 		}
 		s := newSurvey(l)
 		w.survey(p, s, -1)
+		var more []column
 		for i, c := range s.columns {
 			if k, ok := l.byName[c.name]; ok && l.columns[k].typ != event.None {
 				continue
 			}
 			if c = w.types.decide(c.name, c.source, s.seen[i]); c.typ != event.None {
-				l = l.with(c)
+				more = append(more, c)
 			}
 		}
+		l = l.with(more...)
 	}
 }
 
