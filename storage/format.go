@@ -76,6 +76,7 @@ package storage
 //	texts       byte 0: integers, the lengths; the bytes of all
 //	            byte 1: integers, the lengths; zstd of the bytes of all
 //	            byte 2: text, a prefix; integers, decimal numbers that follow it
+//	            byte 3: 16 bytes of each: UUIDs, written in lower case
 //	column      bitmap over rows: presence; then m values, one for each present row
 //	 integer, boolean, time: integers
 //	 float      byte 0: byte e, integers: value = integer / 10^e; byte 1: integers: IEEE 754 bits

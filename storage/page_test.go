@@ -70,7 +70,7 @@ func TestIntsEncodings(t *testing.T) {
 	f(intsPacked, n*8+14, list(func(int) int64 { return int64(r.Uint64()) }), nil)
 	f(intsHeld, 200, list(func(i int) int64 { return int64(i / 100 % 7) }), nil)
 	f(intsHeld, n/3+30, list(func(i int) int64 { return int64(i / 3 * 7 % 251) }), everyThird(n))
-	f(intsZstd, n/2, list(func(int) int64 { return r.Int64N(4) / 3 * r.Int64N(200) }), nil)
+	f(intsZstd, n*7/8, list(func(int) int64 { return r.Int64N(16) * r.Int64N(16) }), nil)
 }
 
 func TestBitmapEncodings(t *testing.T) {
@@ -129,21 +129,28 @@ func TestTextsEncodings(t *testing.T) {
 		t.Helper()
 		page := appendStrings(nil, tile.NewStrings(texts))
 		if page[0] != kind || len(page) > bytesMax {
-			t.Errorf("%.3q…: kind %d of %d bytes, want kind %d of at most %d", texts, page[0], len(page), kind, bytesMax)
+			t.Errorf("%.3q…: kind %d of %d bytes, want kind %d of at most %d", texts[0], page[0], len(page), kind, bytesMax)
 		}
 		c := &cursor{b: page}
 		got := c.texts("test", len(texts))
 		if c.end() != nil || !slices.Equal(list(got), texts) {
-			t.Errorf("%.3q became %.3q, %v", texts, list(got), c.err)
+			t.Errorf("%.3q… came back otherwise, %v", texts[0], c.err)
 		}
 	}
-	var users, mails []string
+	var users, mails, uuids []string
+	r := rand.New(rand.NewPCG(1, 2))
 	for i := range 2000 {
 		users = append(users, fmt.Sprint("u", i*i*7919%1_000_003))
+		uuids = append(uuids, fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", r.Uint32(), r.IntN(1<<16), r.IntN(1<<16), r.IntN(1<<16), r.Int64N(1<<48)))
 		mails = append(mails, fmt.Sprintf("user.%d@mail.example.com", i*i*7919%1_000_003))
 	}
 	f(textsNumbered, 2000*20/8+13, users)
 	f(textsZstd, 2000*8, mails)
+	f(textsUUID, 2000*16+1, uuids)
+	f(textsUUID, 17, []string{"01234567-89ab-cdef-0123-456789abcdef"})
+	f(textsZstd, 2000*21, append(uuids[1:], "01234567-89AB-cdef-0123-456789abcdef")) // would lose its case
+	f(textsPlain, 40, []string{"01234567-89ab-cdef-0123-456789abcdeg"})
+	f(textsPlain, 40, []string{"01234567+89ab-cdef-0123-456789abcdef"})
 	f(textsNumbered, 40, []string{"17", "4", "0", "999999999999999999"})
 	f(textsPlain, 50, []string{"17", "04"})                  // the number would lose its zero
 	f(textsPlain, 50, []string{"17", "9999999999999999999"}) // does not fit an integer

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"encoding/hex"
 	"math"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ const (
 	textsPlain = iota
 	textsZstd
 	textsNumbered
+	textsUUID
 )
 
 // appendStrings appends a list of texts in the smallest of its encodings.
@@ -29,16 +31,51 @@ func appendStrings(dst []byte, s *tile.Strings) []byte {
 		lengths[i] = int64(len(s.At(i)))
 	}
 	all := s.Text[:s.Ends[n-1]]
-	dst = append(dst, textsPlain)
-	kind := len(dst) - 1
-	dst = appendInts(dst, lengths, nil)
+	best := append(appendInts([]byte{textsPlain}, lengths, nil), all...)
 	if len(all) > zstdWorth {
-		if z := appendZstd(nil, []byte(all)); len(z) < len(all) {
-			dst[kind] = textsZstd
-			return append(dst, z...)
+		if z := appendZstd(appendInts([]byte{textsZstd}, lengths, nil), []byte(all)); len(z) < len(best) {
+			best = z
 		}
 	}
-	return append(dst, all...)
+	if binary, ok := uuids(s); ok && len(binary) < len(best) {
+		return append(append(dst, textsUUID), binary...)
+	}
+	return append(dst, best...)
+}
+
+const (
+	uuidText   = len("00000000-0000-0000-0000-000000000000")
+	uuidBinary = 16
+)
+
+// uuids returns the 16 bytes of each text, if all are UUIDs in lower case: the
+// ids that most sources give events and visitors. Compressed as text they take 20.
+func uuids(s *tile.Strings) (binary []byte, ok bool) {
+	for i := range s.Len() {
+		text := s.At(i)
+		if len(text) != uuidText || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
+			return nil, false
+		}
+		digits := text[:8] + text[9:13] + text[14:18] + text[19:23] + text[24:]
+		if strings.ContainsAny(digits, "ABCDEF") {
+			return nil, false
+		}
+		var err error
+		if binary, err = hex.AppendDecode(binary, []byte(digits)); err != nil {
+			return nil, false
+		}
+	}
+	return binary, true
+}
+
+func appendUUID(dst []byte, binary []byte) []byte {
+	for i, b := range binary {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			dst = append(dst, '-')
+		}
+		dst = hex.AppendEncode(dst, []byte{b})
+	}
+	return dst
 }
 
 // digitsMax is how many decimal digits always fit an int64.
@@ -121,6 +158,19 @@ func (c *cursor) texts(what string, n int) *tile.Strings {
 			end += l
 			s.Ends[i] = uint32(end)
 		}
+	case kind == textsUUID:
+		binary := c.bytes("UUIDs", n*uuidBinary)
+		if c.err != nil || n*uuidText > math.MaxUint32 {
+			c.fail(what, "%d UUIDs", n)
+			return s
+		}
+		all := make([]byte, 0, n*uuidText)
+		s.Ends = make([]uint32, n)
+		for i := range n {
+			all = appendUUID(all, binary[i*uuidBinary:(i+1)*uuidBinary])
+			s.Ends[i] = uint32(len(all))
+		}
+		s.Text = string(all)
 	default:
 		c.fail(what, "kind %d of texts is unknown", kind)
 	}

@@ -16,9 +16,11 @@ const zstdRatioMax = 1 << 16
 
 var (
 	zstdEncoder = sync.OnceValue(func() *zstd.Encoder {
-		// Pages have checksums of their own.
+		// Pages have checksums of their own. Random digits and skewed numbers
+		// have no repetitions, only an uneven alphabet; by default such
+		// literals would stay as they are at this level.
 		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(zstdLevel)),
-			zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true), zstd.WithLowerEncoderMem(true))
+			zstd.WithEncoderCRC(false), zstd.WithAllLitEntropyCompression(true), zstd.WithSingleSegment(true), zstd.WithLowerEncoderMem(true))
 		if err != nil {
 			panic(err) // the options are constants
 		}

@@ -171,6 +171,7 @@ func samplePages() []samplePage {
 		{4, 4, appendStrings(nil, texts)},
 		{4, 2, appendStrings(nil, long)},
 		{4, 2, appendStrings(nil, tile.NewStrings([]string{"u1", "u77"}))},
+		{4, 1, appendStrings(nil, tile.NewStrings([]string{"01234567-89ab-cdef-0123-456789abcdef"}))},
 		{5, 3, appendPlanes(nil, tile.NewCodes([]uint32{1, 2, 19}))},
 		{6, 4, appendCodes(nil, []uint32{7, 7, 7, 7}, nil)},
 		{6, 4, appendCodes(nil, []uint32{7, 1, 3, 2}, nil)},
@@ -226,7 +227,7 @@ func TestPageRefuses(t *testing.T) {
 	f(2, 3, "bits past the last", bitmapRaw, 8)
 	f(2, 3, "is not below 3", appendRoaring([]byte{bitmapRoaring}, roaring.BitmapOf(3))...)
 	f(2, 3, "roaring", bitmapRoaring, 2, 0, 0)
-	f(4, 2, "kind 3 of texts", 3)
+	f(4, 2, "kind 4 of texts", 4)
 	f(4, 2, "a text of -1 bytes", append([]byte{textsPlain, intsConst}, varint(-1)...)...)
 	f(4, 2, "bytes of text", append([]byte{textsPlain, intsConst}, varint(math.MaxUint32)...)...)
 	f(5, 2, "33 planes", 33)
