@@ -100,8 +100,9 @@ func (s *Store) Append(ctx context.Context, b *event.Batch, opt AppendOptions) (
 	if batch != nil {
 		batch.visible = true
 	}
-	if s.mem != nil && s.mem.rows >= s.opt.MemtableEvents && !s.closed {
-		if s.opt.Background {
+	if s.mem.rows >= s.opt.MemtableEvents && !s.closing {
+		const behind = 4 // memtables that the background may owe before appends do its work
+		if s.opt.Background && s.mem.rows < behind*s.opt.MemtableEvents {
 			s.nudge()
 		} else if s.writing.TryLock() {
 			defer s.writing.Unlock()
@@ -179,9 +180,11 @@ func (s *Store) remember(mem *memBatch, b *event.Batch, ack Ack) {
 
 // token finds the answer that a batch token was given.
 func (s *Store) token(token string) (tokenRecord, bool) {
-	for _, t := range s.mem.tokens {
-		if t.Token == token {
-			return t, true
+	for _, m := range s.memory() {
+		for _, t := range m.tokens {
+			if t.Token == token {
+				return t, true
+			}
 		}
 	}
 	t, ok := s.state.tokens[token]
@@ -267,8 +270,10 @@ func (s *Store) Sync(ctx context.Context, lsn uint64) error {
 	s.mu.Lock()
 	err := s.usable(true)
 	inMemory := false
-	for _, b := range s.mem.batches {
-		inMemory = inMemory || b.lsn <= lsn && (s.wal == nil || b.lsn > s.wal.lsn)
+	for _, m := range s.memory() {
+		for _, b := range m.batches {
+			inMemory = inMemory || b.lsn <= lsn && b.durability == Memory
+		}
 	}
 	s.mu.Unlock()
 	if err == nil && inMemory {
@@ -433,7 +438,7 @@ func (s *Store) newRows(b *event.Batch, keep []int, ack *Ack) (fresh []int, pend
 		found := true
 		if at, ok := here[key]; ok {
 			first = b.At(at)
-		} else if at, ok := s.mem.ids[key]; ok {
+		} else if at, ok := s.inMemory(key); ok {
 			first = at.batch.batch.At(at.row)
 			if !at.batch.visible {
 				pending = max(pending, at.batch.lsn)
@@ -452,6 +457,15 @@ func (s *Store) newRows(b *event.Batch, keep []int, ack *Ack) (fresh []int, pend
 		}
 	}
 	return fresh, pending, nil
+}
+
+func (s *Store) inMemory(key eventID) (memRow, bool) {
+	for _, m := range s.memory() {
+		if at, ok := m.ids[key]; ok {
+			return at, true
+		}
+	}
+	return memRow{}, false
 }
 
 // sameContent compares two events of one customer and id.

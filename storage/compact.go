@@ -25,7 +25,8 @@ func (s *Store) Flush(ctx context.Context) error {
 	return s.flush(ctx)
 }
 
-// flush is Flush for a caller that holds writing and mu.
+// flush is Flush for a caller that holds writing and mu. It gives mu back
+// while it writes, so that appends and snapshots go on.
 func (s *Store) flush(ctx context.Context) error {
 	if len(s.mem.batches) == 0 {
 		return nil
@@ -46,31 +47,48 @@ func (s *Store) flush(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
-	first, last := s.mem.batches[0].lsn, s.mem.batches[len(s.mem.batches)-1].lsn
-	e := &edit{LSN: last, Received: int64(s.mem.received), Tokens: s.mem.tokens}
+	frozen := s.mem
+	first, last := frozen.batches[0].lsn, frozen.batches[len(frozen.batches)-1].lsn
+	e := &edit{LSN: last, Received: int64(frozen.received), Tokens: frozen.tokens}
 	width := s.width(rows, e)
-	if e.Add, err = s.writeRun(ctx, sources, width, s.runMeta(first, last), s.number); err != nil {
-		return fmt.Errorf("flush %d events: %w", s.mem.rows, err)
+	s.closeLog()
+	e.WAL = s.next // what is appended from now on goes to a log of this number, or a later one
+	s.frozen, s.mem = frozen, newMemtable()
+	meta := s.runMeta(first, last)
+
+	s.mu.Unlock()
+	records, err := s.writeRun(ctx, sources, width, meta, s.lockedNumber)
+	s.mu.Lock()
+	if err == nil {
+		e.Add = records
+		err = s.publish(e)
 	}
-	e.WAL = s.next
-	if err := s.publish(e); err != nil {
-		return err
+	s.frozen = nil
+	if err != nil {
+		s.mem = frozen.with(s.mem) // in memory and in the log as before
+		return fmt.Errorf("flush %d events: %w", frozen.rows, err)
 	}
-	old := s.oldWAL
-	if s.wal != nil {
-		old = append(old, walExtent{number: s.wal.number})
-		_ = s.wal.file.Close() // synced before, and not needed any more
-	}
-	s.wal, s.oldWAL = nil, nil
-	for _, w := range old {
-		_ = s.fs.Remove(path.Join(s.dir, walName(w.number))) // a leftover is removed at the next opening
-	}
-	s.mem = newMemtable()
-	if err := s.openPublished(e.Add); err != nil {
+	s.oldWAL = slices.DeleteFunc(s.oldWAL, func(w walExtent) bool {
+		if w.number < e.WAL {
+			_ = s.fs.Remove(path.Join(s.dir, walName(w.number))) // a leftover is removed at the next opening
+		}
+		return w.number < e.WAL
+	})
+	if err := s.openPublished(records); err != nil {
 		return err
 	}
 	s.nudge()
 	return nil
+}
+
+// closeLog ends the log file, which is synced; the next append begins another.
+func (s *Store) closeLog() {
+	if s.wal == nil {
+		return
+	}
+	s.oldWAL = append(s.oldWAL, s.wal.extent())
+	_ = s.wal.file.Close() // synced before
+	s.wal = nil
 }
 
 // width is the store's partition width, chosen now if it has none.

@@ -157,12 +157,12 @@ func replaceFile(t *testing.T, fs *vfs.Mem, name string, data []byte) {
 	}
 }
 
-// tenBatches returns a store whose log holds ten batches of one event, as a crash leaves it.
-func tenBatches(t *testing.T) *vfs.Mem {
+// fewBatches returns a store whose log holds five batches of one event, as a crash leaves it.
+func fewBatches(t *testing.T) *vfs.Mem {
 	t.Helper()
 	mem := vfs.NewMem()
 	s := open(t, mem, "store")
-	for i := range 10 {
+	for i := range 5 {
 		appendEvents(t, s, AppendOptions{}, view("ann", i))
 	}
 	return mem.Clone()
@@ -171,7 +171,7 @@ func tenBatches(t *testing.T) *vfs.Mem {
 // Cut anywhere behind the header, the log's whole records count. What a mark
 // says was synced cannot be missing without being reported.
 func TestTornLog(t *testing.T) {
-	mem := tenBatches(t)
+	mem := fewBatches(t)
 	name := walFileName(t, mem)
 	data, err := vfs.ReadFile(mem, name)
 	if err != nil {
@@ -191,14 +191,14 @@ func TestTornLog(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if last != 10 {
+	if last != 5 {
 		t.Fatalf("the whole log has %d events", last)
 	}
 }
 
 // Damage inside of the log loses the damaged batch only, and is reported.
 func TestDamagedLog(t *testing.T) {
-	mem := tenBatches(t)
+	mem := fewBatches(t)
 	name := walFileName(t, mem)
 	data, err := vfs.ReadFile(mem, name)
 	if err != nil {
@@ -214,10 +214,10 @@ func TestDamagedLog(t *testing.T) {
 		replaceFile(t, damaged, name, bad)
 		s := open(t, damaged, "store")
 		n := strings.Count(contents(t, s), "\n")
-		if n < 9 {
+		if n < 4 {
 			t.Fatalf("a flipped bit at %d of %d leaves %d events", i, len(data), n)
 		}
-		if n == 9 && len(s.missing) == 0 {
+		if n == 4 && len(s.missing) == 0 {
 			// Only a mark behind the batch can tell that it was durable; the
 			// last batch but one has its mark in the record that follows it.
 			t.Fatalf("a flipped bit at %d lost a batch and was not reported", i)

@@ -78,6 +78,15 @@ func (m *memtable) remove(gone func(*memBatch) bool) {
 	})
 }
 
+// with returns a memtable of m's batches and the later ones of o.
+func (m *memtable) with(o *memtable) *memtable {
+	for _, b := range o.batches {
+		m.add(b)
+	}
+	m.tokens = append(m.tokens, o.tokens...)
+	return m
+}
+
 // sources returns segments over all visible batches. Those over the batches
 // before the first invisible one are kept for the next call.
 func (m *memtable) sources(s *Store) ([]*source, error) {

@@ -295,7 +295,7 @@ func (m *model) addLoad(events []event.Event, importID string) (n [3]int64) {
 
 // TestRandomHistories does random things to a store and to the model.
 func TestRandomHistories(t *testing.T) {
-	const histories, steps = 120, 25
+	const histories, steps = 80, 25
 	for seed := range uint64(histories) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))

@@ -73,16 +73,20 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 	if err := s.usable(false); err != nil {
 		return nil, err
 	}
-	memory, err := s.mem.sources(s)
-	if err != nil {
-		return nil, fmt.Errorf("snapshot: %w", err)
+	var memory []*source
+	for _, m := range s.memory() {
+		list, err := m.sources(s)
+		if err != nil {
+			return nil, fmt.Errorf("snapshot: %w", err)
+		}
+		memory = append(memory, list...)
 	}
 	undone := s.undone()
 	snap := &Snapshot{
 		cache: s.cache, store: s.state.store,
 		events: slices.Clip(s.catalog.events), channels: slices.Clip(s.catalog.channels), properties: slices.Clip(s.catalog.properties),
 		defines: s.state.defines, links: s.linkTable(), missing: slices.Clip(s.missing),
-		received: max(s.state.received, s.mem.received), lsn: s.state.lsn, epoch: s.state.epoch,
+		received: s.state.received, lsn: s.state.lsn, epoch: s.state.epoch,
 	}
 	for _, r := range s.state.segments {
 		if f := s.segments[r.ID]; f != nil {
@@ -92,9 +96,11 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 		}
 	}
 	snap.sources = append(snap.sources, memory...)
-	for _, b := range s.mem.batches {
-		if b.visible {
-			snap.lsn = max(snap.lsn, b.lsn)
+	for _, m := range s.memory() {
+		for _, b := range m.batches {
+			if b.visible {
+				snap.lsn, snap.received = max(snap.lsn, b.lsn), max(snap.received, b.received)
+			}
 		}
 	}
 	most, sum := int64(0), int64(0)

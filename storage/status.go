@@ -61,7 +61,10 @@ func (s *Store) Status() Status {
 		s.mu.Unlock()
 		return st
 	}
-	st.MemtableEvents, st.Links, st.Definitions, st.Partition = s.mem.rows, len(s.state.links), len(s.state.defines), s.state.width
+	for _, m := range s.memory() {
+		st.MemtableEvents += m.rows
+	}
+	st.Links, st.Definitions, st.Partition = len(s.state.links), len(s.state.defines), s.state.width
 	st.Missing = slices.Clone(s.missing)
 	columns := map[string]int64{}
 	for _, r := range s.state.segments {

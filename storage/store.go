@@ -51,12 +51,14 @@ type Store struct {
 
 	mu       sync.Mutex
 	closed   bool
+	closing  bool   // no more writes: Close is flushing
 	state    *state // published by the manifest
 	catalog  *catalog
 	manifest *manifest
 	segments map[uint64]*segmentFile // those of state
 	missing  []Missing
 	mem      *memtable
+	frozen   *memtable // being written as segments; nil: none is
 	wal      *wal
 	oldWAL   []walExtent // files that hold batches of the memtable, besides wal
 	lsn      uint64      // last given out
@@ -296,6 +298,14 @@ func (s *Store) removeLeftovers() error {
 	return nil
 }
 
+// memory lists the memtables, oldest first. The caller holds mu.
+func (s *Store) memory() []*memtable {
+	if s.frozen == nil {
+		return []*memtable{s.mem}
+	}
+	return []*memtable{s.frozen, s.mem}
+}
+
 // number gives out a file number. The caller holds mu.
 func (s *Store) number() uint64 {
 	n := s.next
@@ -310,6 +320,8 @@ func (s *Store) now() event.Time { return event.At(s.opt.Clock()) }
 func (s *Store) usable(write bool) error {
 	switch {
 	case s.closed:
+		return ErrClosed
+	case write && s.closing:
 		return ErrClosed
 	case write && s.opt.ReadOnly:
 		return ErrReadOnly
@@ -357,23 +369,25 @@ func (s *Store) Refresh() error {
 // Close writes the memtable as segments and gives the lock back. Snapshots
 // that are still held stay readable until they are released.
 func (s *Store) Close() error {
-	s.writing.Lock()
-	defer s.writing.Unlock()
 	s.mu.Lock()
-	if s.closed {
+	if s.closing {
 		s.mu.Unlock()
 		return nil
 	}
+	s.closing = true
+	s.mu.Unlock()
+	close(s.stop)
+	s.background.Wait()
+
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var err error
 	if !s.opt.ReadOnly {
 		err = s.flush(context.Background())
 	}
 	s.closed = true
-	close(s.stop)
-	s.mu.Unlock()
-	s.background.Wait()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if e := s.release(); err == nil {
 		err = e
 	}
@@ -433,7 +447,7 @@ func (s *Store) work() {
 		case <-s.wake:
 			for ctx.Err() == nil {
 				worked, err := s.CompactStep(ctx)
-				if err != nil && ctx.Err() == nil {
+				if err != nil && !errors.Is(err, ErrClosed) && ctx.Err() == nil {
 					s.opt.Log.Warn("compact", "error", err)
 				}
 				if err != nil || !worked {
