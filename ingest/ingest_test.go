@@ -650,3 +650,44 @@ func TestTimezone(t *testing.T) {
 ann 2024-12-31T22:30:00Z e day=time:2025-02-28T23:00:00Z
 `)
 }
+
+func TestMappingIsToldInWords(t *testing.T) {
+	r, _ := readAll(t, Options{Set: map[string]string{"channel": "store"}}, write(t, "a.csv", "User Id,ts,event,x,y\nann,1,view,1,\n"))
+	if got, want := r.Mapping().String(), "customer = User Id (recognised), time = ts (recognised), event = event, channel = 'store'; properties x integer, y"; got != want {
+		t.Errorf("got %s", got)
+	}
+	r, _ = readAll(t, Options{}, write(t, "a.ndjson", `{"user":"ann","time":1,"event":"view","a":{"b":1.5}}`))
+	if got, want := r.Mapping().String(), "customer = user (recognised), time = time, event = event; properties a.b float"; got != want {
+		t.Errorf("got %s", got)
+	}
+}
+
+// TestWriterWritesWhatReaderReads: what was exported comes back as it was.
+func TestWriterWritesWhatReaderReads(t *testing.T) {
+	at, _ := (&clock{zone: time.UTC}).mapped("2025-03-01T10:00:00.000001Z")
+	events := []event.Event{
+		{Customer: "ann, \"a\"", Time: at, Name: "view\nmore", Channel: "web", ID: "x", Props: []event.Prop{{Name: "a b", Value: event.String("tab\t<\u2028>")}, {Name: "f", Value: event.Float(0.1)}, {Name: "i", Value: event.Integer(-1 << 50)}, {Name: "ok", Value: event.Boolean(false)}, {Name: "when", Value: event.Instant(at)}}},
+		{Customer: "bób", Time: -1, Name: "buy", Props: []event.Prop{{Name: "f", Value: event.Float(1e-300)}}},
+	}
+	for _, format := range []string{"csv", "ndjson"} {
+		var b bytes.Buffer
+		w, err := NewWriter(&b, format, []event.Property{{Name: "a b", Type: event.StringType}, {Name: "f", Type: event.FloatType}, {Name: "i", Type: event.IntegerType}, {Name: "ok", Type: event.BooleanType}, {Name: "when", Type: event.TimeType}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range events {
+			if err := w.Write(e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		_, batches := readAll(t, Options{}, write(t, "a."+format, b.String()))
+		for i, want := range events {
+			if diff := cmp.Diff(want, batches[0].At(i), cmp.AllowUnexported(event.Value{})); diff != "" {
+				t.Errorf("%s, event %d (-written +read):\n%s", format, i, diff)
+			}
+		}
+	}
+}

@@ -71,6 +71,7 @@ func (r *run) work(workers int, newWork func() func(*job)) {
 	if r.stream {
 		go func() { // may wait for input for ever: close does not wait for it
 			feed()
+			r.text.Close() // nothing more is read, so nothing can be lost
 		}()
 		return
 	}

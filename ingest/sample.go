@@ -197,7 +197,7 @@ func (r *Reader) finishLayout(p *part, l *layout, format string) error {
 		switch {
 		case place.constant:
 			p.mapping.Fields = append(p.mapping.Fields, Field{Name: field(f).String(), Constant: r.opt.Set[field(f).String()]})
-		case place.column != "":
+		case place.column != "" && (place.at >= 0 || !place.recognised):
 			p.mapping.Fields = append(p.mapping.Fields, Field{Name: field(f).String(), Column: place.column, Recognised: place.recognised})
 		}
 	}
