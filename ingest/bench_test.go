@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -109,4 +110,21 @@ func BenchmarkPiece(b *testing.B) {
 		}
 		perRow(b, int64(b.N)*10_000, began)
 	})
+}
+
+func BenchmarkDecodeJSON(b *testing.B) {
+	var body strings.Builder
+	for i := range 10_000 {
+		fmt.Fprintf(&body, `{"customer":"u%d","time":%d,"event":"view_product","channel":"web","id":"m%d","device":"mobile","value":%d.5,"cart":{"items":%d}}`+"\n", i*7919%1000, 1735689600000+int64(i)*389, i, i%90, i%7)
+	}
+	text := body.String()
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	began := processorTime()
+	for b.Loop() {
+		if d, err := DecodeJSON(strings.NewReader(text), JSONOptions{}); err != nil || d.Batch.Len() != 10_000 {
+			b.Fatal(err)
+		}
+	}
+	perRow(b, int64(b.N)*10_000, began)
 }
