@@ -60,8 +60,10 @@ package storage
 //
 //	planes      byte w; for each 64 rows w words of 8 bytes: word k holds bit k of the 64 codes
 //	frames      varint origin, uvarint unit, byte shift, byte width; bitmap over rows, (n+7)/8
-//	            bytes: anchors; uvarint number of anchors, byte w, packed bases; packed slots.
-//	            time(i) = origin + unit * (base of the last anchor up to i << shift + slot i)
+//	            bytes: anchors; uvarint number of anchors, byte w, packed: high bits; packed
+//	            slots of width bits. An anchor's tick is its high bits << width + slot, another
+//	            row's the tick of the last anchor before, low shift bits cleared, + slot;
+//	            time = origin + unit * tick
 //	codes       byte 0: planes; 1: integers
 //	integers    byte 0: varint, the value of all
 //	            byte 1: varint least, uvarint unit, byte w, packed: value = least + unit * number
@@ -117,7 +119,7 @@ package storage
 //	c0 96 b1 02              unit 5,000,000 microseconds
 //	00 00                    shift 0, and slots of width 0
 //	0f                       anchors: rows 0 to 3
-//	04 02 78                 4 bases of 2 bits, 0, 2, 3 and 1 units; row 4 is in the frame of row 3
+//	04 02 78                 4 ticks, all high bits, of 2 bits: 0, 2, 3 and 1; row 4 is in the frame of row 3
 //	a2 e7 d9 b6              CRC32C
 //
 // and "starts":

@@ -2,7 +2,9 @@ package storage
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
+	"slices"
 
 	"wend/event"
 	"wend/tile"
@@ -78,12 +80,12 @@ func codesBelow(c *tile.Codes, n int, limit int) bool {
 	return true
 }
 
-// appendCodes appends codes as planes, which any value is quickly found in,
-// or as integers where those are smaller.
+// appendCodes appends codes as planes, which are read as they are, or as
+// integers where those are clearly smaller.
 func appendCodes(dst []byte, codes []uint32, anchors tile.Bitmap) []byte {
 	ints := appendInts([]byte{codesInts}, widened(codes), anchors)
 	planes := tile.NewCodes(codes)
-	if len(ints) < len(planes.Words)*8 {
+	if len(ints) < len(planes.Words)*7 { // seven eighths
 		return append(dst, ints...)
 	}
 	return appendPlanes(append(dst, codesPlanes), planes)
@@ -113,22 +115,42 @@ func (c *cursor) codes(what string, n, limit int, anchors tile.Bitmap) *tile.Cod
 	return nil
 }
 
-// appendTimes appends the time column.
+// appendTimes appends the time column. In memory an anchor's base is exact and
+// its slot nearly empty; here the slot takes the low bits of the anchor's tick,
+// and only what is above them is written beside.
 func appendTimes(dst []byte, t *tile.Times) []byte {
 	dst = binary.AppendVarint(dst, int64(t.Origin))
 	dst = binary.AppendUvarint(dst, uint64(t.Unit))
 	dst = append(dst, t.Shift, t.Width)
 	dst = appendBits(dst, t.Anchors, t.Rows)
-	bases := make([]uint64, len(t.Bases))
-	all := uint64(0)
-	for i, b := range t.Bases {
-		bases[i] = uint64(b)
-		all |= uint64(b)
+	slots := slices.Clone(t.Slots)
+	width := uint(t.Width)
+	highs := make([]uint64, len(t.Bases))
+	all, row := uint64(0), -1
+	for i, base := range t.Bases {
+		row = t.Anchors.Next(row+1, t.Rows)
+		tick := uint64(base)<<t.Shift + slot(slots, row, width)
+		setSlot(slots, row, width, tick&(1<<width-1))
+		highs[i] = tick >> width
+		all |= highs[i]
 	}
-	dst = binary.AppendUvarint(dst, uint64(len(bases)))
+	dst = binary.AppendUvarint(dst, uint64(len(highs)))
 	dst = append(dst, byte(bits.Len64(all)))
-	dst = appendPacked(dst, bases, bits.Len64(all))
-	return append(dst, t.Slots[:packedSize(t.Rows, int(t.Width))]...)
+	dst = appendPacked(dst, highs, bits.Len64(all))
+	return append(dst, slots[:packedSize(t.Rows, int(t.Width))]...)
+}
+
+// slot returns the bits of row i of packed slots that have padding behind them.
+func slot(slots []byte, i int, width uint) uint64 {
+	bit := uint(i) * width
+	return binary.LittleEndian.Uint64(slots[bit>>3:]) >> (bit & 7) & (1<<width - 1)
+}
+
+func setSlot(slots []byte, i int, width uint, value uint64) {
+	bit := uint(i) * width
+	word := binary.LittleEndian.Uint64(slots[bit>>3:])
+	word = word&^((1<<width-1)<<(bit&7)) | value<<(bit&7)
+	binary.LittleEndian.PutUint64(slots[bit>>3:], word)
 }
 
 // times reads the time column of n rows.
@@ -140,26 +162,34 @@ func (c *cursor) times(n int) *tile.Times {
 	t.Anchors = tile.NewBitmap(n)
 	c.setBits("anchors", t.Anchors, n, c.bytes("anchors", (n+7)/8))
 	count := c.count("number of anchors", n)
-	width := int(c.byte("width of bases"))
-	bases := c.packed("bases", count, width)
+	highs := c.packed("high bits of anchors", count, int(c.byte("width of high bits")))
 	slots := c.bytes("slots", packedSize(n, int(t.Width)))
 	switch {
 	case c.err != nil:
-	case t.Width > tile.WidthMax || t.Shift > t.Width || width > 32:
-		c.fail("time", "widths %d, %d and %d", t.Shift, t.Width, width)
+		return nil
+	case t.Width > tile.WidthMax || t.Shift > t.Width:
+		c.fail("time", "widths %d and %d", t.Shift, t.Width)
+		return nil
 	case count != t.Anchors.Count() || n > 0 && !t.Anchors.Get(0):
-		c.fail("time", "%d bases for %d anchors", count, t.Anchors.Count())
-	default:
-		t.Bases = make([]uint32, count)
-		for i, b := range bases {
-			t.Bases[i] = uint32(b)
-		}
-		t.Slots = make([]byte, tile.SlotBytes(n, t.Width))
-		copy(t.Slots, slots)
-		t.Rank()
-		return t
+		c.fail("time", "%d high bits for %d anchors", count, t.Anchors.Count())
+		return nil
 	}
-	return nil
+	t.Slots = make([]byte, tile.SlotBytes(n, t.Width))
+	copy(t.Slots, slots)
+	t.Bases = make([]uint32, count)
+	width, row := uint(t.Width), -1
+	for i, high := range highs {
+		row = t.Anchors.Next(row+1, n)
+		tick := high<<width | slot(t.Slots, row, width)
+		if tick>>t.Shift > math.MaxUint32 || high<<width>>width != high {
+			c.fail("time", "anchor %d is %d ticks from the origin", i, tick)
+			return nil
+		}
+		t.Bases[i] = uint32(tick >> t.Shift)
+		setSlot(t.Slots, row, width, tick&(1<<t.Shift-1))
+	}
+	t.Rank()
+	return t
 }
 
 // appendStarts appends which anchors begin a customer.

@@ -15,8 +15,9 @@ import (
 //	tick(i) = Bases[anchors in rows 0 to i, less one]<<Shift + slot(i)
 //	time(i) = Origin + tick(i) * Unit
 //
-// The anchor's own slot carries its Shift low bits, so that bases stay short.
-// Nothing assumes rising times: a row before its frame's base is an anchor.
+// Shift is 0 unless the column spans more than 2^32 ticks; the slot of an
+// anchor carries only the bits that its base leaves out. Nothing assumes
+// rising times: a row before its frame's base is an anchor.
 type Times struct {
 	Rows    int
 	Origin  event.Time
@@ -56,7 +57,9 @@ func NewTimes(times []event.Time, starts []uint32) *Times {
 	}
 	ticks, unit, largest := ticksOf(times, t.Origin)
 	t.Unit = unit
-	t.Width, t.Shift = chooseWidth(ticks, bits.Len64(largest))
+	rangeBits := bits.Len64(largest)
+	t.Shift = uint8(max(0, rangeBits-baseBitsMax))
+	t.Width = uint8(chooseWidth(ticks, rangeBits, int(t.Shift)))
 	t.fill(ticks, starts)
 	t.Rank()
 	return t
@@ -209,10 +212,10 @@ const (
 	sampleRows      = 384 // enough to be within a per cent of the best, for 0.5 ns a row of a tile
 )
 
-// chooseWidth finds the slot width and the shift that need the fewest bits for
-// slots and bases, judged by a sample. The shift trades longer bases against
-// frames cut short because their base lies below the anchor.
-func chooseWidth(ticks []uint64, rangeBits int) (width, shift uint8) {
+// chooseWidth finds the slot width for which slots and bases take the fewest
+// bits on disk, judged by a sample. There an anchor's slot holds the low bits of
+// its tick, so that a base costs what the range has above the width.
+func chooseWidth(ticks []uint64, rangeBits, shift int) (width int) {
 	stretches := [][]uint64{ticks}
 	if len(ticks) > sampleStretches*sampleRows {
 		stretches = stretches[:0]
@@ -221,31 +224,24 @@ func chooseWidth(ticks []uint64, rangeBits int) (width, shift uint8) {
 			stretches = append(stretches, ticks[lo:lo+sampleRows])
 		}
 	}
+	widest := min(rangeBits, WidthMax)
 	best := ^uint64(0)
-	shiftMin := max(0, rangeBits-baseBitsMax)
-	try := func(w, s int) bool {
-		if s < shiftMin || s > w || w > min(rangeBits, WidthMax) {
-			return false
+	try := func(w int) {
+		if w < shift || w > widest {
+			return
 		}
-		if cost := frameCost(stretches, w, s, rangeBits); cost < best {
-			best, width, shift = cost, uint8(w), uint8(s)
-			return true
+		if cost := frameCost(stretches, w, shift, rangeBits); cost < best {
+			best, width = cost, w
 		}
-		return false
 	}
-	for w := shiftMin; w < rangeBits; w += 3 {
-		try(w, max(w-1, shiftMin))
+	try(widest)
+	for w := shift; w < widest; w += 3 {
+		try(w)
 	}
-	try(min(rangeBits, WidthMax), shiftMin)
-	middle := int(width)
-	for _, w := range []int{middle - 2, middle - 1, middle + 1, middle + 2} {
-		try(w, max(w-1, shiftMin))
+	for middle, d := width, -2; d <= 2; d++ {
+		try(middle + d)
 	}
-	for try(int(width), int(shift)-1) {
-	}
-	for try(int(width), int(shift)+1) {
-	}
-	return width, shift
+	return width
 }
 
 // frameCost returns the bits that the stretches take.
@@ -263,7 +259,7 @@ func frameCost(stretches [][]uint64, width, shift, rangeBits int) uint64 {
 		}
 		rows += len(ticks)
 	}
-	return uint64(rows*width + anchors*max(0, rangeBits-shift))
+	return uint64(rows*width + anchors*(rangeBits-width))
 }
 
 // NewTies marks the customers with two events at one time.
