@@ -65,7 +65,14 @@ func Write(w io.Writer, r *engine.Result, format string, opt Options) error {
 // count as one column, as they do outside East Asian locales.
 var screen = &runewidth.Condition{StrictEmojiNeutral: true}
 
-func width(s string) int { return screen.StringWidth(s) }
+func width(s string) int {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' {
+			return screen.StringWidth(s)
+		}
+	}
+	return len(s) // most texts, and many times faster
+}
 
 // fit cuts a text to a width, marking the cut.
 func fit(s string, columns int, opt Options) string {

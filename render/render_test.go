@@ -209,3 +209,11 @@ func TestWriteErrorsAreReported(t *testing.T) {
 		}
 	}
 }
+
+func TestHugeCellIsCut(t *testing.T) {
+	r := &engine.Result{Columns: []engine.Column{{Name: "a", Type: engine.String}, {Name: "b", Type: engine.String}}, Rows: [][]engine.Cell{{strings.Repeat("é", 1<<20), "short"}}}
+	got := written(t, r, "table", Options{Width: 20, Unicode: true})
+	if want := "a              b\n────────────── ─────\nééééééééééééé… short\n"; got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}

@@ -86,6 +86,11 @@ func (t *table) narrow() bool {
 		return true
 	}
 	t.gap = 1
+	for i, p := range t.columns {
+		if p.elastic() {
+			t.widths[i] = min(t.widths[i], t.opt.Width)
+		}
+	}
 	for t.total() > t.opt.Width {
 		widest := -1
 		for i, p := range t.columns {
