@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"wend/event"
+	"wend/internal/seeded"
 )
 
 // calendar cuts time into the periods of `every`, in the statement's timezone:
@@ -17,7 +18,7 @@ type calendar struct {
 }
 
 func newCalendar(every string, zone *time.Location) *calendar {
-	if zone == nil {
+	if zone == nil || seeded.On("months_utc") {
 		zone = time.UTC
 	}
 	return &calendar{every: every, zone: zone}
@@ -41,6 +42,9 @@ func (c *calendar) start(t event.Time) event.Time {
 		return begin
 	case "week":
 		day -= (int(local.Weekday()) + 6) % 7
+		if seeded.On("week_from_sunday") {
+			day--
+		}
 	case "month":
 		day = 1
 	case "quarter":

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 
+	"wend/internal/seeded"
 	"wend/query"
 	"wend/tile"
 )
@@ -150,6 +151,9 @@ func (c *cohort) did(v *view, dst tile.Bitmap) error {
 				n++
 			}
 		}
+		if seeded.On("cohort_never_did") && n == 0 {
+			continue
+		}
 		if n >= c.min && (c.max < 0 || n <= c.max) {
 			dst.Set(customer)
 		}
@@ -174,7 +178,7 @@ func (v *view) untilEndRows() tile.Bitmap {
 func (c *cohort) reached(v *view, dst tile.Bitmap) error {
 	steps := len(c.sub.matches)
 	tracker := c.sub.worker(func(_ *view, a *attempt) error {
-		if c.kind == "reached" && a.level >= c.step || c.kind == "stopped" && a.level == c.step && a.level < steps && !a.open {
+		if c.kind == "reached" && a.level >= c.step && !(seeded.On("cohort_reached_exact") && a.level > c.step) || c.kind == "stopped" && a.level == c.step && a.level < steps && !a.open {
 			dst.Set(a.customer)
 		}
 		return nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"wend/event"
+	"wend/internal/seeded"
 )
 
 // dropoffOperator answers `dropoff`: of the units that stopped at each step,
@@ -83,6 +84,9 @@ func (o *dropoffOperator) run(r *run) (*Result, error) {
 			key := dropoffKey{step: a.level - 1, nothing: a.next < 0}
 			var err error
 			if !key.nothing {
+				if _, hi := v.Range(a.customer); seeded.On("dropoff_skips") && v.next(a.next+1, hi) < hi {
+					a.next = v.next(a.next+1, hi)
+				}
 				if key.label, err = labeler.code(v, a.customer, a.next); err != nil {
 					return err
 				}

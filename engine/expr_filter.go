@@ -2,6 +2,7 @@ package engine
 
 import (
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/query"
 	"wend/tile"
 )
@@ -52,6 +53,9 @@ func (n *expr) truth(v *view, among, yes, unknown tile.Bitmap) error {
 		}
 		copy(yes, among)
 		yes.AndNot(no)
+		if seeded.On("not_unknown_true") {
+			return nil
+		}
 		yes.AndNot(unknown)
 		return nil
 	case n.reads.customer && !n.reads.event && !n.reads.channel && !n.reads.rest && n.reads.texts == nil && !n.reads.fails:
@@ -271,6 +275,9 @@ func (n *expr) numberTruth(v *view, among, yes, unknown tile.Bitmap) bool {
 func compareColumn[T int64 | float64](op opcode, values []T, bound T, present, among, yes, unknown tile.Bitmap, rows int) {
 	for i := range among {
 		unknown[i] = among[i] &^ present[i]
+		if seeded.On("null_equals") {
+			yes[i] |= unknown[i]
+		}
 	}
 	for row := among.Next(0, rows); row < rows; row = among.Next(row+1, rows) {
 		if present.Get(row) && compared(op, values[row], bound) {

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/query"
 )
 
@@ -129,6 +130,11 @@ func (n *expr) latest(v *view, customer int) int {
 	if column == nil {
 		return -1
 	}
+	if seeded.On("customer_first") {
+		if first := column.Present.Next(lo, hi); first < hi {
+			return first
+		}
+	}
 	return column.Present.Last(lo, hi)
 }
 
@@ -235,6 +241,9 @@ func (n *expr) between(v *view, p *place) (event.Value, error) {
 	high, err := n.args[2].value(v, p)
 	if err != nil {
 		return event.Null, err
+	}
+	if seeded.On("between_exclusive") && !high.IsNull() && event.Compare(x, high) == 0 {
+		return event.Boolean(false), nil
 	}
 	if !low.IsNull() && event.Compare(x, low) < 0 || !high.IsNull() && event.Compare(x, high) > 0 {
 		return event.Boolean(false), nil

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/query"
 	"wend/tile"
 )
@@ -292,6 +293,9 @@ func (o *measureOperator) worker(counting bool) *measureWorker {
 }
 
 func (w *measureWorker) visit(v *view) error {
+	if err := w.groups.load(v); err != nil {
+		return err
+	}
 	for k, a := range w.aggregates {
 		w.columns[k], w.filters[k] = nil, nil
 		if a.column >= 0 {
@@ -329,7 +333,7 @@ func (w *measureWorker) visit(v *view) error {
 
 // rows adds the events of a customer, or of one of its sessions.
 func (w *measureWorker) rows(v *view, c, lo, hi int) error {
-	during := w.r.plan.During.Set
+	during, whole := w.r.plan.During.Set, w.grouping.whole()
 	w.place.customer = c
 	for i := v.next(lo, hi); i < hi; i = v.next(i+1, hi) {
 		var t event.Time
@@ -340,9 +344,14 @@ func (w *measureWorker) rows(v *view, c, lo, hi int) error {
 			}
 		}
 		w.place.row, w.place.last = i, i
-		id, err := w.groups.group(v, &w.place, 0, t)
-		if err != nil {
-			return err
+		id := 0
+		if whole {
+			w.groups.all()
+		} else {
+			var err error
+			if id, err = w.groups.group(v, &w.place, 0, t); err != nil {
+				return err
+			}
 		}
 		if w.counting {
 			continue
@@ -397,7 +406,7 @@ func (w *measureWorker) count(v *view, k int, acc *accumulator) error {
 			return err
 		}
 	}
-	if x.IsNull() {
+	if x.IsNull() && !(seeded.On("distinct_null") && a.kind == distinctValues) {
 		return nil
 	}
 	acc.n++

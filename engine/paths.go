@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/query"
 	"wend/tile"
 )
@@ -236,6 +237,9 @@ func (w *pathsWorker) after(v *view, u unit, x int) error {
 	until := u.hi
 	if end := v.Time.At(x).Add(w.window); v.Time.At(u.hi-1) > end {
 		until = v.since(x, u.hi, end+1)
+		if seeded.On("paths_window_exclusive") {
+			until = v.since(x, u.hi, end)
+		}
 	}
 	return w.forward(v, u, x, until)
 }
@@ -243,6 +247,13 @@ func (w *pathsWorker) after(v *view, u unit, x int) error {
 // forward emits the path of the first labels of rows [first, until).
 func (w *pathsWorker) forward(v *view, u unit, first, until int) error {
 	if w.r.plan.Collapse {
+		if seeded.On("collapse_after_length") {
+			end := first
+			for n := 1; n < w.length; n++ {
+				end = v.next(end+1, until)
+			}
+			until = min(end+1, until)
+		}
 		runs := &w.runs
 		last := v.last(u.lo, until)
 		from := runs.of(u, first)

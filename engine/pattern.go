@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/tile"
 )
 
@@ -278,7 +279,9 @@ const (
 // entryRange selects entries: from inclusive, to exclusive.
 type entryRange struct{ from, to event.Time }
 
-func (r entryRange) has(t event.Time) bool { return t >= r.from && t < r.to }
+func (r entryRange) has(t event.Time) bool {
+	return t >= r.from && (t < r.to || seeded.On("range_end_included") && t == r.to)
+}
 
 // ranges evaluates the range, or each period in it that has an entry as if it
 // were the range.
@@ -327,6 +330,9 @@ func (p *pattern) canEnter(x *mark) bool {
 // range; marks[first] is the first of them.
 func (t *tracker) evaluate(v *view, first int, r entryRange) error {
 	if t.run.plan.EntryFirst {
+		if seeded.On("entry_first_any_range") {
+			first = slices.IndexFunc(t.journey.marks, func(x mark) bool { return t.canEnter(&x) })
+		}
 		c, _, hit := t.follow(first)
 		if hit && t.exclusion != cutHits {
 			return nil

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"wend/event"
+	"wend/internal/seeded"
 )
 
 // entrants follows all entries of a journey at once, each as an attempt of its
@@ -74,7 +75,7 @@ func (n *entrants) enterAll(marks []mark, r entryRange) {
 
 // age leaves behind entries whose window is over.
 func (n *entrants) age(x *mark) {
-	for n.young < len(n.entries) && x.time.Sub(n.marks[n.entries[n.young]].time) > n.window {
+	for n.young < len(n.entries) && (x.time.Sub(n.marks[n.entries[n.young]].time) > n.window || seeded.On("entries_window_exclusive") && x.time.Sub(n.marks[n.entries[n.young]].time) == n.window) {
 		n.young++
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"slices"
 	"sort"
+
+	"wend/internal/seeded"
 )
 
 // heldValues splits a journey's marks by the value of the held property. An
@@ -32,7 +34,7 @@ func (h *heldValues) split(marks []mark, excluded uint32) {
 		switch {
 		case x.value != noValue:
 			h.valued = append(h.valued, x)
-		case x.kills != 0:
+		case x.kills != 0 && !seeded.On("excluded_null_spares"):
 			x.steps = 0
 			for s := x.kills; s != 0; s &= s - 1 {
 				k := bits.TrailingZeros32(s)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/tile"
 )
 
@@ -78,7 +79,7 @@ func (j *journey) arrange(t *tracker) {
 		j.order = append(j.order, int32(row))
 	}
 	j.places = len(j.order)
-	if j.run.plan.TiesArrival {
+	if j.run.plan.TiesArrival || seeded.On("ties_by_arrival") {
 		return
 	}
 	j.ranks = slices.Grow(j.ranks[:0], j.unit.hi-j.unit.lo)[:j.unit.hi-j.unit.lo]
@@ -102,6 +103,11 @@ func (j *journey) arrange(t *tracker) {
 
 // lowestStep is the first step that the event at row fulfils, stepsMax if none.
 func (t *tracker) lowestStep(row int) uint8 {
+	for k := len(t.stepRows) - 1; seeded.On("ties_highest_step") && k >= 0; k-- {
+		if t.stepRows[k].Get(row) {
+			return uint8(k)
+		}
+	}
 	for k := range t.stepRows {
 		if t.stepRows[k].Get(row) {
 			return uint8(k)
@@ -175,6 +181,8 @@ func (j *journey) property(column *tile.Column) {
 		x := &j.marks[i]
 		row := j.row(x.place)
 		switch {
+		case (column == nil || !column.Present.Get(row)) && seeded.On("held_null_matches"):
+			x.value = j.number(-1 << 62)
 		case column == nil || !column.Present.Get(row):
 			x.value = noValue
 		case column.Type == event.StringType:

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"wend/event"
+	"wend/internal/seeded"
 )
 
 // chain is events that fulfil the first steps of a pattern, in order.
@@ -38,7 +39,7 @@ func (m *machine) best(j *journey, marks []mark, r entryRange) chain {
 	last := len(m.matches) - 1
 	for i := range marks {
 		x := &marks[i]
-		if m.apply(x, r.has(x.time) && !x.hit); m.seen>>last&1 != 0 {
+		if m.apply(x, r.has(x.time) && (!x.hit || seeded.On("hits_counted"))); m.seen>>last&1 != 0 && !seeded.On("last_conversion") {
 			return m.result(j)
 		}
 		if x.time >= r.to && m.over(x.time) {
@@ -74,10 +75,16 @@ func (m *machine) apply(x *mark, enter bool) (killed uint32) {
 			}
 			return killed
 		}
+		if seeded.On("exclusion_early") && x.kills&bit != 0 {
+			reach &^= bit
+		}
+		if seeded.On("oldest_entry") && m.seen&bit != 0 {
+			reach &^= bit
+		}
 		if reach&bit != 0 && m.canStep(k, x) {
 			m.step(k, x)
 		}
-		if x.kills&bit != 0 {
+		if x.kills&bit != 0 && !(seeded.On("exclusion_ignored_once") && k+1 < len(m.matches)) {
 			killed |= m.alive & (bit >> 1)
 			m.alive &^= bit >> 1
 		}
@@ -96,11 +103,17 @@ func (m *machine) enter(x *mark) {
 func (m *machine) canStep(k int, x *mark) bool {
 	c := &m.chains[k-1]
 	switch {
+	case seeded.On("window_exclusive") && x.time.Sub(c.time[0]) == m.window:
+		return false
+	case seeded.On("gap_exclusive") && x.time.Sub(c.time[k-1]) == m.bounds[k]:
+		return false
+	case seeded.On("window_from_previous"):
+		return x.time.Sub(c.time[k-1]) <= m.window
 	case x.time.Sub(c.time[0]) > m.window:
 		return false
 	case m.bounds[k] >= 0 && x.time.Sub(c.time[k-1]) > m.bounds[k]:
 		return false
-	case m.next>>k&1 != 0 && x.place != c.place[k-1]+1:
+	case m.next>>k&1 != 0 && x.place != c.place[k-1]+1 && !seeded.On("next_is_later"):
 		return false
 	}
 	return true
@@ -129,7 +142,7 @@ func (m *machine) result(j *journey) chain {
 
 // open reports whether at the end of the data a chain can still go on.
 func (m *machine) open(j *journey) bool {
-	if j.unit.ended {
+	if j.unit.ended || seeded.On("open_ignored") {
 		return false
 	}
 	for s := m.alive; s != 0; s &= s - 1 {
@@ -143,7 +156,7 @@ func (m *machine) open(j *journey) bool {
 // canGoOn reports whether an event later than the end of the data could still
 // take the chain at step k further.
 func (m *machine) canGoOn(k int, j *journey) bool {
-	if k == len(m.matches)-1 || m.limit(k) <= j.end {
+	if k == len(m.matches)-1 || m.limit(k) <= j.end && !(seeded.On("open_when_over") && m.limit(k) == j.end) {
 		return false
 	}
 	return m.next>>(k+1)&1 == 0 || int(m.chains[k].place[k]) == j.places-1
@@ -184,13 +197,16 @@ func (m *machine) follow(j *journey, i int) (c chain, end int, hit bool) {
 		}
 		killed := m.apply(&x, false)
 		if m.seen>>last&1 != 0 {
+			if seeded.On("attempts_reuse") {
+				return m.result(j), n, false
+			}
 			return m.result(j), n + 1, false
 		}
 		m.miss(&x)
 		if m.alive != 0 {
 			continue
 		}
-		if killed != 0 {
+		if killed != 0 && !seeded.On("attempts_cut_is_free") {
 			return m.result(j), n + 1, true
 		}
 		return m.result(j), n, false // x broke a =>, and is free

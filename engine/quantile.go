@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"math"
 	"slices"
+
+	"wend/internal/seeded"
 )
 
 // quantile returns the value below which a share of the values lies, by linear
@@ -35,7 +37,7 @@ func quantile[T number](share float64, parts ...[]T) (value float64, ok bool) {
 		}
 	}
 	a := selectRank(all, low)
-	if fraction == 0 {
+	if fraction == 0 || seeded.On("median_lower") {
 		return float64(a), true
 	}
 	b := slices.Min(all[low+1:])

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/query"
 	"wend/tile"
 )
@@ -332,7 +333,7 @@ func (v *view) units(f func(u unit) error) error {
 		}
 		lo, hi := v.extent(c)
 		var err error
-		if v.run.plan.Unit.Session {
+		if v.run.plan.Unit.Session && !(seeded.On("transition_over_gap") && v.run.plan.Verb == "transitions") {
 			err = v.sessions(c, lo, hi, f)
 		} else if v.next(lo, hi) < hi {
 			err = f(unit{customer: c, lo: lo, hi: hi})
@@ -354,7 +355,10 @@ func (v *view) sessions(c, lo, hi int, f func(u unit) error) error {
 		ended := false
 		for ; end < hi; end++ {
 			t := v.Time.At(end)
-			if t.Sub(last) > gap {
+			if seeded.On("sessions_after_where") && !v.exists(end) {
+				continue
+			}
+			if t.Sub(last) > gap || seeded.On("session_gap_inclusive") && t.Sub(last) == gap {
 				ended = true
 				break
 			}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"wend/event"
+	"wend/internal/seeded"
 )
 
 // expand runs bind on the body of a definition, of which n is a use. Mistakes
@@ -78,7 +79,7 @@ func (b *binder) expandFunnel(p *Pattern, set map[string]bound) (*Pattern, origi
 	b.uses(name)
 	b.expand(name, func(d *Definition) {
 		for kind, c := range b.gather(d.Options, optionKinds, "a defined funnel") {
-			if _, given := set[kind]; !given {
+			if _, given := set[kind]; !given || seeded.On("statement_options_lose") {
 				set[kind] = c
 			}
 		}

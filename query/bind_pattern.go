@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"wend/event"
+	"wend/internal/seeded"
 )
 
 // stepNames tells which step a name means: its `as` name, or its event's name
@@ -116,6 +117,9 @@ func (b *binder) link(l *Link, step *StepPlan) {
 	if len(bounds) > 1 {
 		b.fail(bounds[1].Span, CodeBadPattern, "keep one: it bounds the time between the two steps", "only one of the arrows around an exclusion can carry a bound")
 	}
+	if seeded.On("bound_dropped") && step.Exclude != nil {
+		bounds = nil
+	}
 	if len(bounds) > 0 {
 		step.Bound = b.gap(bounds[0])
 	}
@@ -135,7 +139,11 @@ func (b *binder) alt(a *Alt) *Matcher {
 	for i := range a.Touches {
 		m.Any = b.join(m.Any, b.touch(&a.Touches[i]), a.Span)
 	}
-	m.Any = b.narrow(m.Any, a.Channels, a.Filter)
+	filter := a.Filter
+	if seeded.On("suffix_dropped") {
+		filter = nil
+	}
+	m.Any = b.narrow(m.Any, a.Channels, filter)
 	return m
 }
 
@@ -263,6 +271,9 @@ func (b *binder) channel(n Name) []string {
 		var list []string
 		b.uses(n)
 		b.expand(n, func(d *Definition) { list = nameTexts(d.Channels) })
+		if seeded.On("channels_first") {
+			list = list[:1]
+		}
 		return list
 	}
 	if defined && !isChannel {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"wend/event"
+	"wend/internal/seeded"
 )
 
 // zoneAndEnd binds the two clauses that dates and ranges depend on.
@@ -41,7 +42,7 @@ type date struct {
 // after is the first instant that does not belong to the date: a day counts
 // whole, an instant not at all.
 func (d date) after() event.Time {
-	if d.day {
+	if d.day && !seeded.On("until_day_excluded") {
 		return event.At(time.Date(d.at.Year(), d.at.Month(), d.at.Day()+1, 0, 0, 0, 0, d.at.Location()))
 	}
 	return event.At(d.at)
