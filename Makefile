@@ -1,7 +1,7 @@
 # make demo runs the main job on made-up data; make test passes the tests.
 # Everything else that they need, Go fetches itself.
 
-STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
 SEED ?= 1
 
