@@ -108,6 +108,8 @@ type coder struct {
 	tile   int      // whose dictionary direct belongs to
 	null   uint32   // code of null + 1
 	seen   map[event.Value]uint32
+	loaded []uint32 // codes of all rows of the tile at hand; nil: look each up
+	rows   []uint32 // scratch of load
 }
 
 func (c *coding) worker() *coder {
@@ -125,6 +127,9 @@ func (c *coding) worker() *coder {
 
 // code returns the code of the expression's value at a place.
 func (c *coder) code(v *view, p *place) (uint32, error) {
+	if c.loaded != nil {
+		return c.loaded[p.row], nil
+	}
 	switch c.kind {
 	case eventField:
 		return c.schemaCode(v.Event.At(p.row))
@@ -193,6 +198,24 @@ func (c *coder) schemaCode(s uint32) (uint32, error) {
 		x = event.String(c.run.schema.Channels[s].Text)
 	}
 	return c.learn(&c.direct[s], x)
+}
+
+// load looks up the codes of all rows of a tile at once, if that is cheap: for
+// operators that look at most rows.
+func (c *coder) load(v *view) error {
+	c.loaded = nil
+	if c.kind == anyExpression {
+		return nil
+	}
+	if cap(c.rows) < v.Rows {
+		c.rows = make([]uint32, v.Rows+v.Rows/8)
+	}
+	rows := c.rows[:v.Rows]
+	if err := c.decode(v, rows); err != nil {
+		return err
+	}
+	c.loaded = rows
+	return nil
 }
 
 // decode writes the codes of all rows of a tile to dst. Only for columns that

