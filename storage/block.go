@@ -30,12 +30,12 @@ func (s *segment) Block(p int) (*block, error) {
 		return b, nil
 	}
 	b.Rows = b.entry.rows
-	err := b.page("event", func(c *cursor) { b.Event = c.planes("event", b.Rows, len(s.Events)) })
+	err := b.required("event", func(c *cursor) { b.Event = c.planes("event", b.Rows, len(s.Events)) })
 	if err == nil {
-		err = b.page("time", func(c *cursor) { b.Time = c.times(b.Rows) })
+		err = b.required("time", func(c *cursor) { b.Time = c.times(b.Rows) })
 	}
 	if err == nil {
-		err = b.page("starts", func(c *cursor) { b.Starts = c.starts(b.entry.customers, b.Time) })
+		err = b.required("starts", func(c *cursor) { b.Starts = c.starts(b.entry.customers, b.Time) })
 	}
 	if err == nil {
 		b.Ties = tile.NewBitmap(b.entry.customers)
@@ -44,10 +44,15 @@ func (s *segment) Block(p int) (*block, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.Event == nil || b.Time == nil || b.Starts == nil {
-		return nil, fmt.Errorf("segment %s: block %d: %w", s.name, p, corrupt("a column that every block has is missing"))
-	}
 	return b, nil
+}
+
+// required reads the page of a column that every block with rows has.
+func (b *block) required(column string, read func(*cursor)) error {
+	if _, _, ok := b.find(column); !ok && b.entry != nil {
+		return fmt.Errorf("segment %s: block %d: %w", b.segment.name, b.entry.block, corrupt("column %q is missing", column))
+	}
+	return b.page(column, read)
 }
 
 // find returns the place of a column's page.
@@ -89,10 +94,7 @@ func (b *block) page(column string, read func(*cursor)) error {
 // Names reads the customers' identities, in order.
 func (b *block) Names() (*tile.Strings, error) {
 	names := &tile.Strings{}
-	err := b.page("names", func(c *cursor) { names = c.texts("names", b.entry.customers) })
-	if err == nil && b.entry != nil && names.Len() != b.entry.customers {
-		err = fmt.Errorf("segment %s: block %d: %w", b.segment.name, b.entry.block, corrupt("column \"names\" is missing"))
-	}
+	err := b.required("names", func(c *cursor) { names = c.texts("names", b.entry.customers) })
 	return names, err
 }
 

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"encoding/binary"
-	"math"
 	"math/bits"
 	"slices"
 
@@ -177,16 +176,22 @@ func (c *cursor) times(n int) *tile.Times {
 	t.Slots = make([]byte, tile.SlotBytes(n, t.Width))
 	copy(t.Slots, slots)
 	t.Bases = make([]uint32, count)
-	width, row := uint(t.Width), -1
-	for i, high := range highs {
-		row = t.Anchors.Next(row+1, n)
-		tick := high<<width | slot(t.Slots, row, width)
-		if tick>>t.Shift > math.MaxUint32 || high<<width>>width != high {
-			c.fail("time", "anchor %d is %d ticks from the origin", i, tick)
-			return nil
+	width, shift := uint(t.Width), uint(t.Shift)
+	var over uint64 // bits that a tick or a base cannot have
+	i := 0
+	for w, flags := range t.Anchors {
+		for ; flags != 0; flags &= flags - 1 {
+			row := w<<6 + bits.TrailingZeros64(flags)
+			tick := highs[i]<<width | slot(t.Slots, row, width)
+			over |= tick>>shift>>32 | highs[i]>>(64-width)
+			t.Bases[i] = uint32(tick >> shift)
+			setSlot(t.Slots, row, width, tick&(1<<shift-1))
+			i++
 		}
-		t.Bases[i] = uint32(tick >> t.Shift)
-		setSlot(t.Slots, row, width, tick&(1<<t.Shift-1))
+	}
+	if over != 0 {
+		c.fail("time", "an anchor is too many ticks from the origin")
+		return nil
 	}
 	t.Rank()
 	return t
@@ -213,15 +218,13 @@ func (c *cursor) starts(customers int, t *tile.Times) []uint32 {
 		return nil
 	}
 	starts := make([]uint32, 0, customers+1)
-	row := -1
-	for anchor := range t.Bases {
-		row = t.Anchors.Next(row+1, t.Rows)
-		if flags[anchor>>3]>>(anchor&7)&1 != 0 {
-			if len(starts) == customers {
-				c.fail("starts", "more than %d customers", customers)
-				return nil
+	anchor := 0
+	for w, marks := range t.Anchors {
+		for ; marks != 0; marks &= marks - 1 {
+			if flags[anchor>>3]>>(anchor&7)&1 != 0 {
+				starts = append(starts, uint32(w<<6+bits.TrailingZeros64(marks)))
 			}
-			starts = append(starts, uint32(row))
+			anchor++
 		}
 	}
 	if len(starts) != customers || customers > 0 && starts[0] != 0 {

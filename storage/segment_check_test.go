@@ -48,6 +48,7 @@ func TestCheckSegmentComparesParts(t *testing.T) {
 	f("no section of this version", func(w *segmentWriter) { w.section("bloom", []byte{1}) })
 	f(`column "ties"`, func(w *segmentWriter) { w.columns[3] = "knots" })
 	f(`"names" is missing`, func(w *segmentWriter) { w.columns[5] = "aliases" })
-	f("every block has is missing", func(w *segmentWriter) { w.columns[2] = "ends" })
+	f(`"starts" is missing`, func(w *segmentWriter) { w.columns[2] = "ends" })
+	f(`"time" is missing`, func(w *segmentWriter) { w.columns[1] = "hour" })
 	f("type 9 is unknown", func(w *segmentWriter) { w.meta.Properties[5].Type = 9 })
 }

@@ -239,9 +239,9 @@ func TestPageRefuses(t *testing.T) {
 	f(7, 2, "widths", 0, 1, 9, 8, 1, 1, 0, 0, 0)
 	f(7, 2, "2 high bits for 1 anchors", 0, 1, 0, 0, 1, 2, 0)
 	f(7, 2, "1 high bits for 1 anchors", 0, 1, 0, 0, 2, 1, 0) // row 0 must be one
-	f(7, 2, "ticks from the origin", 0, 1, 0, 0, 1, 1, 33, 0, 0, 0, 0, 1)
+	f(7, 2, "too many ticks from the origin", 0, 1, 0, 0, 1, 1, 33, 0, 0, 0, 0, 1)
 	f(7, 2, "0 customers", 0, 1, 0, 0, 3, 2, 0, 0)
-	f(7, 2, "more than 1 customers", 0, 1, 0, 0, 3, 2, 0, 3)
+	f(7, 2, "2 customers, the directory has 1", 0, 1, 0, 0, 3, 2, 0, 3)
 	f(8, 2, "kind 3 of strings", bitmapAll, 3)
 	f(8, 2, "3 is more than 2", bitmapAll, stringShared, 3)
 	f(8, 2, "code 3 is not below 3", append([]byte{bitmapAll, stringShared, 1, intsConst}, varint(3)...)...)
