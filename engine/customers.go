@@ -116,24 +116,11 @@ func (w *customersWorker) row(v *view, c, lo, hi int) ([]Cell, error) {
 	row := make([]Cell, 4, len(w.columns))
 	row[0], row[1], row[2], row[3] = strings.Clone(v.Names.At(c)), v.Time.At(first), v.Time.At(last), events
 	for _, x := range w.values {
-		latest := Cell(nil)
-		for i := last; i >= first; i-- {
-			if !v.exists(i) {
-				continue
-			}
-			value, err := x.value(v, &place{row: i, customer: c, last: i})
-			if err != nil {
-				return nil, err
-			}
-			if !value.IsNull() {
-				latest = cell(value)
-				break
-			}
-			if err := v.tick(1); err != nil {
-				return nil, err
-			}
+		value, err := x.value(v, &place{row: last, customer: c, last: last})
+		if err != nil {
+			return nil, err
 		}
-		row = append(row, latest)
+		row = append(row, cell(value))
 	}
 	return row, nil
 }

@@ -77,9 +77,9 @@ type grouper struct {
 	recent       periodKey // looked up last, for events of a journey lie close together
 	recentPrefix uint32
 
-	levels  []level              // prefix and code -> prefix; the last level's prefixes are groups
-	groups  []groupKey
-	memory  ration
+	levels []level // prefix and code -> prefix; the last level's prefixes are groups
+	groups []groupKey
+	memory ration
 }
 
 type periodKey struct {

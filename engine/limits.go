@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 )
 
 // The defaults of RunOptions, and limits that have no option.
@@ -11,6 +12,7 @@ const (
 	memoryDefault = 256 << 20
 	rowsDefault   = 100_000
 	groupsDefault = 1_000_000
+	timeDefault   = 10 * time.Minute
 
 	// rowsBetweenChecks is how many rows of one journey an operator may read
 	// before it looks whether the query was cancelled.
@@ -23,7 +25,7 @@ var ErrLimit = errors.New("limit reached")
 // LimitError says which limit a statement reached and what to do about it.
 // Nothing is ever cut silently.
 type LimitError struct {
-	Limit   string // memory, rows, groups, labels
+	Limit   string // memory, rows, groups, labels, paths, by, of, time
 	Value   int64  // what is allowed
 	Reached int64  // what was needed, at least
 	Hint    string // how to narrow the statement or raise the limit

@@ -190,7 +190,11 @@ func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, setting
 		snap.Release()
 		db.running.Done()
 	}
-	return db.flights.do(ctx, key, settings.Progress, release, func(ctx context.Context, progress func(done, total int)) (*Result, error) {
+	flight := key
+	if key != "" { // the answer does not depend on the time allowed, but whether there is one does
+		flight += settings.Limits.Time.String()
+	}
+	return db.flights.do(ctx, flight, settings.Progress, release, func(ctx context.Context, progress func(done, total int)) (*Result, error) {
 		defer release()
 		ctx, stop := mergeCancel(ctx, db.ctx)
 		defer stop()

@@ -10,6 +10,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"time"
 
@@ -53,6 +54,7 @@ type RunOptions struct {
 	MemoryBytes int64                 // budget of the query; 0: the default, 256 MiB
 	Rows        int                   // answer rows; 0: the default, 100,000
 	Groups      int                   // groups of by, labels, paths; 0: the default, 1,000,000
+	Time        time.Duration         // how long it may take; 0: the default, 10 minutes; negative: any time
 	Progress    func(done, total int) // called now and then with tiles done; may be nil
 
 	status func() [][2]string // further rows of `show status`; may be nil
@@ -72,6 +74,9 @@ func (o RunOptions) withDefaults() RunOptions {
 	if o.Groups <= 0 {
 		o.Groups = groupsDefault
 	}
+	if o.Time == 0 {
+		o.Time = timeDefault
+	}
 	return o
 }
 
@@ -84,11 +89,20 @@ func Run(ctx context.Context, plan *query.Plan, snap Snapshot, opt RunOptions) (
 	begun := time.Now()
 	r := newRun(ctx, plan, snap, opt)
 	defer r.memory.close()
+	if r.opt.Time > 0 {
+		var cancel context.CancelFunc
+		r.ctx, cancel = context.WithTimeout(ctx, r.opt.Time)
+		defer cancel()
+	}
 	op, err := r.operator()
 	if err != nil {
 		return nil, err
 	}
 	res, err := r.answer(op)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return nil, &LimitError{Limit: "time", Value: r.opt.Time.Milliseconds(), Reached: time.Since(begun).Milliseconds(),
+			Hint: "the numbers are milliseconds: narrow the statement with during or among, or allow more time"}
+	}
 	if err != nil {
 		return nil, err
 	}

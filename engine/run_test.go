@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"wend/engine"
 	"wend/engine/enginetest"
@@ -150,10 +151,11 @@ func TestLimitsAreNamed(t *testing.T) {
 		{"customers among did A", "memory", engine.RunOptions{MemoryBytes: 5_000}},
 		{"journey of 'c1'", "rows", engine.RunOptions{Rows: 5}},
 		{"transitions", "rows", engine.RunOptions{Rows: 3}},
+		{"transitions", "time", engine.RunOptions{Time: time.Nanosecond}},
 	} {
 		_, err := run(snap, c.text, c.opt)
 		var limit *engine.LimitError
-		if !errors.As(err, &limit) || limit.Limit != c.limit || !errors.Is(err, engine.ErrLimit) || limit.Hint == "" || limit.Reached <= limit.Value {
+		if !errors.As(err, &limit) || limit.Limit != c.limit || !errors.Is(err, engine.ErrLimit) || limit.Hint == "" || limit.Reached < limit.Value {
 			t.Errorf("%s: %v, want the limit %q", c.text, err, c.limit)
 		}
 	}
