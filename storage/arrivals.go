@@ -87,31 +87,42 @@ func (a *arrivals) sorted() *sortedRows {
 	s := &sortedRows{refs: refs}
 	for i := range 1 << k {
 		bucket := refs[ends[i]:ends[i+1]]
-		slices.SortFunc(bucket, a.compare)
-		for at, r := range bucket {
-			if at == 0 || r.hash != bucket[at-1].hash || a.customer(r) != a.customer(bucket[at-1]) {
-				s.starts = append(s.starts, ends[i]+uint32(at))
+		// By hash and arrival first: that needs no look at the events.
+		slices.SortFunc(bucket, func(p, q rowRef) int {
+			return cmp.Or(cmp.Compare(p.hash, q.hash), cmp.Compare(p.batch, q.batch), cmp.Compare(p.row, q.row))
+		})
+		for lo := 0; lo < len(bucket); {
+			hi := lo + 1
+			for hi < len(bucket) && bucket[hi].hash == bucket[lo].hash {
+				hi++
 			}
+			a.sortCustomers(s, bucket[lo:hi], ends[i]+uint32(lo))
+			lo = hi
 		}
 	}
 	s.starts = append(s.starts, uint32(a.rows))
 	return s
 }
 
-func (a *arrivals) compare(p, q rowRef) int {
-	if p.hash != q.hash {
-		return cmp.Compare(p.hash, q.hash)
+// sortCustomers orders rows of one hash, which stand from first on and are in
+// order of arrival, by customer and time.
+func (a *arrivals) sortCustomers(s *sortedRows, rows []rowRef, first uint32) {
+	alone, rising := true, true
+	name := a.customer(rows[0])
+	for i := 1; i < len(rows); i++ {
+		alone = alone && a.customer(rows[i]) == name
+		rising = rising && a.time(rows[i]) >= a.time(rows[i-1])
 	}
-	if c := strings.Compare(a.customer(p), a.customer(q)); c != 0 {
-		return c
+	if !alone || !rising {
+		slices.SortStableFunc(rows, func(p, q rowRef) int {
+			return cmp.Or(strings.Compare(a.customer(p), a.customer(q)), cmp.Compare(a.time(p), a.time(q)))
+		})
 	}
-	if c := cmp.Compare(a.time(p), a.time(q)); c != 0 {
-		return c
+	for i := range rows {
+		if i == 0 || !alone && a.customer(rows[i]) != a.customer(rows[i-1]) {
+			s.starts = append(s.starts, first+uint32(i))
+		}
 	}
-	if p.batch != q.batch {
-		return cmp.Compare(p.batch, q.batch)
-	}
-	return cmp.Compare(p.row, q.row)
 }
 
 // keep leaves out the rows that drop names, customer by customer.

@@ -17,16 +17,24 @@ type layout struct {
 	whole  bool // one block, as it is
 	starts []uint32
 	rows   pieces
-	names  []string // of each customer; nil if whole
+	who    []identity // the name of each customer; nil if whole
+	linked []string   // names of customers who have events only through links
+}
+
+// identity is a customer of one of the blocks, or an index into layout.linked
+// if block is -1.
+type identity struct {
+	block    int32
+	customer uint32
 }
 
 func (l *layout) customers() int { return len(l.starts) - 1 }
 
-// tileBlock is a block of a source, with its columns read when they are needed.
+// tileBlock is a block of a source.
 type tileBlock struct {
-	src   *source
-	index int
-	*block
+	src    *source
+	index  int
+	*block // nil until it is read; without its times in a merged tile, which has its own
 }
 
 // hotTile is a layout and the columns that every query reads.
@@ -38,17 +46,23 @@ type hotTile struct {
 }
 
 func (h *hotTile) cost() int64 {
-	n := 128 + 4*len(h.starts) + 12*len(h.rows.list) + 24*len(h.names) + 8*len(h.ties)
-	if h.event != nil {
-		n += 8 * len(h.event.Words)
-	}
-	if len(h.starts) > 0 {
-		n += 8 * int(h.starts[len(h.starts)-1])
-	}
-	for _, name := range h.names {
-		n += len(name)
+	n := 256 + 4*len(h.starts) + 12*len(h.rows.list) + 8*len(h.who) + 8*len(h.ties) + codesBytes(h.event) + timesBytes(h.time)
+	for _, b := range h.blocks {
+		if !h.whole {
+			n += blockBytes(b.block)
+		}
 	}
 	return int64(n)
+}
+
+func codesBytes(c *tile.Codes) int { return 48 + 8*len(c.Words) }
+
+func timesBytes(t *tile.Times) int {
+	return 128 + len(t.Slots) + 4*len(t.Bases) + 12*len(t.Anchors)
+}
+
+func blockBytes(b *block) int {
+	return 128 + 4*len(b.Starts) + 8*len(b.Ties) + codesBytes(b.Event) + timesBytes(b.Time)
 }
 
 // Tile returns tile i with the columns that need names. Rows outside of
@@ -95,9 +109,20 @@ func (s *Snapshot) names(h *hotTile) (*tile.Strings, error) {
 		n, err := s.blockNames(h.blocks[0])
 		return n.Strings, err
 	}
-	var names texts
-	for _, n := range h.names {
-		names.add(n)
+	from := make([]*blockNames, len(h.blocks))
+	for i, b := range h.blocks {
+		var err error
+		if from[i], err = s.blockNames(b); err != nil {
+			return nil, err
+		}
+	}
+	names := texts{ends: make([]uint32, 0, len(h.who))}
+	for _, w := range h.who {
+		if w.block < 0 {
+			names.add(h.linked[w.customer])
+		} else {
+			names.add(from[w.block].At(int(w.customer)))
+		}
 	}
 	return names.done(), nil
 }
@@ -112,8 +137,11 @@ func (s *Snapshot) layout(i int, need tile.Need) (*hotTile, error) {
 		return &hotTile{layout: layout{whole: false, starts: []uint32{0}}, event: tile.NewCodes(nil), time: tile.NewTimes(nil, []uint32{0})}, nil
 	}
 	if m.whole() {
-		b := m.blocks[0]
-		return &hotTile{layout: layout{key: m.key(), blocks: m.blocks, whole: true, starts: b.Starts}, event: b.Event, time: b.Time, ties: b.Ties}, nil
+		b, err := s.read(m.blocks[0], true)
+		if err != nil {
+			return nil, err
+		}
+		return &hotTile{layout: layout{key: m.key(), blocks: []*tileBlock{b}, whole: true, starts: b.Starts}, event: b.Event, time: b.Time, ties: b.Ties}, nil
 	}
 	return cached(s.cache, m.key(), (*hotTile).cost, m.merge)
 }
@@ -142,32 +170,22 @@ func (m *tileMerge) gather(need tile.Need) error {
 			continue
 		}
 		have := src.seg.PrefixBits
-		if have <= s.bits {
-			b, err := s.block(src, m.tile>>(s.bits-have))
-			if err != nil {
-				return err
-			}
+		if have < s.bits {
+			b := s.block(src, m.tile>>(s.bits-have))
 			if b == nil {
 				continue
 			}
-			if have < s.bits {
-				names, err := s.blockNames(b)
-				if err != nil {
-					return err
-				}
-				if lo, hi := cut(names.hashes, m.tile, s.bits); lo == hi {
-					continue
-				}
-			}
-			m.blocks = append(m.blocks, b)
-			continue
-		}
-		for p := m.tile << (have - s.bits); p < (m.tile+1)<<(have-s.bits); p++ {
-			b, err := s.block(src, p)
+			names, err := s.blockNames(b)
 			if err != nil {
 				return err
 			}
-			if b != nil {
+			if lo, hi := cut(names.hashes, m.tile, s.bits); lo < hi {
+				m.blocks = append(m.blocks, b)
+			}
+			continue
+		}
+		for p := m.tile << (have - s.bits); p < (m.tile+1)<<(have-s.bits); p++ {
+			if b := s.block(src, p); b != nil {
 				m.blocks = append(m.blocks, b)
 			}
 		}
@@ -190,10 +208,7 @@ func (m *tileMerge) findAlias(to, alias string, need tile.Need) error {
 		if !src.within(need) {
 			continue
 		}
-		b, err := s.block(src, blockOf(hash, src.seg.PrefixBits))
-		if err != nil {
-			return err
-		}
+		b := s.block(src, blockOf(hash, src.seg.PrefixBits))
 		if b == nil {
 			continue
 		}
@@ -260,26 +275,37 @@ func (m *tileMerge) key() string {
 func (m *tileMerge) merge() (*hotTile, error) {
 	s := m.snap
 	parts := make([]*part, len(m.blocks))
+	events := make([][]uint32, len(m.blocks))
+	times := make([][]event.Time, len(m.blocks))
+	h := &hotTile{layout: layout{key: m.key()}}
 	for i, b := range m.blocks {
-		p, err := s.part(b)
+		// A block of this tile alone is not asked for again while the tile is kept.
+		read, err := s.read(b, len(m.linked) > 0 || b.src.seg.PrefixBits < s.bits)
 		if err != nil {
 			return nil, err
 		}
-		p.lo, p.hi = cut(p.hashes, m.tile, s.bits)
-		parts[i] = p
+		if parts[i], err = s.part(read); err != nil {
+			return nil, err
+		}
+		parts[i].lo, parts[i].hi = cut(parts[i].hashes, m.tile, s.bits)
+		times[i], events[i] = parts[i].times, decodeCodes(read.Event, read.Rows)
+		h.blocks = append(h.blocks, read.slim())
 	}
 	all := members(parts, s.bits)
-	h := &hotTile{layout: layout{key: m.key(), blocks: m.blocks}}
 	var runs []run
-	emit := func(name string) {
+	emit := func(name string, who identity) {
 		for _, x := range m.extra {
 			if x.to == name {
 				runs = runsOf(runs, parts, member{part: uint32(x.block), customer: uint32(x.customer)})
 			}
 		}
 		if len(runs) > 0 {
+			if who.block < 0 {
+				who.customer = uint32(len(h.linked))
+				h.linked = append(h.linked, name)
+			}
 			h.starts = append(h.starts, uint32(h.rows.rows))
-			h.names = append(h.names, name)
+			h.who = append(h.who, who)
 			join(&h.rows, parts, runs)
 		}
 		runs = runs[:0]
@@ -287,12 +313,14 @@ func (m *tileMerge) merge() (*hotTile, error) {
 	touched := m.linked // those not yet passed
 	for lo := 0; lo < len(all); {
 		hi := same(parts, all, lo)
-		name, hash := all[lo].name(parts), all[lo].hash
-		for len(touched) > 0 && (touched[0].hash < hash || touched[0].hash == hash && touched[0].name < name) {
+		first := all[lo]
+		for len(touched) > 0 && touched[0].before(first.hash, first.name(parts)) {
 			m.onlyLinked(touched[0].name, emit)
 			touched = touched[1:]
 		}
-		if len(touched) > 0 && touched[0].name == name {
+		name := ""
+		if len(touched) > 0 && touched[0].name == first.name(parts) {
+			name = touched[0].name
 			touched = touched[1:]
 			if s.links.resolve(name) != name {
 				lo = hi // another customer's
@@ -302,32 +330,31 @@ func (m *tileMerge) merge() (*hotTile, error) {
 		for _, member := range all[lo:hi] {
 			runs = runsOf(runs, parts, member)
 		}
-		emit(name)
+		emit(name, identity{int32(first.part), first.customer})
 		lo = hi
 	}
 	for _, l := range touched {
 		m.onlyLinked(l.name, emit)
 	}
 	h.starts = append(h.starts, uint32(h.rows.rows))
-
-	events := make([][]uint32, len(parts))
-	times := make([][]event.Time, len(parts))
-	for i, p := range parts {
-		times[i] = p.times
-		events[i] = decodeCodes(m.blocks[i].Event, m.blocks[i].Rows)
-	}
 	gathered := h.rows.times(times)
-	h.ties = findTies(gathered, h.starts)
+	h.ties = tile.NewTies(gathered, h.starts)
 	h.time = tile.NewTimes(gathered, h.starts)
 	h.event = gatherCodes(&h.rows, events)
+	h.rows.list = slices.Clip(h.rows.list)
 	return h, nil
 }
 
-// onlyLinked emits a customer who has events only through links.
-func (m *tileMerge) onlyLinked(name string, emit func(string)) {
+// onlyLinked emits a customer who may have events through links only.
+func (m *tileMerge) onlyLinked(name string, emit func(string, identity)) {
 	if m.snap.links.resolve(name) == name {
-		emit(name)
+		emit(name, identity{block: -1})
 	}
+}
+
+// before reports whether l stands before the customer of a name and its hash.
+func (l linked) before(hash uint64, name string) bool {
+	return l.hash < hash || l.hash == hash && l.name < name
 }
 
 func decodeCodes(c *tile.Codes, rows int) []uint32 {
@@ -348,32 +375,37 @@ func gatherCodes(rows *pieces, parts [][]uint32) *tile.Codes {
 	return tile.NewCodes(codes)
 }
 
-// findTies marks the customers with two events at one time.
-func findTies(times []event.Time, starts []uint32) tile.Bitmap {
-	ties := tile.NewBitmap(len(starts) - 1)
-	for c := range len(starts) - 1 {
-		for row := starts[c] + 1; row < starts[c+1]; row++ {
-			if times[row] == times[row-1] {
-				ties.Set(c)
-				break
-			}
-		}
+// block finds a block of a source; nil if it is empty.
+func (s *Snapshot) block(src *source, index int) *tileBlock {
+	if src.seg.Stats(index).Rows == 0 {
+		return nil
 	}
-	return ties
+	return &tileBlock{src: src, index: index}
 }
 
-// block reads a block's hot columns; nil if it is empty.
-func (s *Snapshot) block(src *source, index int) (*tileBlock, error) {
-	if src.seg.Stats(index).Rows == 0 {
-		return nil, nil
+// read reads a block's hot columns, and keeps them in the cache if they are
+// likely to be read again.
+func (s *Snapshot) read(b *tileBlock, keep bool) (*tileBlock, error) {
+	read := func() (*block, error) { return b.src.seg.Block(b.index) }
+	if b.block != nil {
+		return b, nil
 	}
-	b, err := cached(s.cache, blockKey('b', src, index, 0), func(b *block) int64 {
-		return int64(128 + 9*b.Rows + 4*len(b.Starts))
-	}, func() (*block, error) { return src.seg.Block(index) })
-	if err != nil {
-		return nil, err
+	var hot *block
+	var err error
+	if keep {
+		hot, err = cached(s.cache, blockKey('b', b.src, b.index, 0), func(b *block) int64 { return int64(blockBytes(b)) }, read)
+	} else {
+		hot, err = read()
 	}
-	return &tileBlock{src, index, b}, nil
+	return &tileBlock{b.src, b.index, hot}, err
+}
+
+// slim returns the block with just what its other columns are decoded by.
+func (b *tileBlock) slim() *tileBlock {
+	slim := *b.block
+	slim.Time = &tile.Times{Rows: b.Rows, Anchors: b.Time.Anchors}
+	slim.Starts, slim.Ties = nil, nil
+	return &tileBlock{b.src, b.index, &slim}
 }
 
 func blockKey(kind byte, src *source, index, column int) string {
@@ -388,7 +420,11 @@ func (s *Snapshot) blockNames(b *tileBlock) (*blockNames, error) {
 	return cached(s.cache, blockKey('n', b.src, b.index, 0), func(n *blockNames) int64 {
 		return int64(len(n.Text) + 12*n.Len())
 	}, func() (*blockNames, error) {
-		names, err := b.Names()
+		read, err := s.read(b, false)
+		if err != nil {
+			return nil, err
+		}
+		names, err := read.Names()
 		if err != nil {
 			return nil, err
 		}
@@ -428,7 +464,7 @@ func (s *Snapshot) channel(h *hotTile) (*tile.Codes, error) {
 	if len(h.blocks) == 0 {
 		return tile.NewCodes(nil), nil
 	}
-	return cached(s.cache, "c"+h.key, func(c *tile.Codes) int64 { return int64(64 + 8*len(c.Words)) }, func() (*tile.Codes, error) {
+	return cached(s.cache, "c"+h.key, func(c *tile.Codes) int64 { return int64(codesBytes(c)) }, func() (*tile.Codes, error) {
 		parts := make([][]uint32, len(h.blocks))
 		for i, b := range h.blocks {
 			codes, err := b.Channel()
