@@ -429,6 +429,20 @@ func TestSegmentWriterRefuses(t *testing.T) {
 	f("1 columns for 0", func(r *rowBlock) { r.Columns = make([]*tile.Column, 1) })
 }
 
+func TestNewSegmentWriterRefuses(t *testing.T) {
+	for _, meta := range []segmentMeta{
+		{PrefixBits: prefixBitsMax + 1, Channels: []string{""}, Imports: []string{""}},
+		{PrefixBits: -1, Channels: []string{""}, Imports: []string{""}},
+		{Imports: []string{""}},
+		{Channels: []string{"web"}, Imports: []string{""}},
+		{Channels: []string{""}},
+	} {
+		if _, err := newSegmentWriter(&bytes.Buffer{}, meta); err == nil {
+			t.Errorf("%+v is accepted", meta)
+		}
+	}
+}
+
 // otherBlock returns a name whose hash begins with another bit.
 func otherBlock(name string) string {
 	for i := 0; ; i++ {
@@ -536,6 +550,97 @@ func TestSegmentFindsWrongLength(t *testing.T) {
 	for _, more := range []int{1, 7, 32, 4096} {
 		f(append(slices.Clip(file), make([]byte, more)...), fmt.Sprint("longer by ", more))
 		f(append(slices.Clip(file), file[len(file)-min(more, len(file)):]...), fmt.Sprint("its end again, ", more))
+	}
+}
+
+// TestSegmentFileShorterThanManifest: the manifest's length is what counts, not the file's.
+func TestSegmentFileShorterThanManifest(t *testing.T) {
+	meta, blocks := smallSegment()
+	file, _ := writeSegment(t, meta, blocks)
+	for n := range file {
+		_, err := openSegment("test.seg", bytes.NewReader(file[:n]), int64(len(file)), meta.Store, meta.ID)
+		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "the file ends after") {
+			t.Errorf("cut to %d of %d: %v", n, len(file), err)
+		}
+	}
+}
+
+// TestSegmentLateDamage: sections that opening leaves for later are checked when they are read.
+func TestSegmentLateDamage(t *testing.T) {
+	meta, blocks := smallSegment()
+	file, _ := writeSegment(t, meta, blocks)
+	f := func(section string, read func(*segment) error) {
+		t.Helper()
+		s, err := openSegment("test.seg", bytes.NewReader(file), int64(len(file)), meta.Store, meta.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := read(s); err != nil {
+			t.Fatal(err)
+		}
+		at := s.sections[section].offset
+		file[at] ^= 1
+		defer func() { file[at] ^= 1 }()
+		s, err = openSegment("test.seg", bytes.NewReader(file), int64(len(file)), meta.Store, meta.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := read(s); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), section) {
+			t.Errorf("damage of %s: %v", section, err)
+		}
+	}
+	f("index:event", func(s *segment) error { _, err := s.HasEvent(0, 0); return err })
+	f("index:channel", func(s *segment) error { _, err := s.HasChannel(0, 1); return err })
+	f("index:property:device", func(s *segment) error { _, err := s.HasValue(0, 0, event.String("pos")); return err })
+	f("values:device", func(s *segment) error { _, err := s.HasValue(0, 0, event.String("pos")); return err })
+	f("values:device", func(s *segment) error {
+		b, err := s.Block(0)
+		if err == nil {
+			_, err = b.Decode()
+		}
+		return err
+	})
+	f("range:value", func(s *segment) error { _, err := s.HasValue(0, 1, event.Float(1)); return err })
+}
+
+func TestSegmentColumnBytesAddUp(t *testing.T) {
+	meta, blocks := smallSegment()
+	file, _ := writeSegment(t, meta, blocks)
+	s, err := openSegment("test.seg", bytes.NewReader(file), int64(len(file)), meta.Store, meta.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := int64(headerSize + trailerSize)
+	for _, size := range s.ColumnBytes() {
+		sum += size
+	}
+	if sum != int64(len(file)) {
+		t.Errorf("columns, sections, header and trailer add up to %d bytes, the file has %d", sum, len(file))
+	}
+}
+
+// TestSegmentIndexTooLarge: where code and block do not fit 32 bits there is no
+// index, and every block may hold every code.
+func TestSegmentIndexTooLarge(t *testing.T) {
+	meta := segmentMeta{Store: testStore, PrefixBits: prefixBitsMax, Channels: []string{""}, Imports: []string{""}}
+	for i := range 1 << (33 - prefixBitsMax) {
+		meta.Events = append(meta.Events, fmt.Sprint("event ", i))
+	}
+	p := blockOf(customerHash("ann"), prefixBitsMax)
+	blocks := make([]*rowBlock, p+1)
+	for i := range blocks {
+		blocks[i] = &rowBlock{Names: &tile.Strings{}, Starts: []uint32{0}}
+	}
+	blocks[p] = &rowBlock{Names: tile.NewStrings([]string{"ann"}), Starts: []uint32{0, 1}, Event: []uint32{uint32(len(meta.Events) - 1)}, Time: []event.Time{5}}
+	file, _ := writeSegment(t, meta, blocks)
+	s, err := openSegment("test.seg", bytes.NewReader(file), int64(len(file)), meta.Store, meta.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for block, want := range map[int]bool{p: true, p - 1: false} {
+		if got, err := s.HasEvent(block, 0); got != want || err != nil {
+			t.Errorf("block %d may hold event 0: %v, %v", block, got, err)
+		}
 	}
 }
 
