@@ -435,11 +435,11 @@ func (l *Load) Abort() error {
 
 // Import is one bulk load that the store holds, or held.
 type Import struct {
-	ID     string
-	Source string
-	At     time.Time
-	Events int64
-	Undone bool
+	ID     string    `json:"id"`
+	Source string    `json:"source"`
+	At     time.Time `json:"at"`
+	Events int64     `json:"events"`
+	Undone bool      `json:"undone"`
 }
 
 // Imports lists the bulk loads, oldest first.

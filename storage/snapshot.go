@@ -40,10 +40,11 @@ type Snapshot struct {
 
 // Missing is damaged data that a snapshot leaves out.
 type Missing struct {
-	Segment  string // the file
-	From, To event.Time
-	Rows     int64 // 0 if nobody knows
-	Reason   string
+	Segment string     `json:"segment"` // the file
+	From    event.Time `json:"from"`
+	To      event.Time `json:"to"`
+	Rows    int64      `json:"rows"` // 0 if nobody knows
+	Reason  string     `json:"reason"`
 }
 
 // once computes a value when it is first asked for. A failure is not kept.

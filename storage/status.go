@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"wend/event"
 	"wend/storage/vfs"
@@ -14,58 +15,97 @@ import (
 
 // Status is what a store holds and what it costs.
 type Status struct {
-	Dir       string
-	ReadOnly  bool
-	Events    int64
-	Customers int64
-	From, To  event.Time // of the events; both 0 if there are none
-	EndOfData event.Time
-	Version   string
+	Dir       string     `json:"dir"`
+	ReadOnly  bool       `json:"read_only"`
+	Events    int64      `json:"events"`
+	Customers int64      `json:"customers"`
+	From      event.Time `json:"from,omitzero"` // of the events; both 0 if there are none
+	To        event.Time `json:"to,omitzero"`
+	EndOfData event.Time `json:"end_of_data,omitzero"`
+	Version   string     `json:"snapshot"`
 
-	Segments  []SegmentStatus // oldest arrivals first
-	Columns   []ColumnBytes   // of all segments, largest first
-	Bytes     int64           // of all segment files
-	Partition string          // width of a time partition: month, year …
+	Segments  []SegmentStatus `json:"segments"`  // oldest arrivals first
+	Columns   []ColumnBytes   `json:"columns"`   // of all segments, largest first
+	Bytes     int64           `json:"bytes"`     // of all segment files
+	Partition string          `json:"partition"` // width of a time partition: month, year …
 
-	MemtableEvents int   // events that are only in the log and in memory
-	LogFiles       int   // log files that are still needed
-	LogBytes       int64 // their size
-	Imports        []Import
-	Links          int
-	Definitions    int
-	Missing        []Missing
-	CacheBytes     int64 // the budget
+	MemtableEvents int       `json:"memtable_events"` // events that are only in the log and in memory
+	LogFiles       int       `json:"log_files"`       // log files that are still needed
+	LogBytes       int64     `json:"log_bytes"`       // their size
+	Imports        []Import  `json:"imports"`
+	Links          int       `json:"links"`
+	Definitions    int       `json:"definitions"`
+	Missing        []Missing `json:"missing"`
+	CacheBytes     int64     `json:"cache_bytes"` // the budget
 }
 
 // SegmentStatus is one segment file.
 type SegmentStatus struct {
-	File              string
-	Events, Customers int64
-	From, To          event.Time
-	FirstLSN, LastLSN uint64
-	Bytes             int64
+	File      string     `json:"file"`
+	Events    int64      `json:"events"`
+	Customers int64      `json:"customers"`
+	From      event.Time `json:"from"`
+	To        event.Time `json:"to"`
+	FirstLSN  uint64     `json:"first_lsn"`
+	LastLSN   uint64     `json:"last_lsn"`
+	Bytes     int64      `json:"bytes"`
 }
 
 // ColumnBytes is what a column takes in all segments.
 type ColumnBytes struct {
-	Column string
-	Bytes  int64
+	Column string `json:"column"`
+	Bytes  int64  `json:"bytes"`
 }
 
-// Status describes the store as it is now. Counting customers may take as
-// long as a query over everything.
+// counted is a number of customers and the state it belongs to: counting reads
+// the names of the whole store, so the same state is counted once.
+type counted struct {
+	mu        sync.Mutex
+	version   string
+	customers int64
+}
+
+// Status describes the store as it is now. Counting the customers of a state
+// may take as long as a query over everything, the first time.
 func (s *Store) Status() Status {
-	st := Status{Dir: s.dir, ReadOnly: s.opt.ReadOnly, Imports: s.Imports(), CacheBytes: s.opt.CacheBytes}
+	st, snap := s.summary()
+	if snap == nil {
+		return st
+	}
+	defer snap.Release()
+	s.counted.mu.Lock()
+	defer s.counted.mu.Unlock()
+	if s.counted.version != st.Version {
+		s.counted.version, s.counted.customers = st.Version, snap.Customers()
+	}
+	st.Customers = s.counted.customers
+	return st
+}
+
+// Summary is Status without the number of customers: cheap whatever the size
+// of the store.
+func (s *Store) Summary() Status {
+	st, snap := s.summary()
+	if snap != nil {
+		snap.Release()
+	}
+	return st
+}
+
+// summary also returns the snapshot that it described, nil if there is none.
+func (s *Store) summary() (Status, *Snapshot) {
+	st := Status{Dir: s.dir, ReadOnly: s.opt.ReadOnly, Imports: s.Imports(), CacheBytes: s.opt.CacheBytes,
+		Segments: []SegmentStatus{}, Columns: []ColumnBytes{}, Missing: []Missing{}}
+	if st.Imports == nil {
+		st.Imports = []Import{}
+	}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return st
+		return st, nil
 	}
-	for _, m := range s.memory() {
-		st.MemtableEvents += m.rows
-	}
-	st.Links, st.Definitions, st.Partition = len(s.state.links), len(s.state.defines), s.state.width
-	st.Missing = slices.Clone(s.missing)
+	st.MemtableEvents, st.Links, st.Definitions, st.Partition = s.mem.rows, len(s.state.links), len(s.state.defines), s.state.width
+	st.Missing = append(st.Missing, s.missing...)
 	columns := map[string]int64{}
 	for _, r := range s.state.segments {
 		st.Segments = append(st.Segments, SegmentStatus{r.file(), r.Rows, r.Customers, r.MinTime, r.MaxTime, r.FirstLSN, r.LastLSN, r.Size})
@@ -93,13 +133,12 @@ func (s *Store) Status() Status {
 	})
 	snap, err := s.Snapshot()
 	if err != nil {
-		return st
+		return st, nil
 	}
-	defer snap.Release()
-	st.Events, st.Customers, st.Version = snap.Events(), snap.Customers(), snap.Version()
+	st.Events, st.Version = snap.Events(), snap.Version()
 	st.From, st.To, _ = snap.Span()
 	st.EndOfData, _ = snap.EndOfData()
-	return st
+	return st, snap
 }
 
 // Report is the outcome of a check.

@@ -49,6 +49,8 @@ type Store struct {
 	// load, which must know of every stored event. It is taken after writing.
 	appending sync.RWMutex
 
+	counted counted // has a lock of its own
+
 	mu       sync.Mutex
 	closed   bool
 	closing  bool   // no more writes: Close is flushing
