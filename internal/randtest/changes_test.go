@@ -108,6 +108,6 @@ func checkNow(t *testing.T, db *engine.DB, now *World, s *Statement) {
 		columns = append(columns, c.Name)
 	}
 	if d := Difference(want, columns, got.Rows); d != "" {
-		t.Errorf("after %d events: %s\n%s", len(now.Events), d, Case{now, s}.Transcript())
+		t.Errorf("after %d events: %s\n%s", len(now.Events), d, transcriptOf(Case{now, s}, want))
 	}
 }

@@ -27,6 +27,7 @@ type outcome struct {
 	kind   string // "" equal, "refused" by parser or binder, "failed", "differs"
 	detail string
 	rows   int
+	want   *reference.Answer
 	broken bool // both refused to answer
 }
 
@@ -57,7 +58,7 @@ func compare(c Case, snap engine.Snapshot, workers int) outcome {
 		columns = append(columns, column.Name)
 	}
 	if d := Difference(want, columns, got.Rows); d != "" {
-		return outcome{kind: "differs", detail: d + "\n-- answer\n" + Table(want.Columns, want.Rows) + "\n-- engine\n" + Table(columns, got.Rows)}
+		return outcome{kind: "differs", detail: d + "\nthe engine's answer:\n" + Table(columns, got.Rows), want: want}
 	}
 	return outcome{rows: len(got.Rows)}
 }
@@ -196,7 +197,7 @@ func compareWorld(t *testing.T, cov *coverage, seed, index uint64, failuresMax i
 		cov.mu.Unlock()
 		if report {
 			small, last := shrinkCase(Case{w, s}, o, index)
-			t.Errorf("seed %d, world %d, statement %d: engine %s: %s\n%s", seed, index, k, last.kind, last.detail, small.Transcript())
+			t.Errorf("seed %d, world %d, statement %d: engine %s: %s\n%s", seed, index, k, last.kind, last.detail, transcriptOf(small, last.want))
 		}
 	}
 }

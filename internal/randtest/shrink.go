@@ -3,7 +3,6 @@ package randtest
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"wend/event"
 )
@@ -141,32 +140,4 @@ func withoutDefinition(c Case) []Case {
 		cases = append(cases, Case{w, c.Statement})
 	}
 	return cases
-}
-
-// Transcript writes a case the way testdata keeps them, without the answer.
-func (c Case) Transcript() string {
-	var text strings.Builder
-	text.WriteString("-- events\n")
-	for _, e := range c.World.Events {
-		text.WriteString(e.Customer + " " + e.Time.String() + " " + nameText(e.Name))
-		if e.Channel != "" {
-			text.WriteString(" @" + nameText(e.Channel))
-		}
-		for _, p := range e.Props {
-			text.WriteString(" " + propertyText(p.Name) + "=" + literal(p.Value))
-		}
-		text.WriteString("\n")
-	}
-	for _, from := range slices.Sorted(maps.Keys(c.World.Links)) {
-		text.WriteString("link " + from + " " + c.World.Links[from] + "\n")
-	}
-	if c.World.EndOfData > 0 {
-		text.WriteString("end of data " + c.World.EndOfData.String() + "\n")
-	}
-	text.WriteString("-- query\n")
-	for _, d := range c.World.Definitions {
-		text.WriteString(d.Text + ";\n")
-	}
-	text.WriteString(c.Statement.String() + "\n")
-	return text.String()
 }
