@@ -1,0 +1,60 @@
+// Package bench measures whole statements on a store of the workload. The
+// store is made by make bench, or named by WEND_BENCH_DB.
+package bench
+
+import (
+	"os"
+	"testing"
+
+	"wend/engine"
+)
+
+// statements are what goals are set for, by a short name.
+var statements = []struct{ name, text string }{
+	{"funnel3", "funnel view_product -> add_to_cart -> purchase within 7d"},
+	{"funnel3_by_channel", "funnel view_product -> add_to_cart -> purchase within 7d by channel"},
+	{"funnel5_exclusion", "funnel search -> view_product -> add_to_cart[campaign != 'cmp7'] -> !complaint -> begin_checkout -> purchase within 30d"},
+	{"dropoff3", "dropoff view_product -> add_to_cart -> purchase within 7d"},
+	{"paths5", "paths length 5 top 10"},
+	{"paths_to", "paths to purchase within 7d length 5"},
+	{"transitions", "transitions"},
+	{"transitions_times", "transitions with times"},
+	{"measure", "measure events, customers by event, channel"},
+	{"funnel3_store_month", "funnel view_product -> add_to_cart -> purchase within 7d where channel = 'store' during 2025-02-01 to 2025-02-28"},
+	{"funnel3_where", "funnel view_product -> add_to_cart -> purchase within 7d where device != 'pos'"},
+	{"funnel3_during", "funnel view_product -> add_to_cart -> purchase within 7d during 2025-02-01 to 2025-02-28"},
+}
+
+func open(b *testing.B) *engine.DB {
+	b.Helper()
+	dir := os.Getenv("WEND_BENCH_DB")
+	if dir == "" {
+		b.Skip("WEND_BENCH_DB names no store; make bench makes one")
+	}
+	db, err := engine.Open(dir, engine.Options{ReadOnly: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { db.Close() })
+	return db
+}
+
+func BenchmarkStatements(b *testing.B) {
+	db := open(b)
+	for _, s := range statements {
+		b.Run(s.name, func(b *testing.B) {
+			if _, err := db.Query(b.Context(), s.text, engine.NoCache()); err != nil {
+				b.Fatal(err)
+			}
+			events := int64(0)
+			for b.Loop() {
+				res, err := db.Query(b.Context(), s.text, engine.NoCache())
+				if err != nil {
+					b.Fatal(err)
+				}
+				events += res.Meta.EventsRead
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(events), "ns/event")
+		})
+	}
+}
