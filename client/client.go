@@ -35,7 +35,7 @@ type Options struct {
 // New returns a Client for the server at an address such as http://127.0.0.1:7171.
 func New(address string, opt Options) (*Client, error) {
 	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("%q is not the address of a server, such as http://127.0.0.1:7171", address)
 	}
 	c := &Client{base: strings.TrimSuffix(u.Scheme+"://"+u.Host+u.Path, "/"), token: opt.Token, http: opt.HTTP}
@@ -45,6 +45,25 @@ func New(address string, opt Options) (*Client, error) {
 	return c, nil
 }
 
+// Error is a server's refusal that has no place in a statement's text.
+type Error struct {
+	Status        int    // of HTTP
+	Code          string // stable, snake case
+	Message, Hint string
+}
+
+func (e *Error) Error() string {
+	if e.Hint != "" {
+		return e.Message + "; " + e.Hint
+	}
+	return e.Message
+}
+
+// Mistaken reports whether the request was at fault, and not the server's state.
+func (e *Error) Mistaken() bool {
+	return e.Status >= 400 && e.Status < 500 && e.Status != http.StatusConflict && e.Status != http.StatusTooManyRequests
+}
+
 // apiError is how the server tells what is wrong.
 type apiError struct {
 	Code, Message, Hint  string
@@ -52,23 +71,27 @@ type apiError struct {
 }
 
 // do calls the server. body is sent as JSON unless nil; an answer is decoded
-// into answer unless that is nil.
+// into answer unless that is nil. text is the statement that errors point into.
 func (c *Client) do(ctx context.Context, method, path string, body, answer any, text string) error {
 	var in io.Reader
+	header := http.Header{}
 	if body != nil {
 		b, err := json.Marshal(body)
 		if err != nil {
 			return fmt.Errorf("encode the request: %w", err)
 		}
 		in = bytes.NewReader(b)
+		header.Set("Content-Type", "application/json")
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, in)
+	return c.send(ctx, method, path, header, in, answer, text)
+}
+
+func (c *Client) send(ctx context.Context, method, path string, header http.Header, body io.Reader, answer any, text string) error {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
+	req.Header = header
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
@@ -77,7 +100,7 @@ func (c *Client) do(ctx context.Context, method, path string, body, answer any, 
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return fmt.Errorf("ask %s: %w; is the server running?", c.base, errors.Unwrap(err))
+		return &unreachable{c.base, errors.Unwrap(err)}
 	}
 	defer res.Body.Close()
 	if res.StatusCode >= 400 {
@@ -89,10 +112,22 @@ func (c *Client) do(ctx context.Context, method, path string, body, answer any, 
 	dec := json.NewDecoder(res.Body)
 	dec.UseNumber()
 	if err := dec.Decode(answer); err != nil {
-		return fmt.Errorf("read the answer of %s %s: %w", method, path, err)
+		return fmt.Errorf("read the answer of %s %s%s: %w", method, c.base, path, err)
 	}
 	return nil
 }
+
+// unreachable says that no answer came.
+type unreachable struct {
+	base string
+	err  error
+}
+
+func (u *unreachable) Error() string {
+	return fmt.Sprintf("ask %s: %v; is the server running?", u.base, u.err)
+}
+
+func (u *unreachable) Unwrap() error { return u.err }
 
 // serverError turns an error answer into the error that an open store gives.
 func serverError(res *http.Response, text string) error {
@@ -101,13 +136,10 @@ func serverError(res *http.Response, text string) error {
 		Errors []apiError
 	}
 	if err := json.NewDecoder(res.Body).Decode(&body); err != nil || body.Error.Message == "" {
-		return fmt.Errorf("the server answered %s", res.Status)
+		return &Error{Status: res.StatusCode, Code: "unknown", Message: fmt.Sprintf("the server answered %s; is it a wend server?", res.Status)}
 	}
 	if body.Error.Line == 0 {
-		if body.Error.Hint != "" {
-			return fmt.Errorf("%s; %s", body.Error.Message, body.Error.Hint)
-		}
-		return errors.New(body.Error.Message)
+		return &Error{Status: res.StatusCode, Code: body.Error.Code, Message: body.Error.Message, Hint: body.Error.Hint}
 	}
 	if len(body.Errors) == 0 {
 		body.Errors = []apiError{body.Error}
@@ -199,6 +231,11 @@ func (c *Client) Status(ctx context.Context) (storage.Status, error) {
 // Link says on the server that an identity is a customer's.
 func (c *Client) Link(ctx context.Context, from, to string) error {
 	return c.do(ctx, http.MethodPost, "/v1/links", map[string]string{"from": from, "to": to}, nil, "")
+}
+
+// LinkAll makes several links on the server, all of them or none.
+func (c *Client) LinkAll(ctx context.Context, links []storage.Link) error {
+	return c.do(ctx, http.MethodPost, "/v1/links", links, nil, "")
 }
 
 // Unlink undoes a link on the server.

@@ -2,14 +2,18 @@ package server
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
+	"os"
 
 	"github.com/klauspost/compress/zstd"
 
+	"wend/event"
 	"wend/ingest"
 	"wend/storage"
 )
@@ -17,10 +21,10 @@ import (
 // decompressed returns the request's body as it was before Content-Encoding,
 // by its header or its first bytes, and bounded: more than bodyDecodedMax bytes
 // are errTooLarge whatever the compressed size.
-func decompressed(r *http.Request) (io.Reader, error) {
+func decompressed(r *http.Request) (io.ReadCloser, error) {
 	wire := bufio.NewReader(&cappedReader{r: r.Body, left: bodyWireMax})
 	magic, _ := wire.Peek(4)
-	var body io.Reader = wire
+	body := io.NopCloser(io.Reader(wire))
 	switch encoding := r.Header.Get("Content-Encoding"); {
 	case encoding == "gzip" || encoding == "" && len(magic) >= 2 && magic[0] == 0x1f && magic[1] == 0x8b:
 		z, err := gzip.NewReader(wire)
@@ -29,7 +33,7 @@ func decompressed(r *http.Request) (io.Reader, error) {
 		}
 		body = z
 	case encoding == "zstd" || encoding == "" && len(magic) == 4 && string(magic) == "\x28\xb5\x2f\xfd":
-		z, err := zstd.NewReader(wire, zstd.WithDecoderMaxMemory(bodyDecodedMax), zstd.WithDecoderConcurrency(1))
+		z, err := zstd.NewReader(wire, zstd.WithDecoderMaxMemory(bodyDecodedMax), zstd.WithDecoderMaxWindow(windowMax), zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			return nil, badRequest("bad_encoding", "the body is not zstd: "+err.Error(), "")
 		}
@@ -37,8 +41,15 @@ func decompressed(r *http.Request) (io.Reader, error) {
 	case encoding != "" && encoding != "identity":
 		return nil, &apiError{Status: http.StatusUnsupportedMediaType, Code: "bad_encoding", Message: "content encoding " + encoding + " is not known", Hint: "send gzip, zstd or none"}
 	}
-	return &cappedReader{r: body, left: bodyDecodedMax}, nil
+	return struct {
+		io.Reader
+		io.Closer
+	}{&cappedReader{r: body, left: bodyDecodedMax}, body}, nil
 }
+
+// windowMax is the memory that a zstd body may ask for: what the levels up to
+// 19 use. A larger one is refused before it is reserved.
+const windowMax = 8 << 20
 
 // cappedReader fails with errTooLarge where io.LimitReader would end quietly.
 type cappedReader struct {
@@ -93,13 +104,20 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	decoded, err := ingest.DecodeJSON(body, ingest.JSONOptions{EventsMax: eventsPerBatch})
+	defer body.Close()
+	known, err := s.propertyTypes(r.Header.Get("X-Property-Types"))
+	if err != nil {
+		return err
+	}
+	decoded, err := ingest.DecodeJSON(body, ingest.JSONOptions{EventsMax: eventsPerBatch, Known: known})
 	var many *ingest.TooManyError
 	switch {
 	case errors.As(err, &many):
 		return &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_many_events", Message: many.Error()}
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, errTooLarge), errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
 		return errTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &apiError{Status: http.StatusRequestTimeout, Code: "body_timeout", Message: "the body did not arrive in time", Hint: "send smaller batches"}
 	case err != nil:
 		return badRequest("bad_events", err.Error(), "send one JSON object a line, or an array of objects")
 	}
@@ -125,6 +143,34 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 	answer.Durability, answer.LSN = ack.Durability.String(), ack.LSN
 	s.metrics.ingested(answer.Accepted, answer.Duplicates, int64(len(answer.Rejected)))
 	return writeJSON(w, http.StatusOK, answer)
+}
+
+// propertyTypes are the types that a batch's properties are read as: those that
+// the store has given them already and, for others, those that the client
+// names, as in at=time&value=float. JSON cannot tell a time from a text.
+func (s *Server) propertyTypes(named string) (map[string]event.Type, error) {
+	known := map[string]event.Type{}
+	if named != "" {
+		values, err := url.ParseQuery(named)
+		if err != nil {
+			return nil, badRequest("bad_types", "X-Property-Types cannot be read: "+err.Error(), "write at=time&value=float")
+		}
+		for name := range values {
+			t, ok := event.ParseType(values.Get(name))
+			if !ok {
+				return nil, badRequest("bad_types", "X-Property-Types names a type that there is not: "+values.Get(name), "types are string, integer, float, boolean and time")
+			}
+			known[name] = t
+		}
+	}
+	schema, _, err := s.db.Schema()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range schema.Properties {
+		known[p.Name] = p.Type
+	}
+	return known, nil
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) error {
@@ -163,18 +209,42 @@ type linkBody struct {
 	To   string `json:"to"`
 }
 
+// postLink makes one link, or those of an array: all of them or none.
 func (s *Server) postLink(w http.ResponseWriter, r *http.Request) error {
-	var l linkBody
-	if err := decodeBody(r, &l); err != nil {
+	in, err := decompressed(r)
+	if err != nil {
 		return err
 	}
-	if l.From == "" || l.To == "" {
-		return badRequest("bad_link", "a link needs from and to", `send {"from": "anon-1", "to": "customer-7"}`)
+	defer in.Close()
+	body, err := readAll(in, bodyDecodedMax)
+	if err != nil {
+		return err
 	}
-	if err := s.db.Link(r.Context(), l.From, l.To); err != nil {
+	var several []linkBody
+	one := !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("["))
+	if one {
+		several = make([]linkBody, 1)
+		err = strictJSON(body, &several[0])
+	} else {
+		err = strictJSON(body, &several)
+	}
+	if err != nil {
+		return badRequest("bad_link", "the body is not a link: "+err.Error(), `send {"from": "anon-1", "to": "customer-7"}, or an array of such`)
+	}
+	links := make([]storage.Link, len(several))
+	for i, l := range several {
+		if l.From == "" || l.To == "" {
+			return badRequest("bad_link", "a link needs from and to", `send {"from": "anon-1", "to": "customer-7"}`)
+		}
+		links[i] = storage.Link(l)
+	}
+	if err := s.db.Store().LinkAll(r.Context(), links); err != nil {
 		return linkError(err)
 	}
-	return writeJSON(w, http.StatusOK, l)
+	if one {
+		return writeJSON(w, http.StatusOK, several[0])
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"links": len(links)})
 }
 
 // linkError tells a link that cannot be from a store that cannot write.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"wend/engine"
 	"wend/query"
 )
 
@@ -28,8 +29,16 @@ func (s *Server) check(w http.ResponseWriter, r *http.Request) error {
 	if err := decodeBody(r, &req); err != nil {
 		return err
 	}
+	params, err := paramValues(req.Params)
+	if err != nil {
+		return err
+	}
+	opts := []engine.QueryOption{engine.WithParams(params)}
+	if req.Lenient {
+		opts = append(opts, engine.WithLenient())
+	}
 	answer := checkAnswer{OK: true, Errors: []*apiError{}}
-	if err := s.db.Check(req.Query); err != nil {
+	if err := s.db.Check(req.Query, opts...); err != nil {
 		var mistakes query.Errors
 		if !errors.As(err, &mistakes) {
 			return err
@@ -118,7 +127,7 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
 
 // readiness says whether requests should be sent here: not while stopping.
 func (s *Server) readiness(w http.ResponseWriter, _ *http.Request) error {
-	if s.stop.Err() != nil {
+	if s.stopping.Load() {
 		return &apiError{Status: http.StatusServiceUnavailable, Code: "stopping", Message: "the server is stopping", Retry: true}
 	}
 	_, err := w.Write([]byte("ready\n"))

@@ -40,9 +40,7 @@ func newMetrics(s *Server) *metrics {
 	reg.MustRegister(m.requests, m.seconds, m.events, m.cached, m.partial, m.eventsRead, m.panics,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "wend_queries_running", Help: "Queries running or waiting."}, func() float64 { return float64(s.running.count()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "wend_store_events", Help: "Events in the store."}, func() float64 { return float64(s.db.Status().Events) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "wend_store_segments", Help: "Segments in the store."}, func() float64 { return float64(len(s.db.Status().Segments)) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "wend_store_bytes", Help: "Bytes of the store's segments on disk."}, func() float64 { return float64(s.db.Status().Bytes) }),
+		storeCollector{s.db},
 	)
 	for _, result := range []string{"accepted", "duplicate", "rejected"} {
 		m.events.WithLabelValues(result)
@@ -75,4 +73,29 @@ func (m *metrics) ingested(accepted, duplicates, rejected int64) {
 func (s *Server) exposition(w http.ResponseWriter, r *http.Request) error {
 	s.metrics.handler.ServeHTTP(w, r)
 	return nil
+}
+
+// storeCollector tells of the store what is known without reading it.
+type storeCollector struct{ db *engine.DB }
+
+var (
+	storeEvents   = prometheus.NewDesc("wend_store_events", "Events in the store.", nil, nil)
+	storeSegments = prometheus.NewDesc("wend_store_segments", "Segments in the store.", nil, nil)
+	storeBytes    = prometheus.NewDesc("wend_store_bytes", "Bytes of the store's segments on disk.", nil, nil)
+	storeLogBytes = prometheus.NewDesc("wend_store_log_bytes", "Bytes of the write-ahead log that are still needed.", nil, nil)
+	storeMissing  = prometheus.NewDesc("wend_store_missing_segments", "Damaged pieces that answers leave out.", nil, nil)
+)
+
+func (c storeCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
+	st := c.db.Store().Summary()
+	gauge := func(d *prometheus.Desc, v float64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
+	}
+	gauge(storeEvents, float64(st.Events))
+	gauge(storeSegments, float64(len(st.Segments)))
+	gauge(storeBytes, float64(st.Bytes))
+	gauge(storeLogBytes, float64(st.LogBytes))
+	gauge(storeMissing, float64(len(st.Missing)))
 }

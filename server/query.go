@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"mime"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 	"wend/engine"
 	"wend/event"
 	"wend/render"
+	"wend/storage"
 )
 
 // queryRequest is the body of POST /v1/query.
@@ -59,7 +61,12 @@ func (s *Server) getQuery(w http.ResponseWriter, r *http.Request) error {
 			req.Params[param] = text
 		}
 	}
-	return s.query(w, r, req, engine.ReadOnlyQuery())
+	err := s.query(w, r, req, engine.ReadOnlyQuery())
+	if errors.Is(err, storage.ErrReadOnly) {
+		w.Header().Set("Allow", "POST")
+		return &apiError{Status: http.StatusMethodNotAllowed, Code: "needs_post", Message: "define and drop change the store", Hint: "send them with POST"}
+	}
+	return err
 }
 
 // strictJSON decodes one JSON value and refuses fields it does not know.
@@ -147,9 +154,8 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 	if !ok {
 		return &apiError{Status: http.StatusNotAcceptable, Code: "not_acceptable", Message: "no answer of the accepted types", Hint: "accept application/json, text/csv or application/x-ndjson"}
 	}
-	params, err := paramValues(req.Params)
-	if err != nil {
-		return err
+	if s.stopping.Load() {
+		return &apiError{Status: http.StatusServiceUnavailable, Code: "stopping", Message: "the server is stopping", Retry: true}
 	}
 	id := r.Header.Get("X-Query-Id")
 	switch {
@@ -157,6 +163,65 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 		id = rand.Text()
 	case !queryID.MatchString(id):
 		return badRequest("bad_query_id", "X-Query-Id is not usable", "use up to 64 letters, digits, dots, dashes and underscores")
+	}
+	if s.opt.LogQueries {
+		s.log.Info("query", "id", id, "text", req.Query)
+	}
+	h := w.Header()
+	h.Set("X-Query-Id", id)
+	afresh := strings.Contains(r.Header.Get("Cache-Control"), "no-cache")
+	key := answerKey{query: req.Query, params: req.paramsText(), format: format, lenient: req.Lenient}
+	version := ""
+	if !afresh {
+		var err error
+		if version, err = s.version(); err != nil {
+			return err
+		}
+		if x := s.answers.get(version, key); x != nil {
+			s.metrics.cached.Inc()
+			return x.send(w, r)
+		}
+	}
+	result, err := s.run(r, id, req, afresh, opts)
+	if err != nil {
+		return err
+	}
+	s.metrics.answered(result)
+	if result.Meta.Partial {
+		h.Set("X-Partial-Result", "1")
+		return stream(w, result, media, format)
+	}
+	x := &answer{media: media, tag: fmt.Sprintf(`"%016x"`, xxhash.Sum64String(result.Meta.Query+"\x00"+result.Meta.Snapshot+"\x00"+format))}
+	if result.Meta.Cached && result.Meta.Snapshot == version {
+		var b bytes.Buffer
+		if err := render.Write(&b, result, format, render.Options{}); err != nil {
+			return err
+		}
+		x.body = b.Bytes()
+		s.answers.put(version, key, x)
+		return x.send(w, r)
+	}
+	if x.unchanged(w, r) {
+		return nil
+	}
+	return stream(w, result, media, format)
+}
+
+// version names the state of the store that a query would see now.
+func (s *Server) version() (string, error) {
+	snap, err := s.db.Store().Snapshot()
+	if err != nil {
+		return "", err
+	}
+	defer snap.Release()
+	return snap.Version(), nil
+}
+
+// run has the store answer a request, under its id and within its time.
+func (s *Server) run(r *http.Request, id string, req queryRequest, afresh bool, opts []engine.QueryOption) (*engine.Result, error) {
+	params, err := paramValues(req.Params)
+	if err != nil {
+		return nil, err
 	}
 	timeout := s.opt.QueryTimeout
 	if req.TimeoutMS > 0 {
@@ -166,45 +231,65 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 	defer cancel()
 	defer context.AfterFunc(s.stop, cancel)()
 	if !s.running.add(id, cancel) {
-		return &apiError{Status: http.StatusConflict, Code: "query_id_in_use", Message: "a query with this X-Query-Id is running"}
+		return nil, &apiError{Status: http.StatusConflict, Code: "query_id_in_use", Message: "a query with this X-Query-Id is running"}
 	}
 	defer s.running.remove(id)
 	if err := s.takeSlot(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { <-s.slots }()
-
 	opts = append(opts, engine.WithParams(params))
 	if req.Lenient {
 		opts = append(opts, engine.WithLenient())
 	}
-	if strings.Contains(r.Header.Get("Cache-Control"), "no-cache") {
+	if afresh {
 		opts = append(opts, engine.NoCache())
 	}
-	if s.opt.LogQueries {
-		s.log.Info("query", "id", id, "text", req.Query)
+	return s.db.Query(ctx, req.Query, opts...)
+}
+
+// paramsText is a request's parameters in one text, the same for the same ones.
+func (req *queryRequest) paramsText() string {
+	if len(req.Params) == 0 {
+		return ""
 	}
-	result, err := s.db.Query(ctx, req.Query, opts...)
+	text, err := json.Marshal(req.Params) // with its keys in order
 	if err != nil {
-		return err
+		return err.Error()
 	}
-	s.metrics.answered(result)
+	return string(text)
+}
+
+// unchanged sets what caches go by. It answers 304, and says so, where the
+// client has this answer already.
+func (x *answer) unchanged(w http.ResponseWriter, r *http.Request) bool {
 	h := w.Header()
-	h.Set("X-Query-Id", id)
-	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("ETag", x.tag)
 	h.Set("Cache-Control", "no-cache") // keep it, but ask whether it still holds
 	h.Set("Vary", "Accept")
-	tag := fmt.Sprintf(`"%016x"`, xxhash.Sum64String(result.Meta.Query+"\x00"+result.Meta.Snapshot+"\x00"+format))
-	if result.Meta.Partial {
-		h.Set("X-Partial-Result", "1")
-	} else {
-		h.Set("ETag", tag)
-		if matches(r.Header.Get("If-None-Match"), tag) {
-			w.WriteHeader(http.StatusNotModified)
-			return nil
-		}
+	if !matches(r.Header.Get("If-None-Match"), x.tag) {
+		return false
 	}
-	h.Set("Content-Type", media)
+	w.WriteHeader(http.StatusNotModified)
+	return true
+}
+
+// send writes an answer that is written already.
+func (x *answer) send(w http.ResponseWriter, r *http.Request) error {
+	if x.unchanged(w, r) {
+		return nil
+	}
+	w.Header().Set("Content-Type", x.media)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Content-Length", strconv.Itoa(len(x.body)))
+	w.Write(x.body) // a client that does not read is its own affair
+	return nil
+}
+
+// stream writes an answer while it goes out.
+func stream(w http.ResponseWriter, result *engine.Result, media, format string) error {
+	w.Header().Set("Content-Type", media)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusOK)
 	if err := render.Write(w, result, format, render.Options{}); err != nil {
 		// The status is out: a cut connection is the only way left to say so.

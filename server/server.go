@@ -14,7 +14,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/gzhttp"
@@ -31,6 +34,7 @@ const (
 	queryTimeout    = 30 * time.Second // unless the request asks for less, or Options for another
 	bodyWireMax     = 16 << 20
 	bodyDecodedMax  = 64 << 20
+	stallTimeout    = 30 * time.Second // the longest wait for the next piece of a body, or for a client to take one of an answer
 	stopGrace       = 10 * time.Second
 	connectionsMax  = 512
 	eventsPerBatch  = 50_000
@@ -56,9 +60,12 @@ type Server struct {
 	running *runningQueries
 	slots   chan struct{}
 	metrics *metrics
-	ready   func() bool
-	stop    context.Context
-	cancel  context.CancelFunc
+	answers *answers
+	grace   time.Duration // for running requests when the server stops
+
+	stopping atomic.Bool     // no new queries
+	stop     context.Context // ends when running queries must end
+	cancel   context.CancelFunc
 }
 
 // New makes a Server for an open store. The store stays the caller's to close.
@@ -69,7 +76,7 @@ func New(db *engine.DB, opt Options) *Server {
 	if opt.QueryTimeout == 0 {
 		opt.QueryTimeout = queryTimeout
 	}
-	s := &Server{db: db, opt: opt, log: opt.Log, running: newRunningQueries(), slots: make(chan struct{}, queriesPerStore)}
+	s := &Server{db: db, opt: opt, log: opt.Log, running: newRunningQueries(), slots: make(chan struct{}, queriesPerStore), answers: &answers{}, grace: stopGrace}
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(s)
 	return s
@@ -107,10 +114,7 @@ func (s *Server) Handler() http.Handler {
 	for _, r := range routes {
 		mux.Handle(r.method+" "+r.path, s.endpoint(r))
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeError(w, &apiError{Status: http.StatusNotFound, Code: "not_found",
-			Message: fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path), Hint: "GET /v1/openapi.json lists the calls"})
-	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { notFound(mux, w, r) })
 	compressed, err := gzhttp.NewWrapper(gzhttp.MinSize(2048))
 	if err != nil {
 		panic(err) // the options are constants
@@ -125,15 +129,51 @@ func (s *Server) Handler() http.Handler {
 		writeError(w, &apiError{Status: http.StatusForbidden, Code: "foreign_origin",
 			Message: "a page of another site may not change anything here", Hint: "start the server with --cors and the page's origin"})
 	}))
-	return s.recovered(s.hosts(s.cors(guard.Handler(compressed(mux)))))
+	return s.hosts(s.cors(guard.Handler(compressed(mux))))
 }
 
-// endpoint runs one route, counts it, and turns its error into an answer.
+// notFound answers what no route answers: a call that is not there, or one
+// that is there with another method.
+func notFound(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
+	var allowed []string
+	for _, method := range []string{"GET", "POST", "DELETE"} {
+		other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
+		if _, pattern := mux.Handler(other); pattern != "/" {
+			allowed = append(allowed, method)
+		}
+	}
+	e := &apiError{Status: http.StatusNotFound, Code: "not_found",
+		Message: fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path), Hint: "GET /v1/openapi.json lists the calls"}
+	if len(allowed) > 0 {
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		e.Status, e.Code = http.StatusMethodNotAllowed, "method_not_allowed"
+		e.Hint = "use " + strings.Join(allowed, " or ")
+	}
+	writeError(w, e)
+}
+
+// endpoint runs one route, counts it, and turns its error into an answer. A
+// panic in it ends the request and not the process.
 func (s *Server) endpoint(rt route) http.Handler {
 	name := rt.method + " " + rt.path
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		counted := &statusWriter{ResponseWriter: w}
+		counted := &statusWriter{ResponseWriter: w, control: http.NewResponseController(w)}
+		r.Body = &pacedBody{ReadCloser: r.Body, control: counted.control}
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				s.metrics.panics.Inc()
+				s.log.Error("a request panicked", "route", name, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+				if counted.status != 0 {
+					panic(http.ErrAbortHandler) // an answer has begun; a cut connection says that it is not whole
+				}
+				writeError(counted, &apiError{Status: http.StatusInternalServerError, Code: "internal", Message: "the server made a mistake; its log says where"})
+			}
+			s.metrics.request(name, counted.code(), time.Since(began))
+		}()
 		if err := rt.handle(s, counted, r); err != nil {
 			if r.Context().Err() != nil && s.stop.Err() == nil && errors.Is(err, context.Canceled) {
 				counted.status = 499 // the client went away: nobody reads an answer
@@ -141,14 +181,15 @@ func (s *Server) endpoint(rt route) http.Handler {
 				s.answerError(counted, r, err)
 			}
 		}
-		s.metrics.request(name, counted.code(), time.Since(began))
 	})
 }
 
-// statusWriter remembers what was answered.
+// statusWriter remembers what was answered, and gives a client that does not
+// take its answer up after a while.
 type statusWriter struct {
 	http.ResponseWriter
-	status int
+	control *http.ResponseController
+	status  int
 }
 
 func (w *statusWriter) WriteHeader(code int) {
@@ -162,6 +203,7 @@ func (w *statusWriter) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
+	w.control.SetWriteDeadline(time.Now().Add(stallTimeout)) // not supported: there is no connection
 	return w.ResponseWriter.Write(p)
 }
 
@@ -175,21 +217,21 @@ func (w *statusWriter) code() int {
 	return w.status
 }
 
-// recovered keeps a panic in one request from ending the process.
-func (s *Server) recovered(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			if p := recover(); p != nil {
-				if p == http.ErrAbortHandler {
-					panic(p)
-				}
-				s.metrics.panics.Inc()
-				s.log.Error("a request panicked", "method", r.Method, "path", routePath(r), "panic", fmt.Sprintf("%T", p))
-				writeError(w, &apiError{Status: http.StatusInternalServerError, Code: "internal", Message: "the server made a mistake; nothing was stored by this request"})
-			}
-		}()
-		next.ServeHTTP(w, r)
-	})
+// pacedBody gives a client up that does not send the next piece of its body.
+type pacedBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+func (b *pacedBody) Read(p []byte) (int, error) {
+	b.control.SetReadDeadline(time.Now().Add(stallTimeout))
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		// The deadline must not outlive the body: the server goes on reading
+		// to learn whether the client is still there.
+		b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // routePath is the request's path without what a client may have put into it.
@@ -279,7 +321,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, tlsConfig *tls.Confi
 		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
 	case <-ctx.Done():
 	}
-	grace, done := context.WithTimeout(context.Background(), stopGrace)
+	s.stopping.Store(true)
+	grace, done := context.WithTimeout(context.Background(), s.grace)
 	defer done()
 	err := srv.Shutdown(grace)
 	s.cancel()
@@ -313,14 +356,11 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 type limitedConn struct {
 	net.Conn
 	slots  chan struct{}
-	closed bool
+	closed sync.Once
 }
 
 func (c *limitedConn) Close() error {
-	if !c.closed {
-		c.closed = true
-		<-c.slots
-	}
+	c.closed.Do(func() { <-c.slots })
 	return c.Conn.Close()
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"wend/engine"
 	"wend/ingest"
 	"wend/internal/demo"
 	"wend/render"
@@ -54,7 +53,7 @@ func runDemo(ctx context.Context, out io.Writer, dir string, seed uint64, custom
 	}
 	fmt.Fprintf(out, "A shop with web, app, e-mail, ads, stores and a call centre: %d events, in %s.\n", shop.Events(), dir)
 	path := filepath.Join(dir, "shop.wend")
-	db, err := engine.Open(path, engine.Options{})
+	db, err := openStore(path, making)
 	if err != nil {
 		return err
 	}
@@ -69,7 +68,7 @@ func runDemo(ctx context.Context, out io.Writer, dir string, seed uint64, custom
 			shown = " --decimal-comma --timezone " + f.Timezone
 		}
 		fmt.Fprintf(out, "\n$ wend import %s %s%s\n", path, f.Path, shown)
-		if err := importFiles(ctx, db, []string{f.Path}, opt, out); err != nil {
+		if err := importFiles(ctx, &folderTarget{db: db}, []string{f.Path}, opt, out); err != nil {
 			return err
 		}
 	}

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"os/signal"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"wend/engine"
 	"wend/event"
@@ -25,40 +26,41 @@ const rejectsShown = 10
 
 func importCommand() *cobra.Command {
 	f := importFlags{}
+	var remote remoteFlags
 	cmd := &cobra.Command{
 		Use:   "import DB FILE...",
 		Short: "Import files of events",
 		Long: `Imports CSV, TSV and NDJSON files, plain, .gz, .zst or inside .zip; - is standard input.
 Usual column names are recognised and the choice is printed; --map says the rest, further
 columns become properties. Importing a file again, or one that overlaps it, adds nothing twice.
-Each file is imported whole or not at all; wend undo takes one back.`,
+Each file is imported whole or not at all; wend undo takes one back. Where DB is the address of a
+server, events are sent to it batch by batch; after an interruption the same command sends the rest.`,
 		Example: `  wend import shop.wend events.csv
   wend import shop.wend log.csv.zst --map customer=user,time=ts,event=action
   wend import shop.wend till.csv --set channel=store --delimiter ';' --decimal-comma --timezone Europe/Berlin
-  zcat log.gz | wend import shop.wend -`,
+  zcat log.gz | wend import shop.wend -
+  wend import http://127.0.0.1:7171 events.csv`,
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt, err := f.options()
 			if err != nil {
 				return err
 			}
-			if isURL(args[0]) {
-				return mistake{errors.New("files are imported into a folder; a server takes events at POST /v1/events")}
-			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()
 			if f.dryRun {
-				return dryRun(ctx, args[0], args[1:], opt, cmd.OutOrStdout())
+				return dryRun(ctx, &remote, args[0], args[1:], opt, cmd.OutOrStdout())
 			}
-			db, err := openStore(args[0], false)
+			t, err := openTarget(ctx, &remote, args[0], args[1:], opt)
 			if err != nil {
 				return err
 			}
-			defer db.Close()
-			return importFiles(ctx, db, args[1:], opt, cmd.OutOrStdout())
+			defer t.close()
+			return importFiles(ctx, t, args[1:], opt, cmd.OutOrStdout())
 		},
 	}
 	f.register(cmd)
+	remote.register(cmd)
 	return cmd
 }
 
@@ -135,17 +137,10 @@ func pairs(flag string, list []string) (map[string]string, error) {
 }
 
 // dryRun shows how files would be read.
-func dryRun(ctx context.Context, dir string, files []string, opt ingest.Options, out io.Writer) error {
-	if _, err := os.Stat(dir); err == nil {
-		db, err := openStore(dir, true)
-		if err != nil {
-			return err
-		}
-		opt.Known, err = knownTypes(db)
-		db.Close()
-		if err != nil {
-			return err
-		}
+func dryRun(ctx context.Context, remote *remoteFlags, db string, files []string, opt ingest.Options, out io.Writer) error {
+	var err error
+	if opt.Known, err = knownTo(ctx, remote, db); err != nil {
+		return err
 	}
 	r, err := openFiles(files, opt)
 	if err != nil {
@@ -156,9 +151,7 @@ func dryRun(ctx context.Context, dir string, files []string, opt ingest.Options,
 	if err != nil {
 		return readError(err)
 	}
-	for _, m := range r.Mappings() {
-		fmt.Fprintf(os.Stderr, "%s: %s\n", m.File, m)
-	}
+	printMappings(r)
 	shown := &engine.Result{Columns: []engine.Column{{Name: "customer", Type: engine.String}, {Name: "time", Type: engine.Time},
 		{Name: "event", Type: engine.String}, {Name: "channel", Type: engine.String}, {Name: "id", Type: engine.String}, {Name: "properties", Type: engine.Object}}}
 	for _, e := range events {
@@ -167,9 +160,33 @@ func dryRun(ctx context.Context, dir string, files []string, opt ingest.Options,
 	if err := render.Write(out, shown, "table", terminalOptions(out)); err != nil {
 		return err
 	}
+	for _, note := range r.Notes() {
+		fmt.Fprintln(os.Stderr, note)
+	}
 	fmt.Fprintf(out, "would import %d events, %d rejected\n", r.Stats().Events, r.Stats().Rejected)
 	printRejects(out, r.Rejects(), r.Stats().Rejected)
 	return nil
+}
+
+// knownTo lists the types of the properties that a store has already; one that
+// is not there yet has none.
+func knownTo(ctx context.Context, remote *remoteFlags, db string) (map[string]event.Type, error) {
+	if isURL(db) {
+		c, err := remote.client(db)
+		if err != nil {
+			return nil, err
+		}
+		return (&serverTarget{client: c}).known(ctx)
+	}
+	if found, err := lookAt(db); err != nil || found != aStore {
+		return nil, err
+	}
+	store, err := openStore(db, reading)
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	return (&folderTarget{db: store}).known(ctx)
 }
 
 func nullable(text string) engine.Cell {
@@ -187,45 +204,45 @@ func openFiles(files []string, opt ingest.Options) (*ingest.Reader, error) {
 	return r, nil
 }
 
-// readError marks what the user can mend in the command or the file.
+func printMappings(r *ingest.Reader) {
+	for _, m := range r.Mappings() {
+		if len(m.Fields) > 0 { // an empty file has none; the notes say so
+			fmt.Fprintf(os.Stderr, "%s: %s\n", m.File, m)
+		}
+	}
+}
+
+// readError says of an error of reading what was read, and marks what the user
+// can mend in the command or the file.
 func readError(err error) error {
 	var mapping *ingest.MappingError
 	var reject *ingest.RejectError
-	if errors.As(err, &mapping) || errors.As(err, &reject) || errors.Is(err, os.ErrNotExist) {
+	var path *fs.PathError
+	switch {
+	case errors.As(err, &path) && errors.Is(err, fs.ErrNotExist):
+		return mistake{fmt.Errorf("import: there is no file %s", path.Path)}
+	case errors.As(err, &mapping), errors.As(err, &reject):
 		return mistake{err}
 	}
-	return err
-}
-
-// knownTypes are the types that a store's properties have already.
-func knownTypes(db *engine.DB) (map[string]event.Type, error) {
-	schema, _, err := db.Schema()
-	if err != nil {
-		return nil, err
-	}
-	known := map[string]event.Type{}
-	for _, p := range schema.Properties {
-		known[p.Name] = p.Type
-	}
-	return known, nil
+	return fmt.Errorf("import: %w", err)
 }
 
 // importer carries one import command from file to file.
 type importer struct {
-	db       *engine.DB
-	load     *storage.Load
-	source   string
+	target   target
+	source   string // that is being imported; "" before the first and between two
 	total    storage.LoadResult
-	seen     map[string]struct{} // customers over several files
+	here     map[string]struct{} // customers of this source
+	all      map[string]struct{} // of all sources that added something; nil: the target counts them
 	imports  []string
 	rejected int64 // by the store, beyond those of the reader
 	first    []string
 }
 
 // importFiles imports files, each as an import of its own.
-func importFiles(ctx context.Context, db *engine.DB, files []string, opt ingest.Options, out io.Writer) error {
+func importFiles(ctx context.Context, t target, files []string, opt ingest.Options, out io.Writer) error {
 	var err error
-	if opt.Known, err = knownTypes(db); err != nil {
+	if opt.Known, err = t.known(ctx); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -236,39 +253,20 @@ func importFiles(ctx context.Context, db *engine.DB, files []string, opt ingest.
 		return err
 	}
 	defer r.Close()
-	for _, m := range r.Mappings() {
-		fmt.Fprintf(os.Stderr, "%s: %s\n", m.File, m)
+	printMappings(r)
+	im := &importer{target: t}
+	if len(files) > 1 || !t.counts() {
+		im.all = map[string]struct{}{}
 	}
-	im := &importer{db: db}
-	if len(files) > 1 {
-		im.seen = map[string]struct{}{}
-	}
-	for {
-		batch, err := r.Next(ctx)
-		if err == io.EOF {
-			break
-		}
-		if err == nil {
-			err = im.add(ctx, r.Source(), batch)
-		}
-		if err != nil {
-			bar.clear()
-			im.abort()
-			if ctx.Err() != nil {
-				return fmt.Errorf("interrupted; %s", im.kept())
-			}
-			return fmt.Errorf("%w; %s", readError(err), im.kept())
-		}
-	}
-	bar.working("sorting and writing")
-	err = im.commit(ctx)
-	bar.clear()
-	if err != nil {
+	if err := im.run(ctx, r, bar); err != nil {
+		bar.clear()
+		t.abort()
 		if ctx.Err() != nil {
-			return fmt.Errorf("interrupted; %s", im.kept())
+			return fmt.Errorf("import: interrupted; %s", im.kept())
 		}
 		return fmt.Errorf("%w; %s", err, im.kept())
 	}
+	bar.clear()
 	for _, note := range r.Notes() {
 		fmt.Fprintln(os.Stderr, note)
 	}
@@ -282,40 +280,61 @@ func importFiles(ctx context.Context, db *engine.DB, files []string, opt ingest.
 		fmt.Fprintln(out, " ", line)
 	}
 	took := time.Since(began)
-	fmt.Fprintf(os.Stderr, "%.1f s, %.0f events/s; wend undo takes back %s\n", took.Seconds(), float64(im.total.Events)/took.Seconds(), strings.Join(im.imports, ", "))
+	fmt.Fprintf(os.Stderr, "%.1f s, %.0f rows/s", took.Seconds(), float64(r.Stats().Rows)/took.Seconds())
+	if len(im.imports) > 0 {
+		fmt.Fprintf(os.Stderr, "; wend undo takes back %s", strings.Join(im.imports, ", "))
+	}
+	fmt.Fprintln(os.Stderr)
 	return nil
 }
 
-func (im *importer) add(ctx context.Context, source string, batch *event.Batch) error {
-	if im.load != nil && source != im.source {
-		if err := im.commit(ctx); err != nil {
-			return err
+// run hands every batch on. Nothing of a source is kept unless its end was reached.
+func (im *importer) run(ctx context.Context, r *ingest.Reader, bar *progress) error {
+	for {
+		batch, err := r.Next(ctx)
+		if err == io.EOF {
+			bar.working("sorting and writing")
+			return im.finish(ctx)
 		}
-	}
-	if im.load == nil {
-		load, err := im.db.Store().NewLoad(ctx, storage.LoadOptions{Source: source})
 		if err != nil {
+			return readError(err)
+		}
+		if err := im.add(ctx, r.Source(), batch); err != nil {
 			return err
 		}
-		im.load, im.source = load, source
 	}
-	if im.seen != nil {
+}
+
+func (im *importer) add(ctx context.Context, source string, batch *event.Batch) error {
+	if im.source != "" && source != im.source {
+		if err := im.finish(ctx); err != nil {
+			return err
+		}
+	}
+	if im.source == "" {
+		if err := im.target.begin(ctx, source); err != nil {
+			return err
+		}
+		im.source, im.here = source, map[string]struct{}{}
+	}
+	if im.all != nil {
 		for _, c := range batch.Customer {
-			if _, ok := im.seen[c]; !ok {
-				im.seen[strings.Clone(c)] = struct{}{}
+			if _, ok := im.here[c]; !ok {
+				im.here[strings.Clone(c)] = struct{}{}
 			}
 		}
 	}
-	return im.load.Add(batch)
+	return im.target.add(ctx, batch)
 }
 
-func (im *importer) commit(ctx context.Context) error {
-	if im.load == nil {
+// finish ends the import of a source.
+func (im *importer) finish(ctx context.Context) error {
+	if im.source == "" {
 		return nil
 	}
-	load := im.load
-	im.load = nil
-	done, err := load.Commit(ctx)
+	source := im.source
+	im.source = ""
+	done, err := im.target.finish(ctx)
 	if err != nil {
 		return err
 	}
@@ -323,13 +342,16 @@ func (im *importer) commit(ctx context.Context) error {
 	im.total.Duplicates += done.Duplicates
 	im.total.Conflicts += done.Conflicts
 	im.total.Customers = done.Customers
-	if im.seen != nil {
-		im.total.Customers = int64(len(im.seen))
+	if im.all != nil {
+		if done.Events > 0 {
+			maps.Copy(im.all, im.here)
+		}
+		im.total.Customers = int64(len(im.all))
 	}
 	im.rejected += int64(len(done.Rejected))
 	for _, j := range done.Rejected {
 		if len(im.first) < rejectsShown {
-			im.first = append(im.first, fmt.Sprintf("%s: row %d: %s", im.source, j.Index+1, j.Reason))
+			im.first = append(im.first, fmt.Sprintf("%s: event %d: %s", source, j.Index+1, j.Reason))
 		}
 	}
 	if done.ImportID != "" {
@@ -338,15 +360,11 @@ func (im *importer) commit(ctx context.Context) error {
 	return nil
 }
 
-func (im *importer) abort() {
-	if im.load != nil {
-		im.load.Abort()
-		im.load = nil
-	}
-}
-
 // kept says what an import that did not finish has left in the store.
 func (im *importer) kept() string {
+	if part := im.target.sent(); part > 0 {
+		return fmt.Sprintf("the server has taken %d events; the same command again sends the rest", im.total.Events+part)
+	}
 	if len(im.imports) == 0 {
 		return "nothing was imported"
 	}
@@ -362,45 +380,5 @@ func printRejects(out io.Writer, rejects []ingest.Reject, all int64) {
 	}
 	if all > rejectsShown {
 		fmt.Fprintf(out, "  and %d more\n", all-rejectsShown)
-	}
-}
-
-// progress is one line on a terminal that says how far reading is; elsewhere it
-// says nothing.
-type progress struct {
-	out   io.Writer
-	on    bool
-	last  time.Time
-	drawn bool
-}
-
-func newProgress(f *os.File) *progress {
-	return &progress{out: f, on: term.IsTerminal(int(f.Fd()))}
-}
-
-func (p *progress) show(at ingest.Progress, elapsed time.Duration) {
-	if !p.on || time.Since(p.last) < 100*time.Millisecond || elapsed < 300*time.Millisecond {
-		return
-	}
-	p.last, p.drawn = time.Now(), true
-	fmt.Fprintf(p.out, "\r\x1b[K%d rows, %.0f rows/s", at.Rows, float64(at.Rows)/elapsed.Seconds())
-	if at.Total > 0 && at.Bytes > 0 {
-		share := float64(at.Bytes) / float64(at.Total)
-		left := time.Duration(float64(elapsed) * (1 - share) / share)
-		fmt.Fprintf(p.out, ", %.0f %% of the file, %s left", 100*share, left.Round(time.Second))
-	}
-}
-
-func (p *progress) working(what string) {
-	if p.on {
-		p.drawn = true
-		fmt.Fprintf(p.out, "\r\x1b[K%s", what)
-	}
-}
-
-func (p *progress) clear() {
-	if p.drawn {
-		fmt.Fprint(p.out, "\r\x1b[K")
-		p.drawn = false
 	}
 }

@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,41 +16,102 @@ import (
 
 // linker is what keeps links: an open store or a server.
 type linker interface {
-	Link(ctx context.Context, from, to string) error
+	LinkAll(ctx context.Context, links []storage.Link) error
 	Unlink(ctx context.Context, from string) error
 }
 
-// writer opens what DB names for changing its links.
+// linker opens what DB names for changing its links.
 func (f *remoteFlags) linker(db string) (linker, func() error, error) {
 	if isURL(db) {
 		c, err := f.client(db)
 		return c, func() error { return nil }, err
 	}
-	store, err := openStore(db, false)
+	store, err := openStore(db, changing)
 	if err != nil {
 		return nil, nil, err
 	}
-	return store, store.Close, nil
+	return store.Store(), store.Close, nil
 }
 
 func linkCommand() *cobra.Command {
 	var remote remoteFlags
+	var file string
 	cmd := &cobra.Command{
-		Use:   "link DB ANON CUSTOMER",
+		Use:   "link DB ANON CUSTOMER | link DB -f FILE",
 		Short: "Say that an anonymous identity is a customer",
-		Long:  "From now on the events of ANON, past and future, belong to CUSTOMER in every answer. wend unlink undoes it.",
-		Args:  cobra.ExactArgs(3),
+		Long: `From now on the events of ANON, past and future, belong to CUSTOMER in every answer.
+With -f, links come from a CSV file of two columns, from and to, with or without a header; - is
+standard input. All of them are made, or none. wend unlink undoes one.`,
+		Example: `  wend link shop.wend anon-00017 C00042
+  wend link shop.wend -f logins.csv`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if file == "" && len(args) != 3 || file != "" && len(args) != 1 {
+				return errors.New("one link or a file of links")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var links []storage.Link
+			if file == "" {
+				links = []storage.Link{{From: args[1], To: args[2]}}
+			} else {
+				var err error
+				if links, err = readLinks(file, cmd.InOrStdin()); err != nil {
+					return err
+				}
+			}
 			l, done, err := remote.linker(args[0])
 			if err != nil {
 				return err
 			}
 			defer done()
-			return l.Link(cmd.Context(), args[1], args[2])
+			if err := l.LinkAll(cmd.Context(), links); err != nil {
+				return err
+			}
+			if file != "" {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d links made or there already\n", len(links))
+			}
+			return err
 		},
 	}
 	remote.register(cmd)
+	cmd.Flags().StringVarP(&file, "file", "f", "", "CSV file of links: from, to")
 	return cmd
+}
+
+// readLinks reads a file of links. A first row that reads from, to is a header.
+func readLinks(path string, stdin io.Reader) ([]storage.Link, error) {
+	in, name := stdin, "standard input"
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, mistake{fmt.Errorf("read the links of %s: %w", path, errors.Unwrap(err))}
+		}
+		defer f.Close()
+		in, name = f, path
+	}
+	r := csv.NewReader(in)
+	r.FieldsPerRecord = -1
+	var links []storage.Link
+	for first := true; ; first = false {
+		row, err := r.Read()
+		if err == io.EOF {
+			return links, nil
+		}
+		if err != nil {
+			return nil, mistake{fmt.Errorf("read the links of %s: %w", name, err)}
+		}
+		if first {
+			row[0] = strings.TrimPrefix(row[0], "\ufeff")
+		}
+		if first && len(row) == 2 && strings.EqualFold(row[0], "from") && strings.EqualFold(row[1], "to") {
+			continue
+		}
+		if line, _ := r.FieldPos(0); len(row) != 2 || row[0] == "" || row[1] == "" {
+			return nil, mistake{fmt.Errorf("read the links of %s: line %d is not two names, from and to; nothing was linked", name, line)}
+		}
+		links = append(links, storage.Link{From: row[0], To: row[1]})
+	}
 }
 
 func unlinkCommand() *cobra.Command {
@@ -82,7 +147,7 @@ func linksCommand() *cobra.Command {
 				}
 				return printLinks(cmd.OutOrStdout(), links)
 			}
-			store, err := openStore(args[0], true)
+			store, err := openStore(args[0], reading)
 			if err != nil {
 				return err
 			}

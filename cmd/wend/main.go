@@ -6,16 +6,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	_ "time/tzdata" // time zones by name, also where the system has none
 
 	"github.com/spf13/cobra"
 
+	"wend/client"
 	"wend/engine"
 	"wend/query"
+	"wend/storage"
 )
 
 // Exit statuses, as interfaces promise them to scripts.
@@ -36,27 +40,61 @@ var errPartial = errors.New("the answer is partial: damaged data was left out; r
 
 func main() { os.Exit(run(os.Args[1:])) }
 
+// run runs one command line and returns its exit status.
 func run(args []string) int {
+	// A reader that has seen enough, such as head, is no failure: a write then
+	// fails with EPIPE instead of ending the process by a signal.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	out := &output{File: os.Stdout}
 	root := newRoot()
 	root.SetArgs(args)
+	root.SetOut(out)
 	err := root.ExecuteContext(ctx)
+	switch {
+	case errors.Is(out.err, syscall.EPIPE):
+		return exitDone
+	case err == nil && out.err != nil:
+		err = fmt.Errorf("write the answer: %w", out.err)
+	}
 	if err == nil {
 		return exitDone
 	}
-	if err == errPartial {
-		fmt.Fprintln(os.Stderr, "wend:", err)
-		return exitPartial
-	}
 	printError(err)
+	return exitStatus(err)
+}
+
+// exitStatus tells what the user can mend in the command from what failed.
+func exitStatus(err error) int {
 	var m mistake
 	var q query.Errors
 	var one *query.Error
-	if errors.As(err, &m) || errors.As(err, &q) || errors.As(err, &one) || errors.Is(err, engine.ErrLimit) {
+	var refused *client.Error
+	switch {
+	case errors.Is(err, errPartial):
+		return exitPartial
+	case errors.As(err, &m), errors.As(err, &q), errors.As(err, &one), errors.Is(err, engine.ErrLimit),
+		errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrBadLink),
+		errors.As(err, &refused) && refused.Mistaken():
 		return exitMistaken
 	}
 	return exitFailed
+}
+
+// output is standard output. It remembers the first write that failed, because
+// not everything that prints looks.
+type output struct {
+	*os.File
+	err error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.File.Write(p)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
 }
 
 // printError shows a query's mistakes with their places, anything else in a line.
@@ -73,7 +111,21 @@ func printError(err error) {
 		fmt.Fprintln(os.Stderr, one.Pretty())
 		return
 	}
-	fmt.Fprintln(os.Stderr, "wend:", err)
+	fmt.Fprintf(os.Stderr, "wend: %v%s\n", err, advice(err))
+}
+
+// advice says what to do next where the error itself does not.
+func advice(err error) string {
+	var missing *fs.PathError
+	switch {
+	case errors.Is(err, storage.ErrLocked):
+		return "\nwend query, repl, status, check and export read beside the writer; if it is wend serve, give its http:// address in place of the folder"
+	case errors.Is(err, storage.ErrCorrupt):
+		return "\nwend check tells what is damaged"
+	case errors.As(err, &missing) && errors.Is(err, fs.ErrPermission):
+		return "; who runs wend must be allowed to"
+	}
+	return ""
 }
 
 func newRoot() *cobra.Command {
@@ -87,42 +139,52 @@ func newRoot() *cobra.Command {
   wend repl shop.wend`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Version:       version,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return mistake{fmt.Errorf("%w; %s --help shows the flags", err, cmd.CommandPath())}
 	})
+	root.SetVersionTemplate("wend {{.Version}}\n")
+	root.CompletionOptions.DisableDefaultCmd = true // ours knows the names of shells
 	root.AddCommand(
 		demoCommand(), importCommand(), queryCommand(), replCommand(), serveCommand(),
 		statusCommand(), checkCommand(), compactCommand(), dumpCommand(), exportCommand(), undoCommand(),
-		linkCommand(), linksCommand(), unlinkCommand(), versionCommand(),
+		linkCommand(), linksCommand(), unlinkCommand(), completionCommand(), versionCommand(),
 	)
 	for _, c := range root.Commands() {
 		if c.Args != nil {
 			c.Args = asMistake(c.Args)
 		}
 	}
-	root.Args = asMistake(func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return nil
-		}
-		message := fmt.Sprintf("there is no command %q", args[0])
-		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-			message += fmt.Sprintf("; did you mean %q?", near[0])
-		}
-		return errors.New(message)
-	})
+	root.Args = unknownCommand
 	return root
+}
+
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	message := fmt.Sprintf("there is no command %q", args[0])
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		message += fmt.Sprintf("; did you mean %q?", near[0])
+	} else {
+		message += "; wend --help lists them"
+	}
+	return mistake{errors.New(message)}
 }
 
 // asMistake marks wrong arguments as the user's to mend.
 func asMistake(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return mistake{fmt.Errorf("%w; usage: %s", err, cmd.UseLine())}
+		if check(cmd, args) == nil {
+			return nil
 		}
-		return nil
+		given := "no arguments were given"
+		if len(args) > 0 {
+			given = fmt.Sprintf("%q does not fit", strings.Join(args, " "))
+		}
+		return mistake{fmt.Errorf("%s: %s; usage: wend %s", cmd.Name(), given, cmd.Use)}
 	}
 }
 

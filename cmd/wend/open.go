@@ -1,8 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,15 +21,72 @@ func isURL(db string) bool {
 	return strings.HasPrefix(db, "http://") || strings.HasPrefix(db, "https://")
 }
 
-// openStore opens a folder. Reading does not need a writer's lock, and does not
-// make a store where there is none.
-func openStore(dir string, readOnly bool) (*engine.DB, error) {
-	if readOnly {
-		if _, err := os.Stat(dir); err != nil {
-			return nil, mistake{fmt.Errorf("there is no store at %s; wend import %s FILE makes one", dir, dir)}
+// access is what a command wants of a store.
+type access int
+
+const (
+	reading  access = iota // beside a writer, if there is one
+	changing               // a store that is there
+	making                 // a store that may be new
+)
+
+// openStore opens a folder. Only importing and serving make a store where
+// there is none: with anything else the name is more likely mistyped.
+func openStore(dir string, want access) (*engine.DB, error) { return openLogged(dir, want, nil) }
+
+func openLogged(dir string, want access, log *slog.Logger) (*engine.DB, error) {
+	found, err := lookAt(dir)
+	switch {
+	case err != nil:
+		return nil, err
+	case found == nothing && want != making:
+		return nil, mistake{fmt.Errorf("there is no store at %s; wend import %s FILE makes one", dir, dir)}
+	case found == otherThings && want != making:
+		return nil, mistake{fmt.Errorf("%s is a folder, but no store", dir)}
+	case found == otherThings:
+		return nil, mistake{fmt.Errorf("%s holds other things already; name a folder for the store alone, such as %s", dir, filepath.Join(dir, "events.wend"))}
+	}
+	return engine.Open(dir, engine.Options{ReadOnly: want == reading, Logger: log})
+}
+
+// place is what stands where a store is looked for.
+type place int
+
+const (
+	nothing place = iota // or an empty folder
+	aStore
+	otherThings
+)
+
+func lookAt(dir string) (place, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nothing, nil
+	}
+	if info, e := os.Stat(dir); e == nil && !info.IsDir() {
+		return nothing, mistake{fmt.Errorf("a store is a folder, and %s is a file; DB comes first, then the rest", dir)}
+	}
+	if err != nil {
+		return nothing, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	found := nothing
+	for _, e := range entries {
+		switch name := e.Name(); {
+		case strings.HasPrefix(name, "MANIFEST"):
+			return aStore, nil
+		case name != "LOCK": // all that a store leaves behind that was never begun
+			found = otherThings
 		}
 	}
-	return engine.Open(dir, engine.Options{ReadOnly: readOnly})
+	return found, nil
+}
+
+// openLocal opens a folder for a command that servers have no call for.
+func openLocal(db, command string, want access) (*engine.DB, error) {
+	if isURL(db) {
+		return nil, mistake{fmt.Errorf("a server has no call for wend %s; run it on the machine of %s with the folder that is served", command, db)}
+	}
+	return openStore(db, want)
 }
 
 // remoteFlags are those of commands that also talk to a server.
@@ -41,7 +102,7 @@ func (f *remoteFlags) database(db string) (d repl.Database, done func() error, e
 		c, err := f.client(db)
 		return c, func() error { return nil }, err
 	}
-	store, err := openStore(db, true)
+	store, err := openStore(db, reading)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -57,5 +118,9 @@ func (f *remoteFlags) client(url string) (*client.Client, error) {
 		}
 		opt.Token = strings.TrimSpace(string(token))
 	}
-	return client.New(url, opt)
+	c, err := client.New(url, opt)
+	if err != nil {
+		return nil, mistake{err}
+	}
+	return c, nil
 }

@@ -60,6 +60,7 @@ func queryCommand() *cobra.Command {
 	remote.register(cmd)
 	cmd.Flags().StringVarP(&file, "file", "f", "", "read the statements from this file")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "table, json, csv, ndjson, markdown or chart (default: table)")
+	cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().StringArrayVar(&params, "param", nil, "name=value: what $name stands for; may be repeated")
 	return cmd
 }
@@ -70,7 +71,7 @@ func openFor(remote *remoteFlags, db, text string) (repl.Database, func() error,
 	if isURL(db) || !changes(text) {
 		return remote.database(db)
 	}
-	store, err := openStore(db, false)
+	store, err := openStore(db, changing)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -94,9 +95,12 @@ func statementText(args []string, file string, stdin io.Reader) (string, error) 
 	case file != "":
 		text, err := os.ReadFile(file)
 		if err != nil {
-			return "", mistake{fmt.Errorf("read the statements: %w", err)}
+			return "", mistake{fmt.Errorf("read the statements of %s: %w", file, errors.Unwrap(err))}
 		}
 		return string(text), nil
+	}
+	if f, ok := stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprintln(os.Stderr, "Type the statements, then Ctrl-D; wend repl is the comfortable way.")
 	}
 	text, err := io.ReadAll(stdin)
 	if err != nil {
@@ -122,25 +126,31 @@ func paramValues(pairs []string) (map[string]event.Value, error) {
 func runStatements(ctx context.Context, db repl.Database, text string, params map[string]event.Value, output string, out io.Writer) error {
 	statements, _ := query.Split(text)
 	if len(statements) == 0 {
-		return mistake{errors.New("there is no statement to run")}
+		return mistake{errors.New("there is no statement to run; try 'show events'")}
+	}
+	if _, err := query.Parse(text); err != nil {
+		return err // nothing of a script runs that does not read well to its end
 	}
 	if output == "" {
 		output = "table"
 	}
 	opt := terminalOptions(out)
 	partial := false
+	at := 0
 	for i, statement := range statements {
-		result, err := db.Query(ctx, strings.TrimSpace(statement), engine.WithParams(params))
-		if err != nil {
-			return err
+		at += strings.Index(text[at:], statement)
+		result, err := db.Query(ctx, statement, engine.WithParams(params))
+		if ctx.Err() != nil {
+			return errors.New("query: interrupted")
 		}
+		if err != nil {
+			return query.Within(text, at, err)
+		}
+		at += len(statement)
 		if i > 0 && (output == "table" || output == "markdown" || output == "chart") {
 			fmt.Fprintln(out)
 		}
 		if err := render.Write(out, result, output, opt); err != nil {
-			if errors.Is(err, os.ErrClosed) || isBrokenPipe(err) {
-				return nil // the reader has seen enough
-			}
 			return fmt.Errorf("print the answer: %w", err)
 		}
 		partial = partial || result.Meta.Partial
@@ -160,7 +170,7 @@ func runStatements(ctx context.Context, db repl.Database, text string, params ma
 
 // terminalOptions fit an answer to the terminal it is printed on, if it is one.
 func terminalOptions(out io.Writer) render.Options {
-	f, ok := out.(*os.File)
+	f, ok := out.(*output)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return render.Options{Unicode: true}
 	}

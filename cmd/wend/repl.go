@@ -21,7 +21,7 @@ func replCommand() *cobra.Command {
 			open := func() (repl.Database, func() error, error) { return remote.database(args[0]) }
 			if write && !isURL(args[0]) {
 				open = func() (repl.Database, func() error, error) {
-					db, err := openStore(args[0], false)
+					db, err := openStore(args[0], changing)
 					if err != nil {
 						return nil, nil, err
 					}

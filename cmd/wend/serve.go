@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"wend/engine"
 	"wend/server"
 )
 
@@ -23,18 +23,21 @@ func serveCommand() *cobra.Command {
 		Long:  "Opens the store for writing and serves it until it is told to stop (Ctrl-C or SIGTERM): running queries then have ten seconds to finish.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if isURL(args[0]) {
+				return mistake{fmt.Errorf("serve opens a folder, and %s is a server already", args[0])}
+			}
 			if err := server.LoopbackOnly(listen); err != nil {
 				return mistake{err}
 			}
 			log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-			db, err := engine.Open(args[0], engine.Options{Logger: log})
-			if err != nil {
-				return err
-			}
 			l, err := net.Listen("tcp", listen)
 			if err != nil {
-				db.Close()
-				return fmt.Errorf("listen on %s: %w", listen, err)
+				return fmt.Errorf("listen on %s: %w; --listen takes another address", listen, errors.Unwrap(err))
+			}
+			defer l.Close()
+			db, err := openLogged(args[0], making, log)
+			if err != nil {
+				return err
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
@@ -33,7 +35,7 @@ func statusCommand() *cobra.Command {
 					return err
 				}
 			} else {
-				db, err := openStore(args[0], true)
+				db, err := openStore(args[0], reading)
 				if err != nil {
 					return err
 				}
@@ -62,7 +64,11 @@ func printStatus(out io.Writer, st storage.Status) {
 	}
 	fmt.Fprintf(w, "links\t%d\n", st.Links)
 	fmt.Fprintf(w, "definitions\t%d\n", st.Definitions)
-	fmt.Fprintf(w, "segments\t%d, one or more a %s\n", len(st.Segments), st.Partition)
+	if st.Partition == "" {
+		fmt.Fprintf(w, "segments\t%d\n", len(st.Segments))
+	} else {
+		fmt.Fprintf(w, "segments\t%d, one or more a %s\n", len(st.Segments), st.Partition)
+	}
 	perEvent := func(n int64) string {
 		if st.Events == 0 {
 			return fmt.Sprintf("%d bytes", n)
@@ -91,7 +97,7 @@ func checkCommand() *cobra.Command {
 		Use: "check DB", Short: "Verify every byte of a store", Args: cobra.ExactArgs(1),
 		Long: "Reads every file and compares it with its checksums, with the manifest and with itself. Changes nothing.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			db, err := openStore(args[0], true)
+			db, err := openLocal(args[0], "check", reading)
 			if err != nil {
 				return err
 			}
@@ -120,7 +126,7 @@ func compactCommand() *cobra.Command {
 		Use: "compact DB", Short: "Merge a store's segments", Args: cobra.ExactArgs(1),
 		Long: "Writes what is only in the log to a segment and merges all segments of a time partition into one run. Answers stay as they are.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			db, err := openStore(args[0], false)
+			db, err := openLocal(args[0], "compact", changing)
 			if err != nil {
 				return err
 			}
@@ -143,11 +149,13 @@ func dumpCommand() *cobra.Command {
 		Use: "dump FILE", Short: "Print a file of a store, annotated", Args: cobra.ExactArgs(1),
 		Long: "Prints the bytes of a segment, a log or a manifest with their meaning.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			err := storage.Dump(cmd.OutOrStdout(), vfs.OS{}, args[0])
-			if isBrokenPipe(err) {
-				return nil
+			switch info, err := os.Stat(args[0]); {
+			case errors.Is(err, fs.ErrNotExist):
+				return mistake{fmt.Errorf("dump: there is no file %s", args[0])}
+			case err == nil && info.IsDir():
+				return mistake{fmt.Errorf("dump: %s is a folder; name one of the files in it", args[0])}
 			}
-			return err
+			return storage.Dump(cmd.OutOrStdout(), vfs.OS{}, args[0])
 		},
 	}
 }
@@ -161,7 +169,7 @@ func exportCommand() *cobra.Command {
 			if output != "csv" && output != "ndjson" {
 				return mistake{fmt.Errorf("export writes csv or ndjson, not %q", output)}
 			}
-			db, err := openStore(args[0], true)
+			db, err := openLocal(args[0], "export", reading)
 			if err != nil {
 				return err
 			}
@@ -169,8 +177,8 @@ func exportCommand() *cobra.Command {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()
 			err = export(ctx, db, output, cmd.OutOrStdout())
-			if isBrokenPipe(err) {
-				return nil
+			if ctx.Err() != nil {
+				return errors.New("export: interrupted; what was written is not everything")
 			}
 			return err
 		},
@@ -204,7 +212,7 @@ func undoCommand() *cobra.Command {
 		Use: "undo DB IMPORT-ID", Short: "Take one import back", Args: cobra.ExactArgs(2),
 		Long: "Removes the events of one import from every answer. wend status lists the imports.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			db, err := openStore(args[0], false)
+			db, err := openLocal(args[0], "undo", changing)
 			if err != nil {
 				return err
 			}

@@ -1,8 +1,0 @@
-package main
-
-import (
-	"errors"
-	"syscall"
-)
-
-func isBrokenPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }

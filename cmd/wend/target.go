@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+
+	"wend/client"
+	"wend/engine"
+	"wend/event"
+	"wend/ingest"
+	"wend/storage"
+)
+
+// target is where imported events go, source by source.
+type target interface {
+	known(ctx context.Context) (map[string]event.Type, error) // the types of properties there
+	begin(ctx context.Context, source string) error
+	add(ctx context.Context, b *event.Batch) error
+	finish(ctx context.Context) (storage.LoadResult, error)
+	abort()
+	counts() bool // whether finish tells the number of customers
+	sent() int64  // events of an unfinished source that stay all the same
+	close() error
+}
+
+// openTarget opens what DB names for importing. Files that cannot be read do
+// not leave a new, empty store behind.
+func openTarget(ctx context.Context, remote *remoteFlags, db string, files []string, opt ingest.Options) (target, error) {
+	if isURL(db) {
+		c, err := remote.client(db)
+		return &serverTarget{client: c}, err
+	}
+	if found, err := lookAt(db); err == nil && found == nothing && !slices.Contains(files, "-") {
+		r, err := openFiles(files, opt)
+		if err != nil {
+			return nil, err
+		}
+		r.Close()
+	}
+	store, err := openStore(db, making)
+	return &folderTarget{db: store}, err
+}
+
+// folderTarget imports a source into a store: all of it or nothing.
+type folderTarget struct {
+	db   *engine.DB
+	load *storage.Load
+}
+
+func (t *folderTarget) known(context.Context) (map[string]event.Type, error) {
+	schema, _, err := t.db.Schema()
+	if err != nil {
+		return nil, err
+	}
+	return typesOf(schema), nil
+}
+
+func typesOf(schema *event.Schema) map[string]event.Type {
+	known := map[string]event.Type{}
+	for _, p := range schema.Properties {
+		known[p.Name] = p.Type
+	}
+	return known
+}
+
+func (t *folderTarget) begin(ctx context.Context, source string) (err error) {
+	t.load, err = t.db.Store().NewLoad(ctx, storage.LoadOptions{Source: source})
+	return err
+}
+
+func (t *folderTarget) add(_ context.Context, b *event.Batch) error { return t.load.Add(b) }
+
+func (t *folderTarget) finish(ctx context.Context) (storage.LoadResult, error) {
+	load := t.load
+	t.load = nil
+	return load.Commit(ctx)
+}
+
+func (t *folderTarget) abort() {
+	if t.load != nil {
+		t.load.Abort()
+		t.load = nil
+	}
+}
+
+func (t *folderTarget) counts() bool { return true }
+func (t *folderTarget) sent() int64  { return 0 }
+func (t *folderTarget) close() error { return t.db.Close() }
+
+// sendEvents is how many events go to a server at once: small enough that
+// little is repeated when a connection breaks, with texts of at most sendBytes,
+// because servers bound what they take at once.
+const (
+	sendEvents = 5000
+	sendBytes  = 4 << 20
+)
+
+// serverTarget sends events to a server. A batch is taken whole or not at all;
+// a source may be taken in part, and sending it again adds the rest, because
+// every event has an id that follows from the file.
+type serverTarget struct {
+	client *client.Client
+	run    string // distinguishes the tokens of this run
+	batch  int
+	seen   map[[16]byte]uint32 // rows without id that came before in the source
+	done   storage.LoadResult
+	before int // events of the source sent so far
+}
+
+func (t *serverTarget) known(ctx context.Context) (map[string]event.Type, error) {
+	schema, _, err := t.client.Schema(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return typesOf(schema), nil
+}
+
+func (t *serverTarget) begin(context.Context, string) error {
+	if t.run == "" {
+		t.run = rand.Text()
+	}
+	t.seen, t.done, t.before = map[[16]byte]uint32{}, storage.LoadResult{}, 0
+	return nil
+}
+
+func (t *serverTarget) add(ctx context.Context, b *event.Batch) error {
+	var events []event.Event
+	bytes := 0
+	for i := range b.Len() {
+		e := b.At(i)
+		if e.ID == "" {
+			e.ID = t.id(&e)
+		}
+		events = append(events, e)
+		bytes += len(e.Customer) + len(e.Name)
+		for _, p := range e.Props {
+			bytes += len(p.Name) + len(p.Value.Text())
+		}
+		if len(events) < sendEvents && bytes < sendBytes && i < b.Len()-1 {
+			continue
+		}
+		if err := t.send(ctx, events); err != nil {
+			return err
+		}
+		events, bytes = events[:0], 0
+	}
+	return nil
+}
+
+func (t *serverTarget) send(ctx context.Context, events []event.Event) error {
+	t.batch++
+	ack, err := t.client.Append(ctx, events, fmt.Sprintf("%s-%d", t.run, t.batch))
+	if err != nil {
+		return err
+	}
+	t.done.Events += ack.Accepted
+	t.done.Duplicates += ack.Duplicates
+	t.done.Conflicts += ack.Conflicts
+	for _, r := range ack.Rejected {
+		t.done.Rejected = append(t.done.Rejected, storage.Rejection{Index: t.before + r.Index, Reason: r.Reason})
+	}
+	t.before += len(events)
+	return nil
+}
+
+func (t *serverTarget) finish(context.Context) (storage.LoadResult, error) {
+	done := t.done
+	t.done = storage.LoadResult{}
+	return done, nil
+}
+
+func (t *serverTarget) abort()       {}
+func (t *serverTarget) counts() bool { return false }
+func (t *serverTarget) sent() int64  { return t.done.Events }
+func (t *serverTarget) close() error { return nil }
+
+// id names an event by its fields and by how many equal ones stand before it
+// in the source. A number reads the same whether its column is of integers or
+// of floats, which a longer file may change.
+func (t *serverTarget) id(e *event.Event) string {
+	var b []byte
+	text := func(s string) {
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	text(e.Customer)
+	b = binary.LittleEndian.AppendUint64(b, uint64(e.Time))
+	text(e.Name)
+	text(e.Channel)
+	slices.SortFunc(e.Props, func(p, q event.Prop) int { return strings.Compare(p.Name, q.Name) })
+	for _, p := range e.Props {
+		text(p.Name)
+		kind := p.Value.Type()
+		if kind == event.IntegerType {
+			kind = event.FloatType
+		}
+		b = append(b, byte(kind))
+		text(p.Value.String())
+	}
+	sum := sha256.Sum256(b)
+	hash := [16]byte(sum[:16])
+	equal := t.seen[hash]
+	t.seen[hash]++
+	id := base64.RawURLEncoding.EncodeToString(hash[:])
+	if equal > 0 {
+		id = fmt.Sprintf("%s.%d", id, equal)
+	}
+	return id
+}

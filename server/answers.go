@@ -1,0 +1,54 @@
+package server
+
+import "sync"
+
+// answersBytesMax bounds the written answers that are kept.
+const answersBytesMax = 32 << 20
+
+// answers keeps what was written for repeated queries of one state of the
+// store, ready to be sent: a dashboard asks the same until the data changes.
+// Only answers that engine had cached come here, so nothing is kept that may
+// not be given twice.
+type answers struct {
+	mu      sync.Mutex
+	version string // of the store; what belongs to another is never asked for again
+	bytes   int
+	kept    map[answerKey]*answer
+}
+
+// answerKey is a request as it was sent.
+type answerKey struct {
+	query, params, format string
+	lenient               bool
+}
+
+type answer struct {
+	body       []byte
+	tag, media string
+}
+
+func (a *answers) get(version string, key answerKey) *answer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.version != version {
+		return nil
+	}
+	return a.kept[key]
+}
+
+// put keeps an answer. Where there is no room for it, all others go.
+func (a *answers) put(version string, key answerKey, x *answer) {
+	size := len(x.body) + len(key.query) + len(key.params) + 200
+	if size > answersBytesMax/8 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.version != version || a.bytes+size > answersBytesMax || a.kept == nil {
+		a.version, a.bytes, a.kept = version, 0, map[answerKey]*answer{}
+	}
+	if a.kept[key] == nil {
+		a.bytes += size
+	}
+	a.kept[key] = x
+}
