@@ -131,11 +131,12 @@ func runsOf(runs []run, parts []*part, m member) []run {
 		}
 		return append(runs, run{m.part, lo, hi})
 	}
+	first := len(runs) // runs before are other members': their rows may be neighbours, but not in order
 	for row := lo; row < hi; row++ {
 		if p.dropped.Get(int(row)) {
 			continue
 		}
-		if k := len(runs) - 1; k >= 0 && runs[k].part == m.part && runs[k].end == row {
+		if k := len(runs) - 1; k >= first && runs[k].end == row {
 			runs[k].end++
 		} else {
 			runs = append(runs, run{m.part, row, row + 1})
