@@ -15,6 +15,8 @@ var dumps = []struct {
 	dump  func(d *dumper, name string, r io.ReaderAt, size int64) error
 }{
 	{segmentMagic, dumpSegment},
+	{manifestMagic, dumpManifest},
+	{walMagic, dumpWAL},
 }
 
 // Dump writes the bytes of any file of a store with their meaning: offset,

@@ -143,6 +143,9 @@ func putUint64(p []byte, v uint64) {
 
 func (s *Store) openReader() error {
 	var err error
+	if _, err := s.fs.ReadDir(s.dir); isNotExist(err) {
+		return fmt.Errorf("%w: there is no store here", ErrNotFound)
+	}
 	if s.cache, err = newCache(s.opt.CacheBytes); err != nil {
 		return err
 	}

@@ -162,8 +162,8 @@ func TestOneWriter(t *testing.T) {
 
 func TestReaderBesideWriter(t *testing.T) {
 	mem := vfs.NewMem()
-	if _, err := Open("store", Options{FS: mem, ReadOnly: true}); err == nil {
-		t.Fatal("a reader opened a store that is not there")
+	if _, err := Open("store", Options{FS: mem, ReadOnly: true}); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("a reader of a store that is not there: %v", err)
 	}
 	w := open(t, mem, "store")
 	loadEvents(t, w, view("ann", 0), view("bob", 1))
@@ -719,4 +719,85 @@ func TestWidths(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The log and the manifest as people see them. The golden files hold the
+// format: when one changes, old stores must stay readable.
+func TestDumpLog(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	appendEvents(t, s, AppendOptions{Token: "t1"}, view("ann", 0, event.Prop{Name: "value", Value: event.Float(19.9)}), event.Event{Customer: "bob", Time: at("2025-03-01T11:00:00Z"), Name: "call", Channel: "phone", ID: "7"})
+	appendEvents(t, s, AppendOptions{}, view("bob", 1))
+	if err := s.Link(t.Context(), "anon", "ann"); err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	for _, name := range []string{manifestName(1), path.Base(walFileName(t, mem))} {
+		fmt.Fprintf(&got, "%s\n", name)
+		if err := Dump(&got, mem, path.Join("store", name)); err != nil {
+			t.Error(err)
+		}
+	}
+	const golden = "testdata/log.dump"
+	if *update {
+		if err := os.WriteFile(golden, []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != string(want) {
+		t.Errorf("the format has changed; if that is meant, run with -update. Got\n%s", got.String())
+	}
+}
+
+// Files are written, synced, named and made known in the order in which a
+// crash at any point loses nothing: bytes, name, directory, manifest; and only
+// then the files that nobody needs any more go.
+func TestOrderOfWrites(t *testing.T) {
+	fs := &faults{Mem: vfs.NewMem()}
+	var calls []string
+	fs.fail = func(_ int, call, name string) bool {
+		kind := path.Ext(strings.TrimSuffix(name, ".tmp"))
+		if strings.Contains(name, manifestPrefix) {
+			kind = "manifest"
+		}
+		if c := call + " " + kind; len(calls) == 0 || calls[len(calls)-1] != c {
+			calls = append(calls, c)
+		}
+		return false
+	}
+	opt := small(nil)
+	opt.FS = fs
+	s, err := Open("store", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	step := func(name, want string, do func() error) {
+		t.Helper()
+		calls = nil
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(calls, ", "); got != want {
+			t.Errorf("%s does\n%s, want\n%s", name, got, want)
+		}
+	}
+	appendOne := func() error {
+		_, err := s.Append(t.Context(), batchOf([]event.Event{view("ann", 0)}), AppendOptions{})
+		return err
+	}
+	step("the first append", "create .wal, write .wal, sync .wal, syncdir , write .wal, sync .wal", appendOne)
+	step("an append", "write .wal, sync .wal", appendOne)
+	step("a flush", "create .seg, write .seg, sync .seg, rename .seg, syncdir , write manifest, sync manifest, remove .wal", func() error { return s.Flush(t.Context()) })
+	step("a link", "write manifest, sync manifest", func() error { return s.Link(t.Context(), "a", "b") })
+	step("a load", "create .run, write .run, create .seg, write .seg, sync .seg, rename .seg, syncdir , write manifest, sync manifest, remove .run", func() error {
+		loadEvents(t, s, view("bob", 0))
+		return nil
+	})
+	step("a compaction", "create .seg, write .seg, sync .seg, rename .seg, syncdir , write manifest, sync manifest, remove .seg", func() error { return s.Compact(t.Context()) })
+	step("a new manifest", "remove manifest, create manifest, write manifest, sync manifest, rename manifest, syncdir , remove manifest", func() error { return s.manifest.rewrite(s.state) })
 }
