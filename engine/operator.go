@@ -1,6 +1,10 @@
 package engine
 
-import "fmt"
+import (
+	"fmt"
+
+	"wend/query"
+)
 
 // newOperator is the table of statements: each is an operator in a file of its own.
 func newOperator(r *run) (operator, error) {
@@ -26,5 +30,10 @@ func newOperator(r *run) (operator, error) {
 	case "transitions":
 		return newTransitions(r)
 	}
-	return nil, fmt.Errorf("engine: no operator for %q", r.plan.Verb)
+	return nil, &query.Error{
+		Code:    "not_available",
+		Message: fmt.Sprintf("`%s` is part of the language, but this version cannot run it", r.plan.Verb),
+		Span:    query.Span{Line: 1, Column: 1, Length: len(r.plan.Verb)},
+		Text:    r.plan.Text,
+	}
 }

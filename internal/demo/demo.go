@@ -77,6 +77,8 @@ func New(seed uint64, n int) *Shop {
 		}
 		p.live()
 	}
+	end := Start.AddDate(0, 0, Days) // who is under way then can still convert
+	s.rows = slices.DeleteFunc(s.rows, func(e row) bool { return e.time.After(end) })
 	slices.SortStableFunc(s.rows, func(a, b row) int { return a.time.Compare(b.time) })
 	return s
 }
@@ -93,7 +95,8 @@ type person struct {
 }
 
 func (p *person) live() {
-	p.now = Start.Add(time.Duration(p.r.Float64() * float64((Days-40)*24) * float64(time.Hour)))
+	p.now = Start
+	p.wait(time.Duration(p.r.Float64() * float64(Days-20) * float64(24*time.Hour)))
 	for visit := range 1 + int(p.r.ExpFloat64()*1.6) {
 		if visit > 0 {
 			p.wait(time.Duration(p.r.ExpFloat64() * float64(9*24*time.Hour)))

@@ -41,6 +41,9 @@ func TestPlantedEffects(t *testing.T) {
 	for _, e := range shop.rows {
 		switch e.event {
 		case "reserve_in_store":
+			if e.time.After(Start.AddDate(0, 0, Days-4)) {
+				continue // the end of the data may have cut the pick-up off
+			}
 			reserved++
 		case "store_pickup":
 			picked++
