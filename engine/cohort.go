@@ -33,7 +33,7 @@ func (r *run) cohort(plan *query.CohortPlan) (*cohort, error) {
 	}
 	var err error
 	switch plan.Kind {
-	case "and", "or", "not":
+	case "and", "or", "not", "segment":
 	case "did":
 		c.match, err = r.matcher(plan.Match)
 	case "reached", "stopped":
@@ -99,6 +99,8 @@ func (c *cohort) truth(v *view, yes, unknown tile.Bitmap) error {
 		return c.reached(v, yes)
 	case "property":
 		return c.property(v, yes, unknown)
+	case "segment":
+		return c.args[0].members(v, yes)
 	case "not":
 		no := v.bitmap(v.Customers())
 		if err := c.args[0].truth(v, no, unknown); err != nil {
@@ -176,18 +178,21 @@ func (v *view) untilEndRows() tile.Bitmap {
 
 // reached finds customers by how far they got in a funnel.
 func (c *cohort) reached(v *view, dst tile.Bitmap) error {
+	s := v.subView(c)
 	steps := len(c.sub.matches)
-	tracker := c.sub.worker(func(_ *view, a *attempt) error {
+	s.tracker.emit = func(_ *view, a *attempt) error {
 		if c.kind == "reached" && a.level >= c.step && !(seeded.On("cohort_reached_exact") && a.level > c.step) || c.kind == "stopped" && a.level == c.step && a.level < steps && !a.open {
 			dst.Set(a.customer)
 		}
 		return nil
-	})
-	own := &view{Tile: v.Tile, run: c.sub.run, ctx: v.ctx, index: v.index}
+	}
+	own := s.view
+	own.Tile, own.index, own.rows, own.members = v.Tile, v.index, nil, nil
+	own.giveBack(0)
 	if err := own.prepare(); err != nil {
 		return err
 	}
-	return tracker.visit(own)
+	return s.tracker.visit(own)
 }
 
 func (c *cohort) property(v *view, yes, unknown tile.Bitmap) error {
@@ -208,11 +213,30 @@ func (c *cohort) property(v *view, yes, unknown tile.Bitmap) error {
 	return nil
 }
 
-// cohortMemo keeps the members of the segments that expressions ask for, for
-// the tile at hand.
+// cohortMemo is what a worker keeps of cohorts: the members of the segments
+// that expressions ask for, for the tile at hand, and the funnels it runs.
 type cohortMemo struct {
 	tile    *tile.Tile
 	members map[*cohort]tile.Bitmap
+	subs    map[*cohort]*subView
+}
+
+// subView is the tile at hand as the funnel of a cohort sees it.
+type subView struct {
+	view    *view
+	tracker *tracker
+}
+
+func (v *view) subView(c *cohort) *subView {
+	s := v.cohorts.subs[c]
+	if s == nil {
+		if v.cohorts.subs == nil {
+			v.cohorts.subs = map[*cohort]*subView{}
+		}
+		s = &subView{view: &view{run: c.sub.run, ctx: v.ctx}, tracker: c.sub.worker(nil)}
+		v.cohorts.subs[c] = s
+	}
+	return s
 }
 
 // membersOf returns the customers of the tile that are in a cohort.

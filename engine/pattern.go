@@ -181,12 +181,15 @@ type tracker struct {
 	killRows []tile.Bitmap
 	marked   tile.Bitmap
 	tried    bool // hits were found out for the journey and window at hand
+
+	memory    ration
+	accounted int64 // bytes of scratch that memory was told of
 }
 
 // worker returns a tracker that calls emit for every unit (attempt, entry) that
 // is counted. What emit is given is valid until it returns.
 func (p *pattern) worker(emit func(v *view, a *attempt) error) *tracker {
-	t := &tracker{pattern: p, emit: emit, machine: machine{pattern: p}}
+	t := &tracker{pattern: p, emit: emit, machine: machine{pattern: p}, memory: ration{budget: p.run.memory}}
 	t.any.pattern, t.entrants.pattern = p, p
 	t.journey.pattern = p
 	t.periods = periods{calendar: p.calendar, max: p.run.opt.Rows}
@@ -214,13 +217,36 @@ func (t *tracker) visit(v *view) error {
 		if err := t.journey.load(v, u, t); err != nil {
 			return err
 		}
-		return t.unit(v)
+		if err := t.unit(v); err != nil {
+			return err
+		}
+		return t.account()
 	})
 	if err != nil {
 		return err
 	}
 	return t.flush(v)
 }
+
+// account tells the budget what the longest journey so far took. Its size is
+// known only once it was held; the next one as long takes no more.
+func (t *tracker) account() error {
+	n := &t.entrants
+	bytes := int64(cap(t.journey.marks)+cap(t.held.valued)+cap(t.held.null)+cap(t.held.merged))*markBytes +
+		int64(cap(t.journey.order)+cap(n.entries))*4 + int64(cap(n.groups))*groupBytes
+	if bytes <= t.accounted {
+		return nil
+	}
+	err := t.memory.take(bytes - t.accounted)
+	t.accounted = bytes
+	return err
+}
+
+// What a mark and a group of entries take.
+const (
+	markBytes  = 32
+	groupBytes = 28 + 4
+)
 
 // bitmaps decides for the whole tile which events fulfil which step: most
 // journeys are then done with at a glance.
