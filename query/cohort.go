@@ -14,7 +14,7 @@ func (b *binder) cohort(c *Cohort) *CohortPlan {
 	case "reached", "stopped":
 		b.reached(c, plan)
 	case "in":
-		return b.segment(c.Name)
+		plan.Kind, plan.Args = "segment", []*CohortPlan{b.segment(c.Name)}
 	case "property":
 		plan.Test = b.condition(c.Test, scope{latest: true})
 	}

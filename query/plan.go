@@ -233,6 +233,7 @@ type RegexItemPlan struct {
 // snapshot. Kind says which fields are used:
 //
 //	and or not   Args
+//	segment      Args[0]: in it or not, also where a test of its own is unknown
 //	did          Match occurs at least Min and at most Max times (Max -1: no limit) in During
 //	reached      the customer's level in Sub (a funnel plan) is at least Step
 //	stopped      the customer counts in `dropped` of step Step of Sub
@@ -241,8 +242,9 @@ type RegexItemPlan struct {
 // Logic has three values here too: a Test on null is unknown, `not` leaves it
 // unknown, and a customer of whom the whole is unknown is not in the cohort.
 //
-// `in NAME` is the segment's own plan, the same pointer at each use. Where an
-// unknown segment or funnel is only a warning, it is an "or" without Args: nobody.
+// `in NAME` is a "segment" over the segment's own plan, the same pointer at each
+// use: a set, in which one is or is not, as segment(NAME) says. Where an unknown
+// segment or funnel is only a warning, its plan is an "or" without Args: nobody.
 type CohortPlan struct {
 	Kind     string
 	Args     []*CohortPlan
