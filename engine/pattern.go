@@ -363,7 +363,7 @@ func (t *tracker) evaluate(v *view, first int, r entryRange) error {
 		if hit && t.exclusion != cutHits {
 			return nil
 		}
-		return t.report(v, &c)
+		return t.report(v, c)
 	}
 	if t.count == countAttempts {
 		return t.attempts(v, first, r)
@@ -383,7 +383,7 @@ func (t *tracker) evaluate(v *view, first int, r entryRange) error {
 	if c.level == 0 {
 		return nil
 	}
-	return t.report(v, &c)
+	return t.report(v, c)
 }
 
 // report hands an attempt on, or keeps it until all sessions of its customer
@@ -391,7 +391,7 @@ func (t *tracker) evaluate(v *view, first int, r entryRange) error {
 func (t *tracker) report(v *view, c *chain) error {
 	a := &t.found
 	j := &t.journey
-	a.chain = *c
+	a.chain.copy(c)
 	a.customer = j.unit.customer
 	for k := range t.matches {
 		a.standing[k] = -1
@@ -437,29 +437,37 @@ func (t *tracker) flush(v *view) error {
 // best finds the level and the reported attempt over all entries in the range.
 // With holding it is the best over the values, each of which has chains of its
 // own.
-func (t *tracker) best(first int, r entryRange) chain {
+func (t *tracker) best(first int, r entryRange) *chain {
 	marks := t.journey.marks[first:]
 	if !t.holding.set {
 		return t.bestOf(marks, r)
 	}
-	best, open := chain{}, false
+	best, open := &t.held.best, false
+	best.level = 0
 	t.held.split(marks, t.excluded)
 	for t.held.next() {
 		c := t.bestOf(t.held.marks, r)
 		open = open || c.open
-		if c.level > 0 && c.betterThan(&best, len(t.matches)) {
-			best = c
+		if c.level > 0 && c.betterThan(best, len(t.matches)) {
+			best.copy(c)
 		}
 	}
 	best.open = open && best.level < len(t.matches)
 	return best
 }
 
-func (t *tracker) bestOf(marks []mark, r entryRange) chain {
+func (t *tracker) bestOf(marks []mark, r entryRange) *chain {
 	if t.anyOrder {
 		return t.any.best(&t.journey, marks, r)
 	}
 	return t.machine.best(&t.journey, marks, r)
+}
+
+// copy makes c the same chain as d.
+func (c *chain) copy(d *chain) {
+	c.level, c.open = d.level, d.open
+	copy(c.place[:d.level], d.place[:])
+	copy(c.time[:d.level], d.time[:])
 }
 
 // betterThan compares the reported attempts of two values by the general rule.
@@ -497,7 +505,7 @@ func (t *tracker) sequence(v *view, first int, r entryRange, f func(c *chain, hi
 			continue
 		}
 		c, end, hit := t.follow(i)
-		if err := f(&c, hit); err != nil {
+		if err := f(c, hit); err != nil {
 			return err
 		}
 		if err := v.tick(end - i); err != nil {
@@ -517,7 +525,7 @@ func (t *tracker) entries(v *view, first int, r entryRange) error {
 				continue
 			}
 			c, end, _ := t.follow(i)
-			if err := t.report(v, &c); err != nil {
+			if err := t.report(v, c); err != nil {
 				return err
 			}
 			if err := v.tick(end - i); err != nil {
@@ -530,7 +538,7 @@ func (t *tracker) entries(v *view, first int, r entryRange) error {
 		t.entrants.enterAll(marks, r)
 		for e := range t.entrants.entries {
 			c := t.entrants.result(int32(e), &t.journey)
-			if err := t.report(v, &c); err != nil {
+			if err := t.report(v, c); err != nil {
 				return err
 			}
 		}
@@ -553,7 +561,7 @@ func (t *tracker) eachValue(marks []mark, f func(marks []mark) error) error {
 }
 
 // follow runs all chains from the entry marks[i] to its end.
-func (t *tracker) follow(i int) (c chain, end int, hit bool) {
+func (t *tracker) follow(i int) (c *chain, end int, hit bool) {
 	if t.anyOrder {
 		c, end = t.any.follow(&t.journey, i)
 		return c, end, false

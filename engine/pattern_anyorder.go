@@ -26,6 +26,8 @@ type anyOrder struct {
 
 	via  [anyStepsMax]mark // assign: the event that asked for the step
 	rest []mark            // entries in the range, when it has been left behind
+
+	found chain
 }
 
 // anyStepsMax is how many steps `any order` may have: finding an event's
@@ -42,10 +44,11 @@ func (o *anyOrder) reset() {
 
 // best finds the level and the reported attempt over the entries in a range:
 // the earliest event of a chain must lie in it.
-func (o *anyOrder) best(j *journey, marks []mark, r entryRange) chain {
+func (o *anyOrder) best(j *journey, marks []mark, r entryRange) *chain {
 	o.reset()
 	o.rest = o.rest[:0]
-	best := chain{}
+	best := &o.found
+	best.level, best.open = 0, false
 	newest, left := minInstant, false
 	for i := range marks {
 		x := &marks[i]
@@ -210,7 +213,8 @@ func (o *anyOrder) reachBack(x *mark) []mark {
 }
 
 // follow finds the chains of a single entry, the journey's mark number i.
-func (o *anyOrder) follow(j *journey, i int) (c chain, end int) {
+func (o *anyOrder) follow(j *journey, i int) (c *chain, end int) {
+	c = &o.found
 	o.reset()
 	o.rest = o.rest[:0]
 	entry := &j.marks[i]

@@ -31,6 +31,7 @@ type entrants struct {
 	young   int    // entries before this one are too old for the window
 	over    []bool // entry -> its attempt has ended by what is no longer seen
 	hit     []bool // entry -> an excluded event ended it
+	found   chain
 }
 
 // entrantGroup is entries lo to hi, brought to a step by the event at mark at.
@@ -259,11 +260,13 @@ func (n *entrants) chain(c *chain, e int32, k int, g int32) bool {
 	return true
 }
 
-// result is the attempt of entry e, once all marks were seen.
-func (n *entrants) result(e int32, j *journey) chain {
-	c := chain{}
+// result is the attempt of entry e, once all marks were seen. It is valid until
+// the next.
+func (n *entrants) result(e int32, j *journey) *chain {
+	c := &n.found
+	c.level = 0
 	for k := len(n.matches) - 1; k >= 0; k-- {
-		if n.chain(&c, e, k, n.newest(k)) {
+		if n.chain(c, e, k, n.newest(k)) {
 			c.level = k + 1
 			break
 		}

@@ -87,8 +87,8 @@ func TestOneStateAStepFindsTheBestEntry(t *testing.T) {
 			}
 			c, _, _ := m.follow(j, i)
 			open = open || c.open
-			if isBetter(&c, &want, len(p.matches)) {
-				want = c
+			if isBetter(c, &want, len(p.matches)) {
+				want = *c
 			}
 		}
 		want.open = open && want.level < len(p.matches)

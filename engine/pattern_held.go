@@ -22,6 +22,7 @@ type heldValues struct {
 	null     []mark            // excluded events without a value, in order
 	nullOf   [stepsMax][]int32 // by step: which of null are excluded before it
 	merged   []mark            // scratch
+	best     chain             // over the values
 	between  [stepsMax]int32   // scratch
 }
 

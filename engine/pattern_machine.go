@@ -34,7 +34,7 @@ type machine struct {
 func (m *machine) reset() { m.alive, m.seen = 0, 0 }
 
 // best finds the level and the reported attempt over the entries in a range.
-func (m *machine) best(j *journey, marks []mark, r entryRange) chain {
+func (m *machine) best(j *journey, marks []mark, r entryRange) *chain {
 	m.reset()
 	last := len(m.matches) - 1
 	for i := range marks {
@@ -129,14 +129,12 @@ func (m *machine) step(k int, x *mark) {
 }
 
 // result is the newest chain of the highest level, once all events were seen.
-func (m *machine) result(j *journey) chain {
-	if m.seen == 0 {
-		return chain{}
-	}
+// It is valid until the machine runs again.
+func (m *machine) result(j *journey) *chain {
 	level := bits.Len32(m.seen)
-	c := m.chains[level-1]
+	c := &m.chains[max(level, 1)-1]
 	c.level = level
-	c.open = level < len(m.matches) && m.open(j)
+	c.open = level > 0 && level < len(m.matches) && m.open(j)
 	return c
 }
 
@@ -176,7 +174,7 @@ func (m *machine) limit(k int) event.Time {
 // the attempt is over: it converted, or no chain can go on. It returns the
 // attempt, the number of the first mark that is free again, and whether an
 // excluded event ended it.
-func (m *machine) follow(j *journey, i int) (c chain, end int, hit bool) {
+func (m *machine) follow(j *journey, i int) (c *chain, end int, hit bool) {
 	m.reset()
 	m.enter(&j.marks[i])
 	value := j.marks[i].value
