@@ -13,6 +13,7 @@ import (
 // one block, or of the piece of a block that a finer prefix cuts out of it.
 type part struct {
 	lsn        uint64 // FirstLSN of the source: earlier sources come first at equal times
+	base       uint32 // what row 0 is in the block
 	names      *tile.Strings
 	hashes     []uint64
 	starts     []uint32

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"wend/event"
 )
@@ -154,6 +155,17 @@ type linkTable struct {
 	canonical map[string]string   // of every linked identity
 	aliases   map[string][]string // of every canonical customer, sorted
 	involved  []linked            // all of both, by hash and name
+
+	mu      sync.Mutex
+	located map[uint64][]aliasPlace // by source handle, for sources asked about lately
+}
+
+// aliasPlace is where a source has the rows of a linked identity.
+type aliasPlace struct {
+	hash     uint64 // of the canonical customer
+	to       string
+	block    int
+	customer int // in the block
 }
 
 // linked is an identity that a link touches.
@@ -213,4 +225,71 @@ func (t *linkTable) within(p, prefixBits int) []linked {
 		return i
 	}
 	return t.involved[at(p):at(p+1)]
+}
+
+// locatedMost bounds the sources whose places are remembered: more than any
+// store has that is compacted now and then.
+const locatedMost = 256
+
+// places finds the linked identities of a source, ordered by the hash of
+// the customer that they belong to.
+func (t *linkTable) places(s *Snapshot, src *source) ([]aliasPlace, error) {
+	t.mu.Lock()
+	list, ok := t.located[src.handle]
+	t.mu.Unlock()
+	if ok {
+		return list, nil
+	}
+	for b := range 1 << src.seg.PrefixBits {
+		block := s.block(src, b)
+		aliases := t.within(b, src.seg.PrefixBits)
+		if block == nil || len(aliases) == 0 {
+			continue
+		}
+		names, err := s.blockNames(block)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range aliases {
+			to, alias := t.canonical[l.name]
+			if customer, here := findHashed(names, l.hash, l.name); alias && here {
+				list = append(list, aliasPlace{customerHash(to), to, b, customer})
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b aliasPlace) int {
+		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.to, b.to), cmp.Compare(a.block, b.block), cmp.Compare(a.customer, b.customer))
+	})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.located == nil || len(t.located) >= locatedMost {
+		t.located = map[uint64][]aliasPlace{}
+	}
+	t.located[src.handle] = list
+	return list, nil
+}
+
+// within returns the places whose customer's hash begins with prefix p.
+func within(places []aliasPlace, p, prefixBits int) []aliasPlace {
+	if prefixBits == 0 {
+		return places
+	}
+	at := func(p int) int {
+		if p>>prefixBits != 0 {
+			return len(places)
+		}
+		i, _ := slices.BinarySearchFunc(places, uint64(p)<<(64-prefixBits), func(a aliasPlace, h uint64) int { return cmp.Compare(a.hash, h) })
+		return i
+	}
+	return places[at(p):at(p+1)]
+}
+
+func findHashed(names *blockNames, hash uint64, name string) (int, bool) {
+	i, _ := slices.BinarySearch(names.hashes, hash)
+	for ; i < len(names.hashes) && names.hashes[i] == hash; i++ {
+		if names.At(i) == name {
+			return i, true
+		}
+	}
+	return 0, false
 }

@@ -1,0 +1,297 @@
+package storage
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"wend/event"
+	"wend/tile"
+)
+
+// tileMerge merges one tile from the blocks of all sources.
+type tileMerge struct {
+	snap   *Snapshot
+	tile   int
+	blocks []*tileBlock
+	own    int          // the first so many are the tile's own; the rest is there for links
+	linked []linked     // identities of this tile that links touch
+	extra  []aliasPlace // rows that links bring in
+	from   []int        // the block of each
+}
+
+// gather finds the blocks that take part, without reading them.
+func (m *tileMerge) gather(need tile.Need) error {
+	s := m.snap
+	for _, src := range s.sources {
+		if !src.within(need) {
+			continue
+		}
+		have := src.seg.PrefixBits
+		if have < s.bits {
+			b := s.block(src, m.tile>>(s.bits-have))
+			if b == nil {
+				continue
+			}
+			names, err := s.blockNames(b)
+			if err != nil {
+				return err
+			}
+			if lo, hi := cut(names.hashes, m.tile, s.bits); lo < hi {
+				m.blocks = append(m.blocks, b)
+			}
+			continue
+		}
+		for p := m.tile << (have - s.bits); p < (m.tile+1)<<(have-s.bits); p++ {
+			if b := s.block(src, p); b != nil {
+				m.blocks = append(m.blocks, b)
+			}
+		}
+	}
+	m.own = len(m.blocks)
+	m.linked = s.links.within(m.tile, s.bits)
+	if len(m.linked) == 0 {
+		return nil
+	}
+	for _, src := range s.sources {
+		if !src.within(need) {
+			continue
+		}
+		places, err := s.links.places(s, src)
+		if err != nil {
+			return err
+		}
+		for _, place := range within(places, m.tile, s.bits) {
+			at := slices.IndexFunc(m.blocks, func(o *tileBlock) bool { return o.src == src && o.index == place.block })
+			if at < 0 {
+				at = len(m.blocks)
+				m.blocks = append(m.blocks, s.block(src, place.block))
+			}
+			m.extra = append(m.extra, place)
+			m.from = append(m.from, at)
+		}
+	}
+	return nil
+}
+
+// within reports whether a source may have rows at the times that matter.
+func (s *source) within(need tile.Need) bool {
+	if s.seg.Rows == s.undone {
+		return false
+	}
+	return need.From == 0 && need.To == 0 || s.seg.MaxTime >= need.From && s.seg.MinTime < need.To
+}
+
+// whole reports whether the tile is one block as it is.
+func (m *tileMerge) whole() bool {
+	return len(m.blocks) == 1 && len(m.linked) == 0 && m.blocks[0].src.drop == nil && m.blocks[0].src.seg.PrefixBits == m.snap.bits
+}
+
+// key names what the tile is made of: segments never change, so equal keys
+// are equal tiles, and a tile outlives every change that does not touch it.
+func (m *tileMerge) key() string {
+	key := []byte{'t'}
+	key = binary.AppendUvarint(key, uint64(m.snap.bits))
+	key = binary.AppendUvarint(key, uint64(m.tile))
+	for _, b := range m.blocks {
+		key = binary.AppendUvarint(key, b.src.handle)
+		key = binary.AppendUvarint(key, uint64(b.src.drops))
+		key = binary.AppendUvarint(key, uint64(b.index))
+	}
+	if len(m.linked) > 0 {
+		key = append(key, 'l')
+		key = binary.AppendUvarint(key, m.snap.epoch)
+	}
+	return string(key)
+}
+
+// merge makes the tile.
+func (m *tileMerge) merge() (*hotTile, error) {
+	s := m.snap
+	h := &hotTile{layout: layout{key: m.key(), linked: len(m.linked) > 0}}
+	read := make([]*tileBlock, len(m.blocks))
+	var parts []*part
+	var events [][]uint32
+	for i, b := range m.blocks {
+		// A block of this tile alone is not asked for again while the tile is kept.
+		var err error
+		if read[i], err = s.read(b, i >= m.own || b.src.seg.PrefixBits < s.bits); err != nil {
+			return nil, err
+		}
+		h.blocks = append(h.blocks, read[i].slim())
+		if i >= m.own {
+			continue
+		}
+		p, err := s.part(read[i])
+		if err != nil {
+			return nil, err
+		}
+		p.lo, p.hi = cut(p.hashes, m.tile, s.bits)
+		parts, events = append(parts, p), append(events, decodeCodes(read[i].Event, 0, b.Rows()))
+	}
+	all := members(parts, s.bits)
+	// What links bring in is a part of its own for each identity, with just its rows.
+	brought := map[string][]run{}
+	for i, place := range m.extra {
+		b := read[m.from[i]]
+		p, err := s.aliasPart(b, place.customer)
+		if err != nil {
+			return nil, err
+		}
+		parts, events = append(parts, p), append(events, decodeCodes(b.Event, int(p.base), len(p.times)))
+		brought[place.to] = runsOf(brought[place.to], parts, member{part: uint32(len(parts) - 1)})
+	}
+
+	var runs []run
+	emit := func(name string, who identity) {
+		if name != "" {
+			runs = append(runs, brought[name]...)
+		}
+		if len(runs) > 0 {
+			if who.block < 0 {
+				who.customer = uint32(len(h.others))
+				h.others = append(h.others, name)
+			}
+			h.starts = append(h.starts, uint32(h.rows.rows))
+			h.who = append(h.who, who)
+			join(&h.rows, parts, runs)
+		}
+		runs = runs[:0]
+	}
+	touched := m.linked // those not yet passed
+	for lo := 0; lo < len(all); {
+		hi := same(parts, all, lo)
+		first := all[lo]
+		for len(touched) > 0 && touched[0].before(first.hash, first.name(parts)) {
+			m.onlyLinked(touched[0].name, emit)
+			touched = touched[1:]
+		}
+		name := "" // of customers that links touch
+		if len(touched) > 0 && touched[0].name == first.name(parts) {
+			name = touched[0].name
+			touched = touched[1:]
+			if s.links.resolve(name) != name {
+				lo = hi // another customer's
+				continue
+			}
+		}
+		for _, member := range all[lo:hi] {
+			runs = runsOf(runs, parts, member)
+		}
+		emit(name, identity{int32(first.part), first.customer})
+		lo = hi
+	}
+	for _, l := range touched {
+		m.onlyLinked(l.name, emit)
+	}
+	h.starts = append(h.starts, uint32(h.rows.rows))
+	m.encode(h, parts, events)
+	return h, nil
+}
+
+// encode gathers the hot columns, and then lets the pieces mean rows of blocks
+// in place of rows of parts.
+func (m *tileMerge) encode(h *hotTile, parts []*part, events [][]uint32) {
+	times := make([][]event.Time, len(parts))
+	for i, p := range parts {
+		times[i] = p.times
+	}
+	gathered := h.rows.times(times)
+	h.ties = tile.NewTies(gathered, h.starts)
+	h.time = tile.NewTimes(gathered, h.starts)
+	h.event = gatherCodes(&h.rows, events)
+	for i := range h.rows.list {
+		if q := &h.rows.list[i]; int(q.part) >= m.own {
+			q.row += parts[q.part].base
+			q.part = uint32(m.from[int(q.part)-m.own])
+		}
+	}
+	h.rows.list = slices.Clip(h.rows.list)
+}
+
+// onlyLinked emits a customer who may have events through links only.
+func (m *tileMerge) onlyLinked(name string, emit func(string, identity)) {
+	if m.snap.links.resolve(name) == name {
+		emit(name, identity{block: -1})
+	}
+}
+
+// before reports whether l stands before the customer of a name and its hash.
+func (l linked) before(hash uint64, name string) bool {
+	return l.hash < hash || l.hash == hash && l.name < name
+}
+
+// part prepares a block for a merge.
+func (s *Snapshot) part(b *tileBlock) (*part, error) {
+	names, err := s.blockNames(b)
+	if err != nil {
+		return nil, err
+	}
+	p := &part{lsn: b.src.lsn, names: names.Strings, hashes: names.hashes, starts: b.Starts}
+	p.times = make([]event.Time, b.Rows())
+	b.Time.Decode(0, p.times)
+	if p.ranks, err = b.TieRank(); err != nil {
+		return nil, err
+	}
+	p.dropped, err = b.droppedRows()
+	return p, err
+}
+
+// aliasPart prepares one customer of a block.
+func (s *Snapshot) aliasPart(b *tileBlock, customer int) (*part, error) {
+	lo, hi := b.Starts[customer], b.Starts[customer+1]
+	p := &part{lsn: b.src.lsn, base: lo, starts: []uint32{0, hi - lo}, times: make([]event.Time, hi-lo)}
+	b.Time.Decode(int(lo), p.times)
+	ranks, err := cached(s.cache, blockKey('r', b.src, b.index, 0), func(r []uint32) int64 { return int64(64 + 4*len(r)) }, b.TieRank)
+	if err != nil {
+		return nil, err
+	}
+	if ranks != nil {
+		p.ranks = ranks[lo:hi]
+	}
+	if b.src.drop == nil {
+		return p, nil
+	}
+	all, err := b.droppedRows()
+	if err != nil {
+		return nil, err
+	}
+	p.dropped = tile.NewBitmap(int(hi - lo))
+	copyBits(p.dropped, 0, all, int(lo), int(hi-lo))
+	return p, nil
+}
+
+// droppedRows marks the rows of undone imports; nil if the source has none.
+func (b *tileBlock) droppedRows() (tile.Bitmap, error) {
+	if b.src.drop == nil {
+		return nil, nil
+	}
+	codes, err := b.Import()
+	if err != nil {
+		return nil, err
+	}
+	dropped := tile.NewBitmap(b.Rows())
+	for row, code := range codes {
+		if b.src.drop[code] {
+			dropped.Set(row)
+		}
+	}
+	return dropped, nil
+}
+
+func decodeCodes(c *tile.Codes, lo, rows int) []uint32 {
+	if c == nil {
+		return nil
+	}
+	codes := make([]uint32, rows)
+	c.Decode(lo, codes)
+	return codes
+}
+
+// gatherCodes gathers a column of codes and encodes it; nil parts are all 0.
+func gatherCodes(rows *pieces, parts [][]uint32) *tile.Codes {
+	codes := rows.codes(parts)
+	if codes == nil {
+		codes = make([]uint32, rows.rows)
+	}
+	return tile.NewCodes(codes)
+}
