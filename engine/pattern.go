@@ -27,6 +27,7 @@ type pattern struct {
 	exclusion exclusion
 	holding   holding
 	calendar  *calendar // every; nil without
+	plain     bool      // what fulfils no second step is done with at a glance
 }
 
 // counted is what a pattern counts.
@@ -100,6 +101,8 @@ func (r *run) pattern() (*pattern, error) {
 	if plan.Every != "" {
 		p.calendar = newCalendar(plan.Every, plan.Timezone)
 	}
+	p.plain = len(steps) > 1 && !p.anyOrder && p.next == 0 && p.excluded&2 == 0 && p.count == countUnits &&
+		!plan.EntryFirst && plan.Holding == "" && p.calendar == nil && !plan.During.Set
 	return p, p.hold(plan.Holding)
 }
 
@@ -214,6 +217,9 @@ func (t *tracker) visit(v *view) error {
 		if !t.mayEnter(u) {
 			return nil
 		}
+		if t.plain && t.stopsAtOnce(v, u) {
+			return t.entryOnly(v, u)
+		}
 		if err := t.journey.load(v, u, t); err != nil {
 			return err
 		}
@@ -276,6 +282,33 @@ func (t *tracker) mayEnter(u unit) bool {
 		return t.marked.Next(u.lo, u.hi) < u.hi
 	}
 	return t.stepRows[0].Next(u.lo, u.hi) < u.hi
+}
+
+// stopsAtOnce reports whether the unit has no event that could be a second
+// step: most units of most patterns. Where events share a time, rows need not
+// be in the order of the pattern, so it does not know.
+func (t *tracker) stopsAtOnce(v *view, u unit) bool {
+	if v.Ties.Get(u.customer) && !t.run.plan.TiesArrival {
+		return false
+	}
+	first := t.stepRows[0].Next(u.lo, u.hi)
+	return t.stepRows[1].Next(first+1, u.hi) == u.hi
+}
+
+// entryOnly reports a unit that did not get beyond its entries: its last one.
+func (t *tracker) entryOnly(v *view, u unit) error {
+	t.journey.begin(v, u)
+	m := &t.machine
+	for w, window := range t.windows {
+		m.window, t.found.window = window, w
+		row := t.stepRows[0].Last(u.lo, u.hi)
+		m.reset()
+		m.enter(&mark{time: v.Time.At(row), place: int32(row - u.lo)})
+		if err := t.report(v, m.result(&t.journey)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unit evaluates the journey at hand for every window and period.

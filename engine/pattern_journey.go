@@ -29,13 +29,19 @@ type journey struct {
 	values map[int64]int32
 }
 
-// load fills the journey with the events of a unit.
-func (j *journey) load(v *view, u unit, t *tracker) error {
+// begin makes the journey that of a unit, with no events looked at yet.
+func (j *journey) begin(v *view, u unit) {
 	j.v, j.unit, j.order, j.marks = v, u, j.order[:0], j.marks[:0]
 	j.places = u.hi - u.lo
 	if j.end = j.run.end; v.Time.At(u.hi-1) > j.end {
 		j.end = max(j.end, v.Time.At(v.last(u.lo, u.hi)))
 	}
+}
+
+// load fills the journey with the events of a unit. What comes before the
+// first entry means nothing.
+func (j *journey) load(v *view, u unit, t *tracker) error {
+	j.begin(v, u)
 	if !j.run.plan.TiesArrival && j.tied() || j.next != 0 && v.rows != nil {
 		j.arrange(t)
 		for place, row := range j.order {
@@ -44,7 +50,11 @@ func (j *journey) load(v *view, u unit, t *tracker) error {
 			}
 		}
 	} else {
-		for row := t.marked.Next(u.lo, u.hi); row < u.hi; row = t.marked.Next(row+1, u.hi) {
+		first := t.stepRows[0].Next(u.lo, u.hi)
+		if j.anyOrder {
+			first = u.lo
+		}
+		for row := t.marked.Next(first, u.hi); row < u.hi; row = t.marked.Next(row+1, u.hi) {
 			j.mark(t, row, row-u.lo)
 		}
 	}
