@@ -5,7 +5,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
 SEED ?= 1
 
-.PHONY: demo test build race lint fuzz bench check clean
+.PHONY: demo test build race lint fuzz seeded bench check clean
 
 build: bin/wend
 
@@ -34,6 +34,10 @@ fuzz:
 	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -parallel 2 $$pkg; \
 	  done; \
 	done
+
+# Deliberate bugs, each of which the random tests must notice.
+seeded:
+	go test -tags seeded ./internal/randtest -run Seeded
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./bench/... ./tile/...

@@ -472,7 +472,12 @@ func (g *gen) duration() string {
 	return d.String()
 }
 
-func (g *gen) longDuration() string { return (event.Duration(61+g.r.IntN(40)) * g.w.unit).String() }
+func (g *gen) longDuration() string {
+	if g.r.IntN(8) == 0 {
+		return "400000d" // longer than all time there is
+	}
+	return (event.Duration(61+g.r.IntN(40)) * g.w.unit).String()
+}
 
 func (g *gen) instant() event.Time {
 	t := pick(g.r, g.w.Events).Time

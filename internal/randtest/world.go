@@ -25,6 +25,8 @@ type World struct {
 	EndOfData   event.Time // earlier than the newest event if clocks were ahead
 
 	unit     event.Duration // the usual distance of events; windows are some of it
+	begin    event.Time
+	months   bool // customers begin and go on months apart
 	names    []string
 	channels []string
 	groups   []string // of channels
@@ -40,9 +42,16 @@ type property struct {
 	values []event.Value
 }
 
-// origin is when the events of every world begin: late enough in January for
+// origin is when the events of most worlds begin: late enough in January for
 // a burst or two before the first month ends.
 var origin = event.At(time.Date(2025, 1, 27, 21, 30, 0, 0, time.UTC))
+
+// begins are that and hours before clocks change, in Europe and America.
+var begins = []event.Time{origin, origin,
+	event.At(time.Date(2025, 3, 29, 22, 30, 0, 0, time.UTC)),
+	event.At(time.Date(2025, 10, 25, 22, 30, 0, 0, time.UTC)),
+	event.At(time.Date(2025, 11, 2, 3, 30, 0, 0, time.UTC)),
+}
 
 var (
 	eventNames   = []string{"A", "B", "C", "X", "view", "add_to_cart", "größe_gewählt", "購入", "sign up", "order"}
@@ -71,7 +80,7 @@ func NewCrowd(seed uint64, customers int) *World {
 }
 
 func newWorld(r *rand.Rand, customers int) *World {
-	w := &World{Links: map[string]string{}, unit: pick(r, units)}
+	w := &World{Links: map[string]string{}, unit: pick(r, units), begin: pick(r, begins), months: r.IntN(4) > 0}
 	w.names = some(r, eventNames, 2+r.IntN(4))
 	w.channels = some(r, channelNames, 1+r.IntN(3))
 	for _, p := range properties {
@@ -131,14 +140,14 @@ func (w *World) addCustomer(r *rand.Rand, c int, short bool) {
 		n = 1 + r.IntN(4)
 	}
 	equal, repeats, jitter := r.IntN(10) < 3, r.IntN(10) < 3, r.IntN(8) == 0
-	at := origin.Add(event.Duration(r.IntN(40)) * w.unit)
-	if r.IntN(2) == 0 {
+	at := w.begin.Add(event.Duration(r.IntN(40)) * w.unit)
+	if w.months && r.IntN(2) == 0 {
 		at = at.Add(event.Duration(r.IntN(100)) * event.Day)
 	}
 	for range n {
 		switch {
 		case equal && r.IntN(2) == 0:
-		case r.IntN(25) == 0:
+		case w.months && r.IntN(25) == 0:
 			at = at.Add(event.Duration(20+r.IntN(20)) * event.Day) // another month
 		default:
 			at = at.Add(event.Duration(r.IntN(5)) * w.unit)
