@@ -56,7 +56,7 @@ func (c *Client) Append(ctx context.Context, events []event.Event, token string)
 		}
 		err := c.send(ctx, http.MethodPost, "/v1/events", header.Clone(), bytes.NewReader(body), &answer, "")
 		if err == nil {
-			return storage.Ack{Accepted: answer.Accepted, Duplicates: answer.Duplicates, Conflicts: answer.Conflicts,
+			return storage.Ack{Accepted: answer.Accepted, Duplicates: answer.Duplicates - answer.Conflicts, Conflicts: answer.Conflicts,
 				Rejected: answer.Rejected, LSN: answer.LSN}, nil
 		}
 		attempts--

@@ -82,7 +82,7 @@ type rejection struct {
 type eventsAnswer struct {
 	Accepted   int64       `json:"accepted"`
 	Duplicates int64       `json:"duplicates"`
-	Conflicts  int64       `json:"conflicts,omitempty"`
+	Conflicts  int64       `json:"conflicts,omitempty"` // of the duplicates, those with other content than what is stored
 	Rejected   []rejection `json:"rejected"`
 	Durability string      `json:"durability"`
 	LSN        uint64      `json:"lsn"`
@@ -139,7 +139,7 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 	if opt.Strict && len(ack.Rejected) > 0 {
 		return badRequest("rejected_event", "a strict batch holds an event that cannot be taken: "+ack.Rejected[0].Reason, "correct it, or send without strict=1 to have the others stored")
 	}
-	answer.Accepted, answer.Duplicates, answer.Conflicts = ack.Accepted, ack.Duplicates, ack.Conflicts
+	answer.Accepted, answer.Duplicates, answer.Conflicts = ack.Accepted, ack.Duplicates+ack.Conflicts, ack.Conflicts
 	answer.Durability, answer.LSN = ack.Durability.String(), ack.LSN
 	s.metrics.ingested(answer.Accepted, answer.Duplicates, int64(len(answer.Rejected)))
 	return writeJSON(w, http.StatusOK, answer)

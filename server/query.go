@@ -266,7 +266,7 @@ func (x *answer) unchanged(w http.ResponseWriter, r *http.Request) bool {
 	h := w.Header()
 	h.Set("ETag", x.tag)
 	h.Set("Cache-Control", "no-cache") // keep it, but ask whether it still holds
-	h.Set("Vary", "Accept")
+	h.Add("Vary", "Accept")
 	if !matches(r.Header.Get("If-None-Match"), x.tag) {
 		return false
 	}

@@ -271,7 +271,7 @@ func importFiles(ctx context.Context, t target, files []string, opt ingest.Optio
 		fmt.Fprintln(os.Stderr, note)
 	}
 	rejected := r.Stats().Rejected + im.rejected
-	fmt.Fprintf(out, "imported %d events, %d customers, %d duplicates, %d rejected\n", im.total.Events, im.total.Customers, im.total.Duplicates, rejected)
+	fmt.Fprintf(out, "imported %d events, %d customers, %d duplicates, %d rejected\n", im.total.Events, im.total.Customers, im.total.Duplicates+im.total.Conflicts, rejected)
 	if im.total.Conflicts > 0 {
 		fmt.Fprintf(out, "%d of the duplicates have other content than the event stored first, which stays\n", im.total.Conflicts)
 	}

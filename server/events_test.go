@@ -1,0 +1,282 @@
+package server
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+const twoEvents = `{"customer": "a", "time": "2025-03-01T10:00:00Z", "event": "view", "id": "1"}
+{"customer": "a", "time": "2025-03-01T11:00:00Z", "event": "buy", "channel": "store", "id": "2", "order": {"value": 19.5}}
+`
+
+func gzipped(t *testing.T, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	io.WriteString(z, text)
+	z.Close()
+	return b.String()
+}
+
+func zstdOf(t *testing.T, text string, opt ...zstd.EOption) string {
+	t.Helper()
+	var b bytes.Buffer
+	z, err := zstd.NewWriter(&b, opt...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(z, text)
+	z.Close()
+	return b.String()
+}
+
+func TestEventsInEveryForm(t *testing.T) {
+	array := "[" + strings.ReplaceAll(strings.TrimSpace(twoEvents), "\n", ",") + "]"
+	f := func(name, body string, header ...string) {
+		t.Helper()
+		s := open(t, Options{})
+		var ack eventsAnswer
+		s.do("POST", "/v1/events", body, header...).decode(t, &ack)
+		if ack.Accepted != 2 || ack.Durability != "sync" || ack.LSN == 0 || ack.Rejected == nil {
+			t.Errorf("%s: %+v", name, ack)
+		}
+		if rows := s.ask("measure sum(order.value), customers"); fmt.Sprint(rows) != "[[19.5 1]]" {
+			t.Errorf("%s: %v", name, rows)
+		}
+	}
+	f("lines", twoEvents)
+	f("array", array)
+	f("gzip", gzipped(t, twoEvents), "Content-Encoding", "gzip")
+	f("zstd", zstdOf(t, twoEvents), "Content-Encoding", "zstd")
+	f("gzip by its first bytes", gzipped(t, array), "Content-Type", "application/x-www-form-urlencoded")
+	f("zstd by its first bytes", zstdOf(t, array))
+	half := strings.Index(twoEvents, "\n") + 1
+	f("gzip of two members", gzipped(t, twoEvents[:half])+gzipped(t, twoEvents[half:]), "Content-Encoding", "gzip")
+}
+
+func TestEventsThatAreSentAgain(t *testing.T) {
+	s := open(t, Options{})
+	send := func(body string, header ...string) (ack eventsAnswer) {
+		s.do("POST", "/v1/events", body, header...).decode(t, &ack)
+		return ack
+	}
+	first := send(twoEvents, "X-Batch-Token", "batch-1")
+	if again := send(twoEvents, "X-Batch-Token", "batch-1"); again.Accepted != 2 || again.LSN != first.LSN {
+		t.Errorf("with the token of a batch that is stored: %+v", again)
+	}
+	if again := send(twoEvents); again.Accepted != 0 || again.Duplicates != 2 {
+		t.Errorf("without a token: %+v", again)
+	}
+	if other := send(strings.ReplaceAll(twoEvents, "19.5", "20")); other.Duplicates != 2 || other.Conflicts != 1 {
+		t.Errorf("with other content: %+v", other)
+	}
+	if rows := s.ask("measure events, max(order.value)"); fmt.Sprint(rows) != "[[2 19.5]]" {
+		t.Errorf("%v", rows)
+	}
+}
+
+func TestEventsThatCannotBeTaken(t *testing.T) {
+	s := open(t, Options{})
+	const body = `{"customer": "a", "time": "2025-03-01T10:00:00Z", "event": "view", "n": 1}
+{"time": "2025-03-01T10:00:00Z", "event": "view"}
+{"customer": "a", "time": "yesterday", "event": "view"}
+{"customer": "b", "time": "2025-03-01T10:00:00Z", "event": "view", "n": "many"}
+{"customer": "c", "time": "2025-03-01T10:00:00Z", "event": "view", "n": 2}`
+	r := s.do("POST", "/v1/events?strict=1", body)
+	r.refused(t, 400, "rejected_event")
+	if rows := s.ask("measure events"); rows[0][0] != 0.0 {
+		t.Errorf("a strict batch left %v events", rows[0][0])
+	}
+	var ack eventsAnswer
+	s.do("POST", "/v1/events", body).decode(t, &ack)
+	if ack.Accepted != 2 || len(ack.Rejected) != 3 {
+		t.Fatalf("%+v", ack)
+	}
+	for i, want := range []string{"customer", "time", "n"} {
+		if j := ack.Rejected[i]; j.Index != i+1 || !strings.Contains(j.Reason, want) {
+			t.Errorf("%+v", j)
+		}
+	}
+	// What clashes with the store is counted as the client counts, too.
+	s.do("POST", "/v1/events", `[{"event": "view"}, {"customer": "d", "time": "2025-03-01", "event": "view", "n": true}]`).decode(t, &ack)
+	if ack.Accepted != 0 || len(ack.Rejected) != 2 || ack.Rejected[1].Index != 1 {
+		t.Errorf("%+v", ack)
+	}
+	r = s.do("GET", "/metrics", "")
+	if !strings.Contains(r.body, `wend_ingest_events_total{result="rejected"} 5`) || !strings.Contains(r.body, `wend_ingest_events_total{result="accepted"} 2`) {
+		t.Error("the metrics do not count them")
+	}
+}
+
+func TestTypesOfProperties(t *testing.T) {
+	s := open(t, Options{})
+	s.do("POST", "/v1/events", `{"customer": "a", "time": "2025-03-01", "event": "view", "at": "2025-03-02", "n": 1}`, "X-Property-Types", "at=time&n=float")
+	// Now the store knows, and what a client says does not count.
+	s.do("POST", "/v1/events", `{"customer": "a", "time": "2025-03-02", "event": "view", "at": "2025-03-03", "n": 2}`, "X-Property-Types", "at=string")
+	if rows := s.ask("show properties"); fmt.Sprint(rows) != "[[at time] [n float]]" {
+		t.Errorf("%v", rows)
+	}
+	if rows := s.ask("measure max(at), sum(n)"); fmt.Sprint(rows) != "[[2025-03-03T00:00:00Z 3]]" {
+		t.Errorf("%v", rows)
+	}
+	s.do("POST", "/v1/events", `[]`, "X-Property-Types", "at=date").refused(t, 400, "bad_types")
+}
+
+func TestDurability(t *testing.T) {
+	s := open(t, Options{})
+	for i, level := range []string{"sync", "interval", "memory"} {
+		var ack eventsAnswer
+		s.do("POST", "/v1/events", fmt.Sprintf(`{"customer": "a", "time": %d, "event": "view"}`, 1740000000+i), "X-Durability", level).decode(t, &ack)
+		if ack.Durability != level || ack.Accepted != 1 {
+			t.Errorf("%s: %+v", level, ack)
+		}
+		if r := s.do("POST", "/v1/sync", fmt.Sprintf(`{"lsn": %d}`, ack.LSN)); r.StatusCode != 200 || !strings.Contains(r.body, `"sync"`) {
+			t.Errorf("sync: %s %s", r.Status, r.body)
+		}
+	}
+	s.do("POST", "/v1/events", twoEvents, "X-Durability", "perhaps").refused(t, 400, "bad_durability")
+}
+
+func TestBodiesThatAreNoEvents(t *testing.T) {
+	s := open(t, Options{})
+	f := func(body string, status int, code string, header ...string) {
+		t.Helper()
+		s.do("POST", "/v1/events", body, header...).refused(t, status, code)
+	}
+	f(`[{"customer": "a"`, 400, "bad_events")
+	f("not gzip", 400, "bad_encoding", "Content-Encoding", "gzip")
+	f("not zstd", 400, "bad_events", "Content-Encoding", "zstd")
+	f("x", 415, "bad_encoding", "Content-Encoding", "br")
+	f(gzipped(t, twoEvents)+"trailing garbage", 400, "bad_events", "Content-Encoding", "gzip")
+	f(gzipped(t, twoEvents)[:40], 400, "bad_events", "Content-Encoding", "gzip")
+	f(strings.Repeat(`{"customer":"a","time":1,"event":"e"}`+"\n", eventsPerBatch+1), 413, "too_many_events")
+	f(strings.Repeat(" ", bodyWireMax+1)+twoEvents, 413, "too_large")
+	if rows := s.ask("measure events"); rows[0][0] != 0.0 {
+		t.Errorf("they left %v events", rows[0][0])
+	}
+	var ack eventsAnswer
+	s.do("POST", "/v1/events", "").decode(t, &ack)
+	if ack.Accepted != 0 {
+		t.Errorf("an empty body: %+v", ack)
+	}
+}
+
+// A small body must not become a large one.
+func TestDecompressionBombs(t *testing.T) {
+	s := open(t, Options{})
+	blank := strings.Repeat(" ", 1<<20)
+	var many bytes.Buffer
+	z := gzip.NewWriter(&many)
+	for range 100 {
+		io.WriteString(z, blank)
+	}
+	z.Close()
+	bombs := map[string]string{
+		"gzip":                 many.String(),
+		"gzip of many members": strings.Repeat(gzipped(t, blank), 100),
+		"zstd":                 zstdOf(t, strings.Repeat(blank, 100)),
+		// A frame whose header asks for a window of 2 GiB.
+		"zstd window": "\x28\xb5\x2f\xfd\x00\xa8" + strings.Repeat("\x00", 32),
+	}
+	for name, bomb := range bombs {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		s.do("POST", "/v1/events", bomb).refused(t, 413, "too_large")
+		runtime.ReadMemStats(&after)
+		if grown := after.HeapSys - before.HeapSys; after.HeapSys > before.HeapSys && grown > 2*bodyDecodedMax {
+			t.Errorf("%s: the heap grew by %d bytes", name, grown)
+		}
+	}
+}
+
+// A client that stops in the middle of a body does not hold the server up.
+func TestBodiesThatNeverEnd(t *testing.T) {
+	s := open(t, Options{})
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n%s", twoEvents)
+	s.do("GET", "/healthz", "")
+	conn.Close()
+	eventually(t, "the request is over", func() bool {
+		return strings.Contains(s.do("GET", "/metrics", "").body, `wend_http_requests_total{route="POST /v1/events"`)
+	})
+	if rows := s.ask("measure events"); rows[0][0] != 0.0 {
+		t.Errorf("half a body left %v events", rows[0][0])
+	}
+}
+
+func TestLinks(t *testing.T) {
+	s := openWith(t, 4, Options{})
+	if r := s.do("POST", "/v1/links", `{"from": "c0001", "to": "c0000"}`); r.StatusCode != 200 {
+		t.Fatalf("%s %s", r.Status, r.body)
+	}
+	if rows := s.ask("measure customers"); rows[0][0] != 3.0 {
+		t.Errorf("%v customers after a link of two of four", rows[0][0])
+	}
+	if r := s.do("POST", "/v1/links", `[{"from": "anon/1", "to": "c0000"}, {"from": "c0003", "to": "c0002"}]`); r.body != `{"links":2}`+"\n" {
+		t.Errorf("several: %s", r.body)
+	}
+	// One that cannot be makes none of an array.
+	s.do("POST", "/v1/links", `[{"from": "x", "to": "c0000"}, {"from": "c0000", "to": "c0001"}]`).refused(t, 400, "bad_link")
+	s.do("POST", "/v1/links", `{"from": "x", "to": "x"}`).refused(t, 400, "bad_link")
+	s.do("POST", "/v1/links", `{"from": "", "to": "x"}`).refused(t, 400, "bad_link")
+	s.do("POST", "/v1/links", `{"from": "a", "to": "b", "why": "c"}`).refused(t, 400, "bad_link")
+	const all = `{"links":[{"from":"anon/1","to":"c0000"},{"from":"c0001","to":"c0000"},{"from":"c0003","to":"c0002"}]}` + "\n"
+	if r := s.do("GET", "/v1/links", ""); r.body != all {
+		t.Errorf("%s", r.body)
+	}
+	if r := s.do("DELETE", "/v1/links/anon%2F1", ""); r.StatusCode != 204 {
+		t.Errorf("%s %s", r.Status, r.body)
+	}
+	s.do("DELETE", "/v1/links/nobody", "").refused(t, 404, "not_found")
+}
+
+// A connection too many waits until another is closed.
+func TestConnectionsAreBounded(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	limited := limitConnections(l, 2)
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {})}
+	done := make(chan error)
+	go func() { done <- srv.Serve(limited) }()
+	defer func() { srv.Close(); <-done }()
+	var held []net.Conn
+	for range 2 {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, c)
+	}
+	eventually(t, "both are accepted", func() bool { return len(limited.(*limitedListener).slots) == 2 })
+	third, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer third.Close()
+	fmt.Fprint(third, "GET / HTTP/1.0\r\n\r\n")
+	third.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if _, err := third.Read(make([]byte, 1)); err == nil {
+		t.Error("a third connection was answered while two were open")
+	}
+	held[0].Close()
+	third.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := third.Read(make([]byte, 1)); err != nil {
+		t.Errorf("after one was closed: %v", err)
+	}
+	held[1].Close()
+}
