@@ -22,7 +22,8 @@ import (
 // by its header or its first bytes, and bounded: more than bodyDecodedMax bytes
 // are errTooLarge whatever the compressed size.
 func decompressed(r *http.Request) (io.ReadCloser, error) {
-	wire := bufio.NewReader(&cappedReader{r: r.Body, left: bodyWireMax})
+	sent := &cappedReader{r: r.Body, left: bodyWireMax}
+	wire := bufio.NewReader(sent)
 	magic, _ := wire.Peek(4)
 	body := io.NopCloser(io.Reader(wire))
 	switch encoding := r.Header.Get("Content-Encoding"); {
@@ -44,17 +45,27 @@ func decompressed(r *http.Request) (io.ReadCloser, error) {
 	return struct {
 		io.Reader
 		io.Closer
-	}{&cappedReader{r: body, left: bodyDecodedMax}, body}, nil
+	}{&cappedReader{r: body, left: bodyDecodedMax, sent: sent}, body}, nil
 }
+
+// Data that people send compresses to a tenth or a twentieth. More than
+// ratioMax, after the first ratioFree bytes, is made to hurt.
+const (
+	ratioMax  = 100
+	ratioFree = 1 << 20
+)
 
 // windowMax is the memory that a zstd body may ask for: what the levels up to
 // 19 use. A larger one is refused before it is reserved.
 const windowMax = 8 << 20
 
-// cappedReader fails with errTooLarge where io.LimitReader would end quietly.
+// cappedReader fails with errTooLarge where io.LimitReader would end quietly,
+// or where it is ratioMax times as much as was sent.
 type cappedReader struct {
 	r    io.Reader
 	left int64
+	read int64
+	sent *cappedReader // what was compressed; nil: no ratio is kept
 }
 
 func (c *cappedReader) Read(p []byte) (int, error) {
@@ -66,7 +77,8 @@ func (c *cappedReader) Read(p []byte) (int, error) {
 	}
 	n, err := c.r.Read(p)
 	c.left -= int64(n)
-	if c.left < 0 {
+	c.read += int64(n)
+	if c.left < 0 || c.sent != nil && c.read > ratioFree && c.read > ratioMax*c.sent.read {
 		return n, errTooLarge
 	}
 	return n, err
