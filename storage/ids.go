@@ -3,6 +3,7 @@ package storage
 import (
 	"math/bits"
 	"slices"
+	"strings"
 
 	"wend/event"
 )
@@ -107,55 +108,56 @@ func (s *Store) storedEvent(key eventID) (event.Event, bool, error) {
 }
 
 func (s *Store) lookUp(f *segmentFile, hash uint64, key eventID, undone []bool) (event.Event, bool, error) {
-	index := blockOf(hash, f.seg.PrefixBits)
-	if f.seg.Stats(index).Rows == 0 {
-		return event.Event{}, false, nil
+	none := event.Event{}
+	b := f.block(blockOf(hash, f.seg.PrefixBits))
+	if b == nil {
+		return none, false, nil
 	}
-	b, err := f.seg.Block(index)
+	names, err := s.cache.names(b)
 	if err != nil {
-		return event.Event{}, false, err
+		return none, false, err
 	}
-	names, err := b.Names()
-	if err != nil {
-		return event.Event{}, false, err
-	}
-	customer, ok := findHashed(&blockNames{names, hashesOf(names)}, hash, key.customer)
+	customer, ok := findHashed(names, hash, key.customer)
 	if !ok {
-		return event.Event{}, false, nil
+		return none, false, nil
 	}
-	ids, err := b.IDs()
+	ids, err := s.cache.column(b, -1, true)
 	if err != nil || ids == nil {
-		return event.Event{}, false, err
+		return none, false, err
 	}
-	imports, err := b.Import()
-	if err != nil {
-		return event.Event{}, false, err
+	if b, err = s.cache.read(b, true); err != nil {
+		return none, false, err
 	}
 	for row := int(b.Starts[customer]); row < int(b.Starts[customer+1]); row++ {
 		if !ids.Present.Get(row) || ids.Dict[ids.Codes[row]] != key.id {
 			continue
 		}
+		imports, err := b.Import()
+		if err != nil {
+			return none, false, err
+		}
 		if imports != nil && int(imports[row]) < len(undone) && undone[imports[row]] {
 			continue
 		}
-		e, err := f.event(b, row, key)
+		e, err := s.eventAt(b, row, key)
 		return e, err == nil, err
 	}
-	return event.Event{}, false, nil
+	return none, false, nil
 }
 
-// event reads one row.
-func (f *segmentFile) event(b *block, row int, key eventID) (event.Event, error) {
-	e := event.Event{Customer: key.customer, ID: key.id, Time: b.Time.At(row), Name: f.seg.Events[b.Event.At(row)]}
-	channel, err := b.Channel()
+// eventAt reads one row.
+func (s *Store) eventAt(b *tileBlock, row int, key eventID) (event.Event, error) {
+	seg := b.src.seg
+	e := event.Event{Customer: key.customer, ID: key.id, Time: b.Time.At(row), Name: seg.Events[b.Event.At(row)]}
+	channel, err := s.cache.channel(b, true)
 	if err != nil {
 		return e, err
 	}
 	if channel != nil {
-		e.Channel = f.seg.Channels[channel.At(row)]
+		e.Channel = seg.Channels[channel.At(row)]
 	}
-	for i, p := range f.seg.Properties {
-		c, err := b.Column(i)
+	for i, p := range seg.Properties {
+		c, err := s.cache.column(b, i, true)
 		if err != nil {
 			return e, err
 		}
@@ -163,11 +165,6 @@ func (f *segmentFile) event(b *block, row int, key eventID) (event.Event, error)
 			e.Props = append(e.Props, event.Prop{Name: p.Name, Value: v})
 		}
 	}
-	slices.SortFunc(e.Props, func(p, q event.Prop) int {
-		if p.Name < q.Name {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(e.Props, func(p, q event.Prop) int { return strings.Compare(p.Name, q.Name) })
 	return e, nil
 }

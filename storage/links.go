@@ -241,12 +241,12 @@ func (t *linkTable) places(s *Snapshot, src *source) ([]aliasPlace, error) {
 		return list, nil
 	}
 	for b := range 1 << src.seg.PrefixBits {
-		block := s.block(src, b)
+		block := src.block(b)
 		aliases := t.within(b, src.seg.PrefixBits)
 		if block == nil || len(aliases) == 0 {
 			continue
 		}
-		names, err := s.blockNames(block)
+		names, err := s.cache.names(block)
 		if err != nil {
 			return nil, err
 		}

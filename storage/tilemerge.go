@@ -28,11 +28,11 @@ func (m *tileMerge) gather(need tile.Need) error {
 		}
 		have := src.seg.PrefixBits
 		if have < s.bits {
-			b := s.block(src, m.tile>>(s.bits-have))
+			b := src.block(m.tile >> (s.bits - have))
 			if b == nil {
 				continue
 			}
-			names, err := s.blockNames(b)
+			names, err := s.cache.names(b)
 			if err != nil {
 				return err
 			}
@@ -42,7 +42,7 @@ func (m *tileMerge) gather(need tile.Need) error {
 			continue
 		}
 		for p := m.tile << (have - s.bits); p < (m.tile+1)<<(have-s.bits); p++ {
-			if b := s.block(src, p); b != nil {
+			if b := src.block(p); b != nil {
 				m.blocks = append(m.blocks, b)
 			}
 		}
@@ -64,7 +64,7 @@ func (m *tileMerge) gather(need tile.Need) error {
 			at := slices.IndexFunc(m.blocks, func(o *tileBlock) bool { return o.src == src && o.index == place.block })
 			if at < 0 {
 				at = len(m.blocks)
-				m.blocks = append(m.blocks, s.block(src, place.block))
+				m.blocks = append(m.blocks, src.block(place.block))
 			}
 			m.extra = append(m.extra, place)
 			m.from = append(m.from, at)
@@ -114,13 +114,14 @@ func (m *tileMerge) merge() (*hotTile, error) {
 	for i, b := range m.blocks {
 		// A block of this tile alone is not asked for again while the tile is kept.
 		var err error
-		if read[i], err = s.read(b, i >= m.own || b.src.seg.PrefixBits < s.bits); err != nil {
+		if read[i], err = s.cache.read(b, i >= m.own || b.src.seg.PrefixBits < s.bits); err != nil {
 			return nil, err
 		}
-		h.blocks = append(h.blocks, read[i].slim())
 		if i >= m.own {
+			h.blocks = append(h.blocks, b) // many tiles share it: it is read again when it is needed
 			continue
 		}
+		h.blocks = append(h.blocks, read[i].slim())
 		p, err := s.part(read[i])
 		if err != nil {
 			return nil, err
@@ -222,7 +223,7 @@ func (l linked) before(hash uint64, name string) bool {
 
 // part prepares a block for a merge.
 func (s *Snapshot) part(b *tileBlock) (*part, error) {
-	names, err := s.blockNames(b)
+	names, err := s.cache.names(b)
 	if err != nil {
 		return nil, err
 	}

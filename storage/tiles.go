@@ -51,7 +51,7 @@ type hotTile struct {
 func (h *hotTile) cost() int64 {
 	n := 256 + 4*len(h.starts) + 12*len(h.rows.list) + 8*len(h.who) + 8*len(h.ties) + codesBytes(h.event) + timesBytes(h.time)
 	for _, b := range h.blocks {
-		if !h.whole {
+		if !h.whole && b.block != nil {
 			n += blockBytes(b.block)
 		}
 	}
@@ -109,13 +109,13 @@ func (s *Snapshot) Tile(ctx context.Context, i int, need tile.Need) (*tile.Tile,
 
 func (s *Snapshot) names(h *hotTile) (*tile.Strings, error) {
 	if h.whole {
-		n, err := s.blockNames(h.blocks[0])
+		n, err := s.cache.names(h.blocks[0])
 		return n.Strings, err
 	}
 	from := make([]*blockNames, len(h.blocks))
 	for i, b := range h.blocks {
 		var err error
-		if from[i], err = s.blockNames(b); err != nil {
+		if from[i], err = s.cache.names(b); err != nil {
 			return nil, err
 		}
 	}
@@ -140,7 +140,7 @@ func (s *Snapshot) layout(i int, need tile.Need) (*hotTile, error) {
 		return &hotTile{layout: layout{whole: false, starts: []uint32{0}}, event: tile.NewCodes(nil), time: tile.NewTimes(nil, []uint32{0})}, nil
 	}
 	if m.whole() {
-		b, err := s.read(m.blocks[0], true)
+		b, err := s.cache.read(m.blocks[0], true)
 		if err != nil {
 			return nil, err
 		}
@@ -150,7 +150,7 @@ func (s *Snapshot) layout(i int, need tile.Need) (*hotTile, error) {
 }
 
 // block finds a block of a source; nil if it is empty.
-func (s *Snapshot) block(src *source, index int) *tileBlock {
+func (src *source) block(index int) *tileBlock {
 	if src.seg.Stats(index).Rows == 0 {
 		return nil
 	}
@@ -159,7 +159,7 @@ func (s *Snapshot) block(src *source, index int) *tileBlock {
 
 // read reads a block's hot columns, and keeps them in the cache if they are
 // likely to be read again.
-func (s *Snapshot) read(b *tileBlock, keep bool) (*tileBlock, error) {
+func (c *cache) read(b *tileBlock, keep bool) (*tileBlock, error) {
 	read := func() (*block, error) { return b.src.seg.Block(b.index) }
 	if b.block != nil {
 		return b, nil
@@ -167,7 +167,7 @@ func (s *Snapshot) read(b *tileBlock, keep bool) (*tileBlock, error) {
 	var hot *block
 	var err error
 	if keep {
-		hot, err = cached(s.cache, blockKey('b', b.src, b.index, 0), func(b *block) int64 { return int64(blockBytes(b)) }, read)
+		hot, err = cached(c, blockKey('b', b.src, b.index, 0), func(b *block) int64 { return int64(blockBytes(b)) }, read)
 	} else {
 		hot, err = read()
 	}
@@ -190,11 +190,11 @@ func blockKey(kind byte, src *source, index, column int) string {
 	return string(key)
 }
 
-func (s *Snapshot) blockNames(b *tileBlock) (*blockNames, error) {
-	return cached(s.cache, blockKey('n', b.src, b.index, 0), func(n *blockNames) int64 {
+func (c *cache) names(b *tileBlock) (*blockNames, error) {
+	return cached(c, blockKey('n', b.src, b.index, 0), func(n *blockNames) int64 {
 		return int64(len(n.Text) + 12*n.Len())
 	}, func() (*blockNames, error) {
-		read, err := s.read(b, false)
+		read, err := c.read(b, false)
 		if err != nil {
 			return nil, err
 		}
@@ -214,7 +214,7 @@ func (s *Snapshot) channel(h *hotTile) (*tile.Codes, error) {
 	return cached(s.cache, "c"+h.key, func(c *tile.Codes) int64 { return int64(codesBytes(c)) }, func() (*tile.Codes, error) {
 		parts := make([][]uint32, len(h.blocks))
 		for i, b := range h.blocks {
-			codes, err := b.Channel()
+			codes, err := s.cache.channel(b, h.linked)
 			if err != nil {
 				return nil, err
 			}
@@ -240,7 +240,7 @@ func (s *Snapshot) column(h *hotTile, property int, t event.Type) (*tile.Column,
 		parts := make([]*tile.Column, len(h.blocks))
 		for i, b := range h.blocks {
 			var err error
-			if parts[i], err = s.blockColumn(b, property, h.linked || b.src.seg.PrefixBits < s.bits); err != nil {
+			if parts[i], err = s.cache.column(b, property, h.linked || b.src.seg.PrefixBits < s.bits); err != nil {
 				return nil, err
 			}
 		}
@@ -255,10 +255,34 @@ func (s *Snapshot) column(h *hotTile, property int, t event.Type) (*tile.Column,
 	})
 }
 
-// blockColumn reads a column of a block, and keeps it if many tiles need it.
-func (s *Snapshot) blockColumn(b *tileBlock, property int, keep bool) (*tile.Column, error) {
+// channel reads the channels of a block, and keeps them if many tiles need them.
+func (c *cache) channel(b *tileBlock, keep bool) (*tile.Codes, error) {
+	read := func() (*tile.Codes, error) {
+		b, err := c.read(b, true)
+		if err != nil {
+			return nil, err
+		}
+		return b.Channel()
+	}
+	if !keep {
+		return read()
+	}
+	cost := func(codes *tile.Codes) int64 {
+		if codes == nil {
+			return 64
+		}
+		return int64(codesBytes(codes))
+	}
+	return cached(c, blockKey('c', b.src, b.index, 0), cost, read)
+}
+
+// column reads a column of a block, and keeps it if many tiles need it.
+func (c *cache) column(b *tileBlock, property int, keep bool) (*tile.Column, error) {
 	read := func() (*tile.Column, error) {
+		b, err := c.read(b, true)
 		switch {
+		case err != nil:
+			return nil, err
 		case property < 0:
 			return b.IDs()
 		case property < len(b.src.seg.Properties):
@@ -269,7 +293,7 @@ func (s *Snapshot) blockColumn(b *tileBlock, property int, keep bool) (*tile.Col
 	if !keep {
 		return read()
 	}
-	return cached(s.cache, blockKey('p', b.src, b.index, property), columnCost, read)
+	return cached(c, blockKey('p', b.src, b.index, property), columnCost, read)
 }
 
 func columnCost(c *tile.Column) int64 {
