@@ -492,10 +492,26 @@ func (g *gen) instant() event.Time {
 
 func (g *gen) date() string { return g.dateOf(g.instant()) }
 
-func (g *gen) dateOf(t event.Time) string { return t.Std().Format(g.layout()) }
+func (g *gen) dateOf(t event.Time) string { return g.written(t, g.r.IntN(7)) }
 
-func (g *gen) layout() string {
-	return pick(g.r, []string{"2006-01-02", "2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01-02T15:04:05.000000", "2006-01-02T15:04:05.000000Z", "2006-01-02T15:04:05+01:00"})
+// written writes a date in one of the forms there are.
+func (g *gen) written(t event.Time, form int) string {
+	at := t.Std()
+	switch form {
+	case 0:
+		return at.Format("2006-01-02")
+	case 1:
+		return at.Format("2006-01-02T15:04")
+	case 2:
+		return at.Format("2006-01-02T15:04:05") + "+01:00"
+	case 3:
+		return at.Format("2006-01-02T15:04:05.000000") + "-05:30"
+	case 4:
+		return at.Format("2006-01-02T15:04:05")
+	case 5:
+		return at.Format("2006-01-02T15:04:05.000000")
+	}
+	return at.Format("2006-01-02T15:04:05.000000Z")
 }
 
 func (g *gen) during() string {
@@ -507,12 +523,12 @@ func (g *gen) during() string {
 	case 2:
 		return "last " + pick(g.r, []string{"1 month", "2 months", "1 quarter", "1 year", "30 days", "3 weeks", "7d", (event.Duration(1+g.r.IntN(40)) * g.w.unit).String()})
 	}
-	a, b, layout := g.instant(), g.instant(), g.layout()
+	a, b, form := g.instant(), g.instant(), g.r.IntN(7)
 	end := max(a, b).Add(event.Duration(g.r.IntN(30)) * g.w.unit)
 	if end.Sub(min(a, b)) < event.Minute {
 		end = end.Add(event.Minute) // a range that ends before it begins is an error
 	}
-	return min(a, b).Std().Format(layout) + " to " + end.Std().Format(layout)
+	return g.written(min(a, b), form) + " to " + g.written(end, form)
 }
 
 // cohort writes a condition on customers.
