@@ -38,6 +38,12 @@ type resultBody struct {
 			Reason   string
 		}
 		Cached bool
+		Plan   []struct {
+			Depth            int
+			Operator, Detail string
+			Events, Skipped  int64
+			ElapsedMS        float64 `json:"elapsed_ms"`
+		}
 	}
 }
 
@@ -64,6 +70,9 @@ func (b *resultBody) result() (*engine.Result, error) {
 		Denominator: m.Denominator, During: m.During, Cut: m.Cut, Warnings: m.Warnings, Partial: m.Partial, Cached: m.Cached}
 	if m.EndOfData != nil {
 		r.Meta.EndOfData = event.At(*m.EndOfData)
+	}
+	for _, n := range m.Plan {
+		r.Meta.Plan = append(r.Meta.Plan, engine.PlanNode{Depth: n.Depth, Operator: n.Operator, Detail: n.Detail, Events: n.Events, Skipped: n.Skipped, ElapsedMS: n.ElapsedMS})
 	}
 	for _, x := range m.Missing {
 		r.Meta.Missing = append(r.Meta.Missing, engine.Missing{Segment: x.Segment, From: event.At(x.From), To: event.At(x.To), Rows: x.Rows, Reason: x.Reason})

@@ -1,0 +1,275 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.uber.org/goleak"
+
+	"wend/client"
+	"wend/engine"
+	"wend/event"
+	"wend/query"
+	"wend/server"
+	"wend/storage"
+	"wend/storage/vfs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// open returns a store in memory and a client of a server of it.
+func open(t *testing.T, events ...event.Event) (*engine.DB, *client.Client) {
+	t.Helper()
+	db, err := engine.Open("shop", engine.Options{Storage: storage.Options{FS: vfs.NewMem()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(server.New(db, server.Options{}).Handler())
+	t.Cleanup(func() {
+		srv.Close()
+		db.Close()
+	})
+	c, err := client.New(srv.URL, client.Options{HTTP: srv.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(events) > 0 {
+		if _, err := db.Append(t.Context(), events); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return db, c
+}
+
+func at(hour int) event.Time {
+	return event.At(time.Date(2025, 3, 1, 0, 0, 0, 123456000, time.UTC)).Add(event.Duration(hour) * event.Hour)
+}
+
+// journeys have every type of property, names beyond ASCII, and numbers that
+// not every reader of JSON keeps.
+func journeys() []event.Event {
+	props := []event.Prop{
+		{Name: "big", Value: event.Integer(1<<62 + 1)},
+		{Name: "price", Value: event.Float(0.1)},
+		{Name: "paid", Value: event.Boolean(true)},
+		{Name: "text", Value: event.String("a \"quoted\"\nline <&> \u2028 €")},
+	}
+	return []event.Event{
+		{Customer: "zoë", Time: at(0), Name: "view", Channel: "web", Props: props},
+		{Customer: "zoë", Time: at(1), Name: "cart", Channel: "web", ID: "c1"},
+		{Customer: "zoë", Time: at(2), Name: "purchase", Channel: "store", Props: props[1:2]},
+		{Customer: "b", Time: at(3), Name: "view"},
+		{Customer: "b", Time: at(5), Name: "cart", Channel: "app"},
+		{Customer: "c", Time: at(50), Name: "view", Channel: "app"},
+	}
+}
+
+func TestAnswersAreThoseOfTheStore(t *testing.T) {
+	db, c := open(t, journeys()...)
+	types := map[engine.ColumnType]bool{}
+	for _, text := range []string{
+		"funnel view -> cart -> purchase within 1d by channel",
+		"paths from view within 1d",
+		"times view -> purchase within 1d",
+		"dropoff view -> cart -> purchase within 1d top 1",
+		"journey of 'zoë'",
+		"journey of 'nobody'",
+		"customers among did view of big, price, paid, text",
+		"measure events, sum(price), min(time), max(big) by paid = true",
+		"show events",
+		"show status",
+		"measure events during since 2025-03-02",
+		"explain funnel view -> cart",
+	} {
+		want, err := db.Query(t.Context(), text)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		got, err := c.Query(t.Context(), text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		ignore := cmp.Options{
+			cmpopts.IgnoreUnexported(engine.Result{}), cmpopts.IgnoreFields(engine.Result{}, "Chart"),
+			cmpopts.IgnoreFields(engine.Meta{}, "ElapsedMS", "Cached", "BytesRead"), cmpopts.EquateEmpty(), cmp.AllowUnexported(event.Value{}),
+		}
+		if diff := cmp.Diff(want, got, ignore); diff != "" {
+			t.Errorf("%s:\n%s", text, diff)
+		}
+		for i, col := range got.Columns {
+			for _, row := range got.Rows {
+				if row[i] != nil {
+					types[col.Type] = true
+				}
+			}
+		}
+	}
+	for _, want := range []engine.ColumnType{engine.Integer, engine.Number, engine.String, engine.Boolean, engine.Time, engine.Duration, engine.Share, engine.List, engine.Object} {
+		if !types[want] {
+			t.Errorf("no answer had a value of type %s", want)
+		}
+	}
+}
+
+func TestSettingsOfAQueryGoAlong(t *testing.T) {
+	_, c := open(t, journeys()...)
+	values := map[string]event.Value{"i": event.Integer(1<<62 + 1), "f": event.Float(0.1), "b": event.Boolean(true),
+		"s": event.String("a \"quoted\"\nline <&> \u2028 €"), "t": event.Instant(at(0)), "n": event.Null}
+	res, err := c.Query(t.Context(), "measure events[big = $i and price = $f and paid = $b and text = $s and coalesce(price, $n) > 0]", engine.WithParams(values))
+	if err != nil || res.Rows[0][0] != int64(1) {
+		t.Errorf("%v, %v", res, err)
+	}
+	if _, err := c.Query(t.Context(), "funnel view -> basket"); err == nil {
+		t.Error("an unknown event is no mistake")
+	}
+	if res, err = c.Query(t.Context(), "funnel view -> basket", engine.WithLenient()); err != nil || len(res.Meta.Warnings) == 0 {
+		t.Errorf("leniently: %v, %v", res, err)
+	}
+}
+
+func TestMistakesKeepTheirPlaces(t *testing.T) {
+	db, c := open(t, journeys()...)
+	for _, text := range []string{"funnel vew -> purchas within 1d", "measure events[\n  text = 'ü€' and prise > 1]", "funnel view ->", "journey of 'zoë"} {
+		_, local := db.Query(t.Context(), text)
+		_, remote := c.Query(t.Context(), text)
+		var want, got query.Errors
+		if !errors.As(local, &want) || !errors.As(remote, &got) {
+			t.Fatalf("%s: %v, %v", text, local, remote)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s:\n%s", text, diff)
+		}
+		for i := range got {
+			if got[i].Pretty() != want[i].Pretty() {
+				t.Errorf("%s is shown as\n%s", text, got[i].Pretty())
+			}
+		}
+	}
+}
+
+func TestLinksCompletionsSchema(t *testing.T) {
+	db, c := open(t, journeys()...)
+	if err := c.Link(t.Context(), "anon/ü", "zoë"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.LinkAll(t.Context(), []storage.Link{{From: "x", To: "b"}, {From: "y", To: "b"}}); err != nil {
+		t.Fatal(err)
+	}
+	if links, err := c.Links(t.Context()); err != nil || !cmp.Equal(links, db.Links()) || len(links) != 3 {
+		t.Errorf("%v, %v", links, err)
+	}
+	if err := c.Unlink(t.Context(), "anon/ü"); err != nil || len(db.Links()) != 2 {
+		t.Errorf("unlink: %v", err)
+	}
+	var refused *client.Error
+	if err := c.Link(t.Context(), "b", "x"); !errors.As(err, &refused) || !refused.Mistaken() || refused.Code != "bad_link" {
+		t.Errorf("a circle: %v", err)
+	}
+	items, from := c.Complete("funnel vi", 9)
+	want, wantFrom := db.Complete("funnel vi", 9)
+	if !cmp.Equal(items, want) || from != wantFrom || len(items) == 0 {
+		t.Errorf("%v from %d", items, from)
+	}
+	if _, err := db.Query(t.Context(), "define stage looking as view"); err != nil {
+		t.Fatal(err)
+	}
+	schema, definitions, err := c.Schema(t.Context())
+	wantSchema, wantDefinitions, _ := db.Schema()
+	wantSchema = &event.Schema{Events: wantSchema.Events, Channels: append([]event.Name{{}}, wantSchema.Channels[1:]...), Properties: wantSchema.Properties}
+	if err != nil || !cmp.Equal(schema, wantSchema) || !cmp.Equal(definitions, wantDefinitions) {
+		t.Errorf("%v, %v, %v", schema, definitions, err)
+	}
+	if st, err := c.Status(t.Context()); err != nil || st.Events != 6 || st.Customers != 3 {
+		t.Errorf("%+v, %v", st, err)
+	}
+}
+
+func TestAppendKeepsTypes(t *testing.T) {
+	db, c := open(t)
+	e := journeys()[0]
+	e.Props = append(e.Props, event.Prop{Name: "due", Value: event.Instant(at(9))}, event.Prop{Name: "whole", Value: event.Float(2)})
+	ack, err := c.Append(t.Context(), []event.Event{e}, "")
+	if err != nil || ack.Accepted != 1 || ack.LSN == 0 {
+		t.Fatalf("%+v, %v", ack, err)
+	}
+	res, err := db.Query(t.Context(), "show properties")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range res.Rows {
+		if want := e.Prop(row[0].(string)).Type().String(); row[1] != want {
+			t.Errorf("%v is %v, want %s", row[0], row[1], want)
+		}
+	}
+	if len(res.Rows) != len(e.Props) {
+		t.Errorf("%v", res.Rows)
+	}
+}
+
+// A batch with a token is sent again until the server takes it.
+func TestAppendTriesAgain(t *testing.T) {
+	var calls atomic.Int64
+	tokens := make(chan string, 10)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tokens <- r.Header.Get("X-Batch-Token")
+		switch calls.Add(1) {
+		case 1:
+			http.Error(w, `{"error": {"code": "busy", "message": "too many"}}`, 503)
+		case 2:
+			panic(http.ErrAbortHandler)
+		default:
+			io.WriteString(w, `{"accepted": 1, "duplicates": 0, "rejected": [], "durability": "sync", "lsn": 7}`)
+		}
+	}))
+	defer srv.Close()
+	c, err := client.New(srv.URL, client.Options{HTTP: srv.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ack, err := c.Append(t.Context(), journeys()[:1], "t1")
+	if err != nil || ack.LSN != 7 || calls.Load() != 3 {
+		t.Errorf("%+v, %v after %d calls", ack, err, calls.Load())
+	}
+	for range 3 {
+		if token := <-tokens; token != "t1" {
+			t.Errorf("sent with the token %q", token)
+		}
+	}
+	calls.Store(0)
+	if _, err := c.Append(t.Context(), journeys()[:1], ""); err == nil || calls.Load() != 1 {
+		t.Errorf("without a token: %v after %d calls", err, calls.Load())
+	}
+}
+
+func TestServersThatCannotBeAsked(t *testing.T) {
+	for _, address := range []string{"", "localhost:7171", "ftp://x", "http://", "::"} {
+		if _, err := client.New(address, client.Options{}); err == nil {
+			t.Errorf("%q is taken for an address", address)
+		}
+	}
+	srv := httptest.NewServer(http.NotFoundHandler())
+	c, _ := client.New(srv.URL, client.Options{HTTP: srv.Client(), Token: "secret"})
+	if _, err := c.Query(t.Context(), "show events"); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("another kind of server: %v", err)
+	}
+	srv.Close()
+	_, err := c.Query(t.Context(), "show events")
+	if err == nil || !strings.Contains(err.Error(), "is the server running?") || strings.Contains(err.Error(), "secret") {
+		t.Errorf("no server: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Query(ctx, "show events"); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end of its context: %v", err)
+	}
+}
