@@ -90,23 +90,32 @@ type flight struct {
 	result  *Result
 	err     error
 
-	reporting sync.Mutex
-	progress  []func(done, total int)
+	mu        sync.Mutex
+	listeners []*listener
+}
+
+// listener is who wants to know how far a query is.
+type listener struct {
+	mu   sync.Mutex
+	tell func(done, total int) // nil once the one has left
 }
 
 // do returns what run returns, of this call or of one with the same key that
 // runs already; then it calls spare instead. Calls without a key run alone.
 func (f *flights) do(ctx context.Context, key string, progress func(done, total int), spare func(), run func(ctx context.Context, progress func(done, total int)) (*Result, error)) (*Result, error) {
+	l := &listener{tell: progress}
 	f.mu.Lock()
 	fl := f.running[key]
 	if fl != nil && key != "" {
 		fl.waiting++
 		f.mu.Unlock()
+		fl.listen(l)
 		spare()
 	} else {
 		// The query outlives the one who asked first, if others came to wait.
 		shared, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		fl = &flight{cancel: cancel, waiting: 1, done: make(chan struct{})}
+		fl.listen(l) // before it runs, so that no progress is missed
 		if key != "" {
 			if f.running == nil {
 				f.running = map[string]*flight{}
@@ -121,17 +130,15 @@ func (f *flights) do(ctx context.Context, key string, progress func(done, total 
 			close(fl.done)
 		}()
 	}
-	if progress != nil {
-		fl.reporting.Lock()
-		fl.progress = append(fl.progress, progress)
-		fl.reporting.Unlock()
-	}
 	select {
 	case <-fl.done:
 		return fl.result, fl.err
 	case <-ctx.Done():
 	}
 	f.leave(key, fl)
+	l.mu.Lock() // whoever leaves must not be told anything afterwards
+	l.tell = nil
+	l.mu.Unlock()
 	return nil, ctx.Err()
 }
 
@@ -155,11 +162,22 @@ func (f *flights) forget(key string, fl *flight) {
 	}
 }
 
-// report tells all who wait how far the query is.
+func (fl *flight) listen(l *listener) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	fl.listeners = append(fl.listeners, l)
+}
+
+// report tells all who wait how far the query is: one at a time.
 func (fl *flight) report(done, total int) {
-	fl.reporting.Lock()
-	defer fl.reporting.Unlock()
-	for _, f := range fl.progress {
-		f(done, total)
+	fl.mu.Lock()
+	listeners := fl.listeners
+	fl.mu.Unlock()
+	for _, l := range listeners {
+		l.mu.Lock()
+		if l.tell != nil {
+			l.tell(done, total)
+		}
+		l.mu.Unlock()
 	}
 }

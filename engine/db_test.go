@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -234,23 +235,32 @@ func TestClosedDB(t *testing.T) {
 	}
 }
 
-// slow is a query that does not end by itself: its progress function waits.
+// slow holds a query up: its progress function waits until it may go on, or
+// until the one who asked has gone.
 type slow struct {
+	ctx     context.Context
 	started chan struct{}
 	once    sync.Once
 	goOn    chan struct{}
 }
 
-func newSlow() *slow { return &slow{started: make(chan struct{}), goOn: make(chan struct{})} }
+func newSlow(ctx context.Context) *slow {
+	return &slow{ctx: ctx, started: make(chan struct{}), goOn: make(chan struct{})}
+}
 
 func (s *slow) progress(int, int) {
 	s.once.Do(func() { close(s.started) })
-	<-s.goOn
+	select {
+	case <-s.goOn:
+	case <-s.ctx.Done():
+	}
 }
 
 func TestIdenticalQueriesAreComputedOnce(t *testing.T) {
 	db := openDB(t, vfs.NewMem(), []event.Event{at("ann", 0, "view", "web")}, engine.Options{})
-	s := newSlow()
+	ctx, giveUp := context.WithCancel(context.Background())
+	defer giveUp()
+	s := newSlow(ctx)
 	results := make(chan *engine.Result, 3)
 	query := func(opts ...engine.QueryOption) {
 		res, err := db.Query(context.Background(), "measure events", opts...)
@@ -276,7 +286,7 @@ func TestIdenticalQueriesAreComputedOnce(t *testing.T) {
 
 func waitFor(t *testing.T, ready func() bool) {
 	t.Helper()
-	for range 2000 {
+	for range 20_000 {
 		if ready() {
 			return
 		}
@@ -291,46 +301,56 @@ func TestAQueryEndsWhenTheLastWhoWaitsGoes(t *testing.T) {
 		events = append(events, at(fmt.Sprint(c), 0, "view", "web"))
 	}
 	db := openDB(t, vfs.NewMem(), events, engine.Options{Workers: 1, Storage: storage.Options{BlockCustomers: 64}})
-	s := newSlow()
-	contexts := make([]context.CancelFunc, 2)
+	const text = "measure customers"
+	var tiles atomic.Int64
 	ended := make(chan error, 2)
-	for i := range contexts {
-		var ctx context.Context
-		ctx, contexts[i] = context.WithCancel(context.Background())
-		opts := []engine.QueryOption{}
-		if i == 0 {
-			opts = append(opts, engine.WithProgress(s.progress))
-		}
+	wait := func(ctx context.Context, left int) *slow {
+		s := newSlow(ctx)
 		go func() {
-			_, err := db.Query(ctx, "measure customers", opts...)
+			_, err := db.Query(ctx, text, engine.WithProgress(func(done, total int) {
+				tiles.Store(int64(done))
+				s.progress(done, total)
+				for ctx.Err() != nil && db.Waiting(text) > left { // until it is known that one has gone
+					time.Sleep(time.Millisecond)
+				}
+			}))
 			ended <- err
 		}()
-		if i == 0 {
-			<-s.started
-		}
+		return s
 	}
-	waitFor(t, func() bool { return db.Waiting("measure customers") == 2 })
-	contexts[0]()
+	one, oneLeaves := context.WithCancel(context.Background())
+	defer oneLeaves()
+	other, otherLeaves := context.WithCancel(context.Background())
+	defer otherLeaves()
+	<-wait(one, 1).started
+	second := wait(other, 0)
+	waitFor(t, func() bool { return db.Waiting(text) == 2 })
+	oneLeaves()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("who goes away gets %v", err)
 	}
-	if db.Waiting("measure customers") != 1 {
-		t.Error("the query ended though one still waits")
+	<-second.started // it went on for the other
+	if n := db.Waiting(text); n != 1 {
+		t.Errorf("%d wait", n)
 	}
-	contexts[1]()
+	otherLeaves()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("who goes away gets %v", err)
 	}
-	close(s.goOn)
+	if n := tiles.Load(); n > 3 {
+		t.Errorf("it went on for %d tiles with nobody waiting", n)
+	}
 	// Who asks now must not be given what was cancelled.
-	if res := ask(t, db, "measure customers"); first(res) != int64(3000) {
+	if res := ask(t, db, text); first(res) != int64(3000) {
 		t.Errorf("%v", res.Rows)
 	}
 }
 
 func TestClosingEndsRunningQueries(t *testing.T) {
 	db := openDB(t, vfs.NewMem(), []event.Event{at("ann", 0, "view", "web")}, engine.Options{})
-	s := newSlow()
+	ctx, giveUp := context.WithCancel(context.Background())
+	defer giveUp()
+	s := newSlow(ctx)
 	ended := make(chan error, 1)
 	go func() {
 		_, err := db.Query(context.Background(), "measure events", engine.WithProgress(s.progress))

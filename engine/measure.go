@@ -110,6 +110,11 @@ func (o *measureOperator) collect(e *query.ScalarExpr, index map[string]*aggrega
 	case "max":
 		a.kind = greatest
 	case "distinct":
+		if arg := e.Args[0]; arg.Op == "field" && !arg.Property && arg.Field == "customer" {
+			a.kind = countCustomers // without keeping their names
+			o.byUnit = true
+			break
+		}
 		a.kind = distinctValues
 		a.dict = o.r.dictionary("memory", "")
 		a.dict.limit = int(^uint32(0) - 1) // its memory is what bounds it
@@ -117,7 +122,7 @@ func (o *measureOperator) collect(e *query.ScalarExpr, index map[string]*aggrega
 		a.kind = percentile
 	}
 	var err error
-	if len(e.Args) > 0 {
+	if len(e.Args) > 0 && a.kind != countCustomers {
 		arg := e.Args[0]
 		if a.arg, err = o.r.compile(arg); err != nil {
 			return err
