@@ -37,8 +37,9 @@ func (m *model) canonical(name string) string {
 	return name
 }
 
-// journeys returns every customer's events as lines, in order.
-func (m *model) journeys(types map[string]event.Type) map[string][]string {
+// journeys returns every customer's events as lines, in order; those between
+// two times, if to is not 0.
+func (m *model) journeys(types map[string]event.Type, from, to event.Time) map[string][]string {
 	rows := map[string][]event.Event{}
 	for _, e := range m.events {
 		if !m.undone[e.importID] || e.importID == "" {
@@ -49,6 +50,9 @@ func (m *model) journeys(types map[string]event.Type) map[string][]string {
 	for c, list := range rows {
 		slices.SortStableFunc(list, func(a, b event.Event) int { return cmp.Compare(a.Time, b.Time) })
 		for _, e := range list {
+			if to != 0 && (e.Time < from || e.Time >= to) {
+				continue
+			}
 			lines[c] = append(lines[c], line(e, types))
 		}
 	}
@@ -84,8 +88,14 @@ func schemaTypes(s *event.Schema) map[string]event.Type {
 // everything reads all tiles of a snapshot, and checks their form.
 func everything(t *testing.T, snap *Snapshot) map[string][]string {
 	t.Helper()
+	return between(t, snap, 0, 0)
+}
+
+// between reads the events of a snapshot at times from and before to; both 0 means all.
+func between(t *testing.T, snap *Snapshot, from, to event.Time) map[string][]string {
+	t.Helper()
 	schema := snap.Schema()
-	need := tile.Need{Names: true, Channel: true, IDs: true}
+	need := tile.Need{Names: true, Channel: true, IDs: true, From: from, To: to}
 	for i := range schema.Properties {
 		need.Properties = append(need.Properties, i)
 	}
@@ -107,6 +117,9 @@ func everything(t *testing.T, snap *Snapshot) map[string][]string {
 			ties := false
 			for row := lo; row < hi; row++ {
 				ties = ties || row > lo && tl.Time.At(row) == tl.Time.At(row-1)
+				if to != 0 && (tl.Time.At(row) < from || tl.Time.At(row) >= to) {
+					continue
+				}
 				e := event.Event{Time: tl.Time.At(row), Name: schema.Events[tl.Event.At(row)].Text, Channel: schema.Channels[tl.Channel.At(row)].Text}
 				if v := tl.IDs.At(row); !v.IsNull() {
 					e.ID = v.Text()
@@ -120,6 +133,9 @@ func everything(t *testing.T, snap *Snapshot) map[string][]string {
 			}
 			if tl.Ties.Get(c) != ties {
 				t.Fatalf("customer %q: ties are %v", name, ties)
+			}
+			if to != 0 {
+				continue // places are those of the whole tile
 			}
 			at, index, canonical, ok, err := snap.Locate(t.Context(), name)
 			if err != nil || !ok || at != i || index != c || canonical != name {
@@ -138,7 +154,12 @@ func (m *model) compare(t *testing.T, s *Store) {
 		t.Fatal(err)
 	}
 	defer snap.Release()
-	want, got := m.journeys(schemaTypes(snap.Schema())), everything(t, snap)
+	types := schemaTypes(snap.Schema())
+	from, to := at("2025-01-02T00:00:00Z"), at("2025-02-02T01:00:00Z")
+	if want, got := fmt.Sprint(m.journeys(types, from, to)), fmt.Sprint(between(t, snap, from, to)); got != want {
+		t.Fatalf("from %s to %s there is\n%s, want\n%s", from, to, got, want)
+	}
+	want, got := m.journeys(types, 0, 0), everything(t, snap)
 	for _, c := range sortedKeys(want) {
 		if !slices.Equal(want[c], got[c]) {
 			t.Fatalf("customer %q has\n  %s\nwant\n  %s", c, strings.Join(got[c], "\n  "), strings.Join(want[c], "\n  "))
@@ -322,6 +343,8 @@ func (h history) run(steps int) {
 	t, r, ctx := h.t, h.g.r, context.Background()
 	s := open(t, h.fs, h.dir)
 	var imports []string
+	var pinned *Snapshot // some state of long ago, and what it showed
+	var shown string
 	for step := range steps {
 		h.g.floats = step > steps/3 // by then there are segments with integers
 		switch r.IntN(13) {
@@ -444,7 +467,23 @@ func (h history) run(steps int) {
 			}
 		}
 		h.m.compare(t, s)
+		if pinned != nil {
+			if now := fmt.Sprint(everything(t, pinned)); now != shown {
+				t.Fatalf("a snapshot changed from\n%s to\n%s", shown, now)
+			}
+		}
+		if pinned == nil || r.IntN(4) == 0 {
+			if pinned != nil {
+				pinned.Release()
+			}
+			var err error
+			if pinned, err = s.Snapshot(); err != nil {
+				t.Fatal(err)
+			}
+			shown = fmt.Sprint(everything(t, pinned))
+		}
 	}
+	pinned.Release()
 	report, err := s.Check(ctx)
 	if err != nil || len(report.Damaged) > 0 {
 		t.Fatalf("check: %v, %v", report, err)
