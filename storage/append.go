@@ -174,17 +174,15 @@ func (s *Store) remember(mem *memBatch, b *event.Batch, ack Ack) {
 	mem.batch, mem.props = s.catalog.encode(b)
 	s.mem.add(mem)
 	if mem.token != "" {
-		s.mem.tokens = append(s.mem.tokens, tokenRecord{mem.token, mem.received, ack})
+		s.mem.tokens[mem.token] = tokenRecord{mem.token, mem.received, ack}
 	}
 }
 
 // token finds the answer that a batch token was given.
 func (s *Store) token(token string) (tokenRecord, bool) {
 	for _, m := range s.memory() {
-		for _, t := range m.tokens {
-			if t.Token == token {
-				return t, true
-			}
+		if t, ok := m.tokens[token]; ok {
+			return t, true
 		}
 	}
 	t, ok := s.state.tokens[token]

@@ -49,7 +49,10 @@ func (s *Store) flush(ctx context.Context) error {
 	}
 	frozen := s.mem
 	first, last := frozen.batches[0].lsn, frozen.batches[len(frozen.batches)-1].lsn
-	e := &edit{LSN: last, Received: int64(frozen.received), Tokens: frozen.tokens}
+	e := &edit{LSN: last, Received: int64(frozen.received)}
+	for _, token := range slices.Sorted(maps.Keys(frozen.tokens)) {
+		e.Tokens = append(e.Tokens, frozen.tokens[token])
+	}
 	width := s.width(rows, e)
 	s.closeLog()
 	e.WAL = s.next // what is appended from now on goes to a log of this number, or a later one

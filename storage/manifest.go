@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"strconv"
@@ -45,6 +46,11 @@ const (
 	// rewriteBytes is how much a manifest may grow past its first edit: small
 	// enough to read at every opening, large enough to make rewriting rare.
 	rewriteBytes = 1 << 20
+
+	// Answers to batch tokens are kept for a week, however many, and longer
+	// while they are few.
+	tokensKept = 7 * event.Day
+	tokensMost = 1_000_000
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -194,8 +200,13 @@ func (s *state) apply(e *edit) (*state, error) {
 		if n.tokens == nil {
 			n.tokens = map[string]tokenRecord{}
 		}
+		newest := event.Time(math.MinInt64)
 		for _, t := range e.Tokens {
 			n.tokens[t.Token] = t
+			newest = max(newest, t.At)
+		}
+		if len(n.tokens) > tokensMost {
+			maps.DeleteFunc(n.tokens, func(_ string, t tokenRecord) bool { return t.At < newest.Add(-tokensKept) })
 		}
 	}
 	return &n, nil

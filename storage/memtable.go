@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"maps"
 	"math"
 	"slices"
 
@@ -12,9 +13,9 @@ type memtable struct {
 	batches  []*memBatch
 	rows     int
 	ids      map[eventID]memRow
-	tokens   []tokenRecord // of these batches, for the manifest
-	received event.Time    // of the newest batch
-	runs     []*memRun     // segments in memory over a prefix of the batches
+	tokens   map[string]tokenRecord // of these batches, for the manifest
+	received event.Time             // of the newest batch
+	runs     []*memRun              // segments in memory over a prefix of the batches
 }
 
 // eventID is what makes an event one and the same.
@@ -47,7 +48,7 @@ type memRun struct {
 }
 
 func newMemtable() *memtable {
-	return &memtable{ids: map[eventID]memRow{}, received: math.MinInt64}
+	return &memtable{ids: map[eventID]memRow{}, tokens: map[string]tokenRecord{}, received: math.MinInt64}
 }
 
 func (m *memtable) add(b *memBatch) {
@@ -73,7 +74,7 @@ func (m *memtable) remove(gone func(*memBatch) bool) {
 				delete(m.ids, eventID{b.batch.Customer[i], id})
 			}
 		}
-		m.tokens = slices.DeleteFunc(m.tokens, func(t tokenRecord) bool { return b.token != "" && t.Token == b.token })
+		delete(m.tokens, b.token)
 		return true
 	})
 }
@@ -83,7 +84,7 @@ func (m *memtable) with(o *memtable) *memtable {
 	for _, b := range o.batches {
 		m.add(b)
 	}
-	m.tokens = append(m.tokens, o.tokens...)
+	maps.Copy(m.tokens, o.tokens)
 	return m
 }
 
