@@ -20,7 +20,11 @@ import (
 // links are made and taken back, an import is undone and the store compacts:
 // nothing that is kept from earlier answers may show.
 func TestAnswersFollowChanges(t *testing.T) {
-	for i := range uint64(60) {
+	worlds := uint64(60)
+	if testing.Short() {
+		worlds = 10
+	}
+	for i := range worlds {
 		if followChanges(t, i); t.Failed() {
 			return
 		}

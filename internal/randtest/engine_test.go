@@ -204,7 +204,10 @@ func compareWorld(t *testing.T, cov *coverage, seed, index uint64, failuresMax i
 
 // TestCrowd compares statements over more customers than one block holds.
 func TestCrowd(t *testing.T) {
-	const customers = 5000
+	customers := 5000
+	if testing.Short() {
+		customers = 2500 // still more than one block
+	}
 	w := NewCrowd(fromEnvironment(t, "WEND_SEED", 1), customers)
 	for _, layout := range []uint64{6, 3} { // in memory, in a store
 		snap, close, err := snapshotOf(w, layout)

@@ -14,10 +14,13 @@ import (
 // holdInvariants holds an evaluator to what must be true of any answers,
 // whatever the right ones are.
 func holdInvariants(t *testing.T, evaluate func(*World, string) (*reference.Answer, error)) {
-	const worlds = 150
+	worlds := uint64(150)
+	if testing.Short() {
+		worlds = 20
+	}
 	each := func(name string, check func(w *World, g *gen, ask func(string) *reference.Answer) string) {
 		t.Run(name, func(t *testing.T) {
-			for i := range uint64(worlds) {
+			for i := range worlds {
 				w := NewWorld(11, i)
 				if len(w.Events) > 400 {
 					continue
