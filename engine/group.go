@@ -28,8 +28,8 @@ import (
 // (other) last.
 //
 // All windows and all periods between the first and the last have all groups,
-// also those without anchors there: operators for which no anchor means no row
-// pass over them (empty). Without by there is always the one group of all.
+// also those without anchors there; operators for which no anchor means no row
+// have none for them. Without by there is always the one group of all.
 type grouping struct {
 	run      *run
 	by       []*coding
@@ -517,9 +517,6 @@ func (m *groups) len() int { return len(m.list) }
 
 // of returns the group that a worker's group became.
 func (m *groups) of(worker, id int) int { return m.target[worker][id] }
-
-// empty reports whether group i has no anchor.
-func (m *groups) empty(i int) bool { return m.list[i].anchors == 0 }
 
 // finder returns a function that finds the group of the answer for a group of
 // any worker, also one of a later scan.

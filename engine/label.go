@@ -50,9 +50,6 @@ func labelText(x event.Value) event.Value {
 // text returns the label of a code. Not while workers still run.
 func (l *labeling) text(code uint32) string { return l.labels.values[code].Text() }
 
-// byEvent reports whether labels are the events' names.
-func (l *labeling) byEvent() bool { return len(l.parts) == 1 && l.parts[0].kind == eventField }
-
 // labeler is one worker's side of a labeling.
 type labeler struct {
 	*labeling

@@ -52,8 +52,8 @@ func (s *wholeSum) float() float64 {
 // arithmetic and fast robust geometric predicates", 1997).
 type exactSum struct {
 	parts []float64
-	// What infinities and sums past the largest float have to be added up
-	// apart, for they leave no remainder.
+	// Infinities, and sums past the largest float, are added up apart: they
+	// leave no remainder to keep.
 	special float64
 }
 
