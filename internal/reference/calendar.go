@@ -83,12 +83,13 @@ func monthsBack(t event.Time, n int, zone *time.Location) event.Time {
 func (ev *evaluator) period(t event.Time, every string) interval {
 	at := t.Std().In(ev.zone)
 	y, m, d := at.Date()
-	start, months, days := time.Time{}, 0, 0
+	var start time.Time
+	months, days := 0, 0
 	switch every {
 	case "hour":
 		into := time.Duration(at.Minute())*time.Minute + time.Duration(at.Second())*time.Second + time.Duration(at.Nanosecond())
-		start = at.Add(-into)
-		return interval{event.At(start), event.At(start.Add(time.Hour))}
+		begin := at.Add(-into)
+		return interval{event.At(begin), event.At(begin.Add(time.Hour))}
 	case "day":
 		start, days = time.Date(y, m, d, 0, 0, 0, 0, ev.zone), 1
 	case "week":

@@ -22,7 +22,7 @@ func (ev *evaluator) cohort(c *query.Cohort, who *customer) event.Value {
 	case "in":
 		return event.Boolean(ev.inSegment(c.Name.Text, who))
 	case "property":
-		return ev.value(c.Test, &scope{ev: ev, who: who})
+		return ev.value(c.Test, &scope{who: who})
 	case "did":
 		return event.Boolean(ev.did(c, who))
 	case "reached", "stopped":
@@ -87,11 +87,12 @@ func (ev *evaluator) reached(c *query.Cohort, who *customer) bool {
 	if c.Step != nil {
 		step = stepNumber(p.steps, c.Step.Text)
 	}
-	for _, o := range outcomes(ev.matchings(who, p, s, s.windows[0]), s, s.during) {
-		if c.Kind == "reached" {
-			return o.level >= step
-		}
-		return o.level == step && step < len(p.steps) && !o.open
+	of := outcomes(ev.matchings(who, p, s, s.windows[0]), s, s.during)
+	switch {
+	case len(of) == 0:
+		return false
+	case c.Kind == "reached":
+		return of[0].level >= step
 	}
-	return false
+	return of[0].level == step && step < len(p.steps) && !of[0].open
 }

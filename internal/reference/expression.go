@@ -16,7 +16,6 @@ import (
 
 // scope is what names in an expression can refer to.
 type scope struct {
-	ev      *evaluator
 	at      *fact     // the event at hand, or the anchor
 	who     *customer // set where there is no event: conditions on customers
 	steps   []step    // of the statement's pattern
@@ -58,7 +57,7 @@ func (ev *evaluator) value(e *query.Expr, sc *scope) event.Value {
 		inner := *sc
 		inner.rows = nil
 		for _, f := range sc.rows {
-			if isTrue(ev.value(e.Filter, &scope{ev: ev, at: f})) {
+			if isTrue(ev.value(e.Filter, &scope{at: f})) {
 				inner.rows = append(inner.rows, f)
 			}
 		}
@@ -433,7 +432,7 @@ func (ev *evaluator) aggregate(name string, of *query.Expr, sc *scope) event.Val
 	}
 	var values []event.Value
 	for _, f := range sc.rows {
-		if v := ev.value(of, &scope{ev: ev, at: f}); !v.IsNull() {
+		if v := ev.value(of, &scope{at: f}); !v.IsNull() {
 			values = append(values, v)
 		}
 	}

@@ -23,7 +23,7 @@ func (ev *evaluator) patternStatement(q *query.Query, s *settings) *Answer {
 	for w := range s.windows {
 		ev.eachOutcome(p, s, w, func(period event.Time, o outcome) {
 			outcomes = append(outcomes, o)
-			t.add(w, period, o.scope(ev))
+			t.add(w, period, o.scope())
 		})
 	}
 	return t.finish(q.Verb != "dropoff", func(members []int) [][]any {
@@ -75,8 +75,8 @@ func (o outcome) places() []int {
 }
 
 // scope is what expressions on the unit see: the anchor and the steps.
-func (o outcome) scope(ev *evaluator) *scope {
-	sc := &scope{ev: ev, steps: o.matching.steps, reached: make([]*fact, len(o.matching.steps))}
+func (o outcome) scope() *scope {
+	sc := &scope{steps: o.matching.steps, reached: make([]*fact, len(o.matching.steps))}
 	for c := o.reported; c != nil; c = c.before {
 		sc.reached[c.step] = o.matching.events[c.at]
 		sc.at = o.matching.events[c.at]

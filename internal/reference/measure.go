@@ -30,11 +30,11 @@ func (ev *evaluator) measure(q *query.Query, s *settings) *Answer {
 				period = ev.period(f.Time, s.every).from
 			}
 			facts = append(facts, f)
-			t.add(0, period, &scope{ev: ev, at: f})
+			t.add(0, period, &scope{at: f})
 		}
 	}
 	return t.finish(true, func(members []int) [][]any {
-		sc := &scope{ev: ev, grouped: true, unit: s}
+		sc := &scope{grouped: true, unit: s}
 		for _, i := range members {
 			sc.rows = append(sc.rows, facts[i])
 		}
@@ -84,7 +84,7 @@ func (ev *evaluator) listCustomers(s *settings) *Answer {
 		}
 		row := []any{c.name, c.events[0].Time, c.events[len(c.events)-1].Time, int64(len(c.events))}
 		for _, e := range s.of {
-			row = append(row, cell(ev.value(e, &scope{ev: ev, who: c})))
+			row = append(row, cell(ev.value(e, &scope{who: c})))
 		}
 		t.answer.Rows = append(t.answer.Rows, row)
 	}

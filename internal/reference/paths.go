@@ -29,7 +29,7 @@ func (ev *evaluator) paths(q *query.Query, s *settings) *Answer {
 					continue
 				}
 				paths = append(paths, p)
-				t.add(0, span.period, &scope{ev: ev, at: p.anchor})
+				t.add(0, span.period, &scope{at: p.anchor})
 			}
 		}
 	}
@@ -199,7 +199,7 @@ func (ev *evaluator) transitions(q *query.Query, s *settings) *Answer {
 			if s.every != "" {
 				period = ev.period(f.Time, s.every).from
 			}
-			t.add(0, period, &scope{ev: ev, at: f})
+			t.add(0, period, &scope{at: f})
 		}
 	}
 	return t.finish(false, func(members []int) [][]any {

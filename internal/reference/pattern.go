@@ -102,7 +102,7 @@ func (ev *evaluator) suffix(channels *query.Channels, filter *query.Expr, f *fac
 	if channels != nil && !slices.ContainsFunc(channels.Names, func(n query.Name) bool { return ev.isChannel(n.Text, f.Channel) }) {
 		return false
 	}
-	return filter == nil || isTrue(ev.value(filter, &scope{ev: ev, at: f}))
+	return filter == nil || isTrue(ev.value(filter, &scope{at: f}))
 }
 
 func (ev *evaluator) isChannel(name, channel string) bool {

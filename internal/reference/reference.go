@@ -214,29 +214,28 @@ func (in interval) and(other interval) interval {
 
 // settings are a statement's clauses with their defaults.
 type settings struct {
-	where       *query.Expr
-	during      interval
-	windows     []event.Duration
-	windowGiven bool
-	session     bool
-	gap         event.Duration
-	holding     string
-	entryFirst  bool
-	arrival     bool
-	exclusion   string
-	by          []query.Group
-	every       string
-	count       string
-	among       *query.Cohort
-	of          []*query.Expr
-	length      int
-	top         int // -1: not given
-	cover       float64
-	collapse    bool
-	through     *query.Alt
-	orderBy     string
-	descending  bool
-	limit       int // -1: not given
+	where      *query.Expr
+	during     interval
+	windows    []event.Duration
+	session    bool
+	gap        event.Duration
+	holding    string
+	entryFirst bool
+	arrival    bool
+	exclusion  string
+	by         []query.Group
+	every      string
+	count      string
+	among      *query.Cohort
+	of         []*query.Expr
+	length     int
+	top        int // -1: not given
+	cover      float64
+	collapse   bool
+	through    *query.Alt
+	orderBy    string
+	descending bool
+	limit      int // -1: not given
 }
 
 // gapDefault ends a session where no gap is given.
@@ -261,7 +260,7 @@ func (ev *evaluator) read(clauses []query.Clause) *settings {
 		case "during":
 			s.during = ev.interval(c.Range)
 		case "within":
-			s.windowGiven, s.windows = true, nil
+			s.windows = nil
 			for _, d := range c.Durations {
 				s.windows = append(s.windows, d.Value)
 			}
@@ -341,7 +340,7 @@ func (ev *evaluator) unitsOf(c *customer, s *settings) []unit {
 	for _, part := range ev.sessions(c, s) {
 		u := unit{customer: c}
 		for _, f := range part {
-			if s.where == nil || isTrue(ev.value(s.where, &scope{ev: ev, at: f})) {
+			if s.where == nil || isTrue(ev.value(s.where, &scope{at: f})) {
 				u.events = append(u.events, f)
 			}
 		}

@@ -302,7 +302,7 @@ func (ev *evaluator) label(of []*query.Expr, f *fact) string {
 	}
 	var parts []string
 	for _, e := range of {
-		v := ev.value(e, &scope{ev: ev, at: f})
+		v := ev.value(e, &scope{at: f})
 		switch v.Type() {
 		case event.None:
 			v = event.String("(none)")
