@@ -153,7 +153,7 @@ func (s *Store) take(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch,
 	ack.LSN = s.lsn
 	now := s.now()
 	if opt.Durability != Memory {
-		if err := s.wal.append(s.lsn, encodeRecord(now, opt.Token, &ack, picked)); err != nil {
+		if err := s.wal.append(s.lsn, opt.Durability, encodeRecord(now, opt.Token, &ack, picked)); err != nil {
 			s.giveUp(s.wal)
 			return ack, nil, 0, err
 		}
@@ -213,7 +213,7 @@ func (s *Store) openLog() error {
 		for i := range all {
 			all[i] = i
 		}
-		if err := w.append(b.lsn, encodeRecord(b.received, b.token, &ack, selectRows(b.batch, all))); err != nil {
+		if err := w.append(b.lsn, b.durability, encodeRecord(b.received, b.token, &ack, selectRows(b.batch, all))); err != nil {
 			s.giveUp(w)
 			return err
 		}

@@ -69,6 +69,14 @@ func (s *Store) flush(ctx context.Context) error {
 	s.frozen = nil
 	if err != nil {
 		s.mem = frozen.with(s.mem) // in memory and in the log as before
+		unlogged := slices.ContainsFunc(s.mem.batches, func(b *memBatch) bool { return b.unlogged })
+		if s.wal != nil && unlogged {
+			// Beginning another file logs them again.
+			if e := s.wal.sync(s.wal.lsn); e != nil {
+				s.giveUp(s.wal)
+			}
+			s.closeLog()
+		}
 		return fmt.Errorf("flush %d events: %w", frozen.rows, err)
 	}
 	s.oldWAL = slices.DeleteFunc(s.oldWAL, func(w walExtent) bool {
@@ -96,11 +104,15 @@ func (s *Store) closeLog() {
 
 // width is the store's partition width, chosen now if it has none.
 func (s *Store) width(rows *histogram, e *edit) string {
-	if s.state.width == "" {
+	switch {
+	case s.state.width != "":
+		return s.state.width
+	case len(rows.rows) == 0:
+		return widthMonth // nothing is written, so nothing is decided
+	default:
 		e.Width = rows.width()
 		return e.Width
 	}
-	return s.state.width
 }
 
 // openPublished opens segments that an edit added. The caller holds mu.

@@ -212,7 +212,7 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 		}
 		var f *walFile
 		if err == nil {
-			f, err = parseWAL(data, st.store, w.number, w.bytes)
+			f, err = parseWAL(data, st.store, w.number, &w)
 		}
 		if err == nil && len(f.holes) > 0 {
 			err = fmt.Errorf("%w: bytes %d to %d", ErrCorrupt, f.holes[0].from, f.holes[0].to)

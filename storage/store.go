@@ -218,15 +218,12 @@ func (s *Store) replay() error {
 			s.next = max(s.next, n+1)
 		}
 	}
-	limits := map[uint64]int64{}
+	limits := map[uint64]*walExtent{}
 	var files []*walFile
 	numbers := walNumbers(names, s.state.wal)
 	for i := len(numbers) - 1; i >= 0; i-- { // newest first: it says how far the older ones count
 		n := numbers[i]
-		limit, limited := limits[n]
-		if !limited {
-			limit = -1
-		}
+		limit := limits[n] // nil: all of it
 		name := path.Join(s.dir, walName(n))
 		data, err := vfs.ReadFile(s.fs, name)
 		if err != nil {
@@ -234,15 +231,15 @@ func (s *Store) replay() error {
 		}
 		f, err := parseWAL(data, s.state.store, n, limit)
 		if err != nil {
-			if !limited && i == len(numbers)-1 && len(data) < 4096 {
+			if limit == nil && i == len(numbers)-1 && len(data) < 4096 {
 				continue // its header was being written: nothing in it was ever acknowledged
 			}
 			s.missing = append(s.missing, Missing{Segment: walName(n), Reason: err.Error()})
 			continue
 		}
 		for _, o := range f.older {
-			if _, known := limits[o.number]; !known {
-				limits[o.number] = o.bytes
+			if limits[o.number] == nil {
+				limits[o.number] = &o
 			}
 		}
 		files = append(files, f)
@@ -253,14 +250,14 @@ func (s *Store) replay() error {
 			s.missing = append(s.missing, Missing{Segment: walName(f.number), Reason: fmt.Sprintf("bytes %d to %d are damaged; the batches in them are lost", h.from, h.to)})
 		}
 		for _, r := range f.records {
-			if r.kind != recordBatch || r.lsn <= s.state.lsn {
+			if r.kind == recordMark || r.lsn <= s.state.lsn {
 				continue
 			}
 			if err := s.replayBatch(r); err != nil {
 				s.missing = append(s.missing, Missing{Segment: walName(f.number), Reason: fmt.Sprintf("batch %d at offset %d: %v", r.lsn, r.offset, err)})
 			}
 		}
-		s.oldWAL = append(s.oldWAL, walExtent{f.number, f.valid})
+		s.oldWAL = append(s.oldWAL, f.extent())
 	}
 	return nil
 }

@@ -288,6 +288,29 @@ func TestToken(t *testing.T) {
 	again("after opening again")
 }
 
+// A batch of which nothing can be stored has an answer to remember all the same.
+func TestTokenOfNothing(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	bad := event.Event{Name: "view", Time: at("0500-01-01T00:00:00Z")}
+	first := appendEvents(t, s, AppendOptions{Token: "t"}, bad)
+	if first.Accepted != 0 || len(first.Rejected) != 1 {
+		t.Fatalf("%+v", first)
+	}
+	for range 2 {
+		if again := appendEvents(t, s, AppendOptions{Token: "t"}, bad); fmt.Sprint(again) != fmt.Sprint(first) {
+			t.Errorf("again: %+v, first %+v", again, first)
+		}
+		if got := contents(t, s); got != "" || s.Status().Partition != "" {
+			t.Errorf("contents %q, partitions by %q", got, s.Status().Partition)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, mem, "store")
+	}
+}
+
 func TestRejections(t *testing.T) {
 	s := open(t, vfs.NewMem(), "store")
 	appendEvents(t, s, AppendOptions{}, view("ann", 0, event.Prop{Name: "n", Value: event.Integer(1)}, event.Prop{Name: "s", Value: event.String("x")}))

@@ -1,10 +1,12 @@
 package storage
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,15 +19,17 @@ import (
 //	8 bytes  "wendWAL1"
 //	16       store id
 //	8        file number, little endian like all numbers here
-//	4        how many older files are still needed, and for each
-//	16         its number, and how many of its bytes count
+//	4        how many entries about older files that are still needed follow, each
+//	16         a file's number, and how many of its bytes count; a file with holes
+//	           that never were durable has two more entries for each: where it
+//	           begins and where it ends, in rising order
 //	4        CRC32C of all before
 //
 // so that a file given up after a failed write needs no repair: the next one
 // says how far it is to be believed. Then come records:
 //
 //	4 bytes  "wRec"
-//	1        kind: 1 a batch, 2 a mark
+//	1        kind: 1 a batch, 2 a mark, 3 a batch that was acknowledged before it was synced
 //	4        length of the content
 //	8        LSN of the batch; of a mark, the last LSN that is synced
 //	4        CRC32C of store id, file number, offset of the record, kind, length, LSN, content
@@ -33,6 +37,10 @@ import (
 //
 // Damage before an offset that a later mark names is damage. Anything else at
 // the end was being written when the writer stopped, and no ack depends on it.
+// A disk may have kept the later of two such records and lost the earlier.
+// Batches of kind 3 behind a gap are then left out, so that what is lost of
+// them is a suffix; others stay, because a gap may also be damage to the last
+// records that were synced.
 const (
 	walMagic     = "wendWAL1"
 	walSuffix    = ".wal"
@@ -40,6 +48,7 @@ const (
 	recordHeader = 21
 	recordBatch  = 1
 	recordMark   = 2
+	recordLoose  = 3
 )
 
 func walName(number uint64) string { return fmt.Sprintf("%06d%s", number, walSuffix) }
@@ -48,6 +57,51 @@ func walName(number uint64) string { return fmt.Sprintf("%06d%s", number, walSuf
 type walExtent struct {
 	number uint64
 	bytes  int64
+	gaps   []walHole // what does not, rising
+}
+
+// entries are the extent as a header has it.
+func (e walExtent) entries() []int64 {
+	var list []int64
+	for _, g := range e.gaps {
+		list = append(list, g.from, g.to)
+	}
+	return append(list, e.bytes)
+}
+
+// appendExtents encodes extents.
+func appendExtents(dst []byte, list []walExtent) []byte {
+	count := 0
+	for _, e := range list {
+		count += len(e.entries())
+	}
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(count))
+	for _, e := range list {
+		for _, at := range e.entries() {
+			dst = binary.LittleEndian.AppendUint64(dst, e.number)
+			dst = binary.LittleEndian.AppendUint64(dst, uint64(at))
+		}
+	}
+	return dst
+}
+
+// decodeExtents reads count entries of 16 bytes.
+func decodeExtents(data []byte, count int) []walExtent {
+	var list []walExtent
+	var ends []int64
+	for i := range count {
+		number, at := binary.LittleEndian.Uint64(data[16*i:]), int64(binary.LittleEndian.Uint64(data[16*i+8:]))
+		ends = append(ends, at)
+		if i+1 < count && binary.LittleEndian.Uint64(data[16*i+16:]) == number {
+			continue
+		}
+		e := walExtent{number: number, bytes: at}
+		for k := 0; k+2 < len(ends); k += 2 {
+			e.gaps = append(e.gaps, walHole{ends[k], ends[k+1]})
+		}
+		list, ends = append(list, e), nil
+	}
+	return list
 }
 
 // wal writes one log file.
@@ -76,11 +130,7 @@ type wal struct {
 func createWAL(fsys vfs.FS, dir string, store [16]byte, number uint64, older []walExtent) (*wal, error) {
 	data := append([]byte(walMagic), store[:]...)
 	data = binary.LittleEndian.AppendUint64(data, number)
-	data = binary.LittleEndian.AppendUint32(data, uint32(len(older)))
-	for _, o := range older {
-		data = binary.LittleEndian.AppendUint64(data, o.number)
-		data = binary.LittleEndian.AppendUint64(data, uint64(o.bytes))
-	}
+	data = appendExtents(data, older)
 	data = binary.LittleEndian.AppendUint32(data, crc32.Checksum(data, castagnoli))
 
 	name := path.Join(dir, walName(number))
@@ -105,7 +155,7 @@ func createWAL(fsys vfs.FS, dir string, store [16]byte, number uint64, older []w
 }
 
 // append writes a batch, not yet synced. The caller holds Store.mu.
-func (w *wal) append(lsn uint64, payload []byte) error {
+func (w *wal) append(lsn uint64, durability Durability, payload []byte) error {
 	w.mu.Lock()
 	broken, synced, syncedTo, marked := w.broken, w.synced, w.syncedTo, w.marked
 	w.mu.Unlock()
@@ -116,7 +166,11 @@ func (w *wal) append(lsn uint64, payload []byte) error {
 	if synced > marked {
 		w.scratch = appendRecord(w.scratch, w.store, w.number, w.size, recordMark, syncedTo, binary.LittleEndian.AppendUint64(nil, uint64(synced)))
 	}
-	w.scratch = appendRecord(w.scratch, w.store, w.number, w.size+int64(len(w.scratch)), recordBatch, lsn, payload)
+	kind := byte(recordBatch)
+	if durability == Interval {
+		kind = recordLoose
+	}
+	w.scratch = appendRecord(w.scratch, w.store, w.number, w.size+int64(len(w.scratch)), kind, lsn, payload)
 	if _, err := w.file.Write(w.scratch); err != nil {
 		// Half a record may stand there. Nothing may follow it.
 		return w.poison(fmt.Errorf("append to %s: %w", walName(w.number), err))
@@ -169,7 +223,7 @@ func (w *wal) poison(err error) error {
 func (w *wal) extent() walExtent {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return walExtent{w.number, w.synced}
+	return walExtent{number: w.number, bytes: w.synced}
 }
 
 func (w *wal) durableTo() uint64 {
@@ -213,14 +267,18 @@ type walFile struct {
 	records []walRecord
 	valid   int64 // where the last readable record ends
 	size    int64
-	holes   []walHole
+	holes   []walHole // damage
+	gaps    []walHole // what was being written when the writer stopped, with readable records behind it
 }
+
+// extent is how much of the file counts from now on.
+func (w *walFile) extent() walExtent { return walExtent{w.number, w.valid, w.gaps} }
 
 // walHole is damage: bytes that were synced once and cannot be read now.
 type walHole struct{ from, to int64 }
 
-// parseWAL reads a log file up to limit; a negative limit means all of it.
-func parseWAL(data []byte, store [16]byte, number uint64, limit int64) (*walFile, error) {
+// parseWAL reads a log file; limit says how much of it counts, nil: all of it.
+func parseWAL(data []byte, store [16]byte, number uint64, limit *walExtent) (*walFile, error) {
 	w := &walFile{number: number, size: int64(len(data))}
 	head := 36
 	if len(data) < head || string(data[:8]) != walMagic {
@@ -230,21 +288,25 @@ func parseWAL(data []byte, store [16]byte, number uint64, limit int64) (*walFile
 	if older > (len(data)-head)/16 || len(data) < head+16*older+4 {
 		return nil, fmt.Errorf("%w: the header ends early", ErrCorrupt)
 	}
-	for range older {
-		w.older = append(w.older, walExtent{binary.LittleEndian.Uint64(data[head:]), int64(binary.LittleEndian.Uint64(data[head+8:]))})
-		head += 16
-	}
+	w.older = decodeExtents(data[head:], older)
+	head += 16 * older
 	if crc32.Checksum(data[:head], castagnoli) != binary.LittleEndian.Uint32(data[head:]) ||
 		binary.LittleEndian.Uint64(data[24:]) != number || string(data[8:24]) != string(store[:]) {
 		return nil, fmt.Errorf("%w: checksum mismatch in the header, or the log of another store", ErrCorrupt)
 	}
-	if limit >= 0 && limit < int64(len(data)) {
-		data = data[:limit]
+	if limit != nil && limit.bytes < int64(len(data)) {
+		data = data[:limit.bytes]
 	}
 	pos := int64(head + 4)
 	w.valid = pos
 	synced := pos
 	for pos < int64(len(data)) {
+		if limit != nil {
+			if i := slices.IndexFunc(limit.gaps, func(g walHole) bool { return pos >= g.from && pos < g.to }); i >= 0 {
+				pos = limit.gaps[i].to
+				continue
+			}
+		}
 		r, ok := nextRecord(data, store, number, pos)
 		if !ok {
 			pos++ // look for the next readable record: batches do not depend on one another
@@ -260,18 +322,63 @@ func parseWAL(data []byte, store [16]byte, number uint64, limit int64) (*walFile
 		pos += recordHeader + int64(len(r.content))
 		w.valid = pos
 	}
-	if limit > w.valid {
-		w.holes = append(w.holes, walHole{w.valid, limit}) // a later file vouches for these bytes
+	if limit != nil {
+		w.limited(*limit)
+	} else {
+		w.tail(synced)
 	}
-	// Only what was synced is damage when it cannot be read.
-	kept := w.holes[:0]
+	return w, nil
+}
+
+// limited tells damage from what a later file does not vouch for.
+func (w *walFile) limited(limit walExtent) {
+	if limit.bytes > w.valid {
+		w.holes = append(w.holes, walHole{w.valid, limit.bytes})
+	}
+	var damage []walHole
 	for _, h := range w.holes {
-		if h.from < synced || limit >= 0 {
-			kept = append(kept, h)
+		for _, g := range limit.gaps { // rising, and never overlapping
+			if g.from <= h.from && h.from < g.to {
+				h.from = min(g.to, h.to)
+			}
+			if h.from < g.from && g.from < h.to {
+				damage = append(damage, walHole{h.from, g.from})
+				h.from = min(g.to, h.to)
+			}
+		}
+		if h.from < h.to {
+			damage = append(damage, h)
 		}
 	}
-	w.holes = kept
-	return w, nil
+	w.holes, w.gaps = damage, limit.gaps
+}
+
+// tail tells damage from what was never synced, in the last file that was written.
+func (w *walFile) tail(synced int64) {
+	first := slices.IndexFunc(w.holes, func(h walHole) bool { return h.from >= synced })
+	if first < 0 {
+		return
+	}
+	gaps := slices.Clone(w.holes[first:])
+	w.holes = w.holes[:first]
+	w.records = slices.DeleteFunc(w.records, func(r walRecord) bool {
+		if r.kind != recordLoose || r.offset < gaps[0].from {
+			return false
+		}
+		gaps = append(gaps, walHole{r.offset, r.offset + recordHeader + int64(len(r.content))})
+		return true
+	})
+	slices.SortFunc(gaps, func(a, b walHole) int { return cmp.Compare(a.from, b.from) })
+	for _, g := range gaps {
+		if k := len(w.gaps) - 1; k >= 0 && w.gaps[k].to == g.from {
+			w.gaps[k].to = g.to
+		} else {
+			w.gaps = append(w.gaps, g)
+		}
+	}
+	if k := len(w.gaps) - 1; w.gaps[k].to == w.valid { // nothing that counts follows it
+		w.valid, w.gaps = w.gaps[k].from, w.gaps[:k]
+	}
 }
 
 func nextRecord(data []byte, store [16]byte, number uint64, pos int64) (walRecord, bool) {
