@@ -24,8 +24,6 @@ var layers = map[string]string{
 	"wend/query":                 "event internal/seeded",
 	"wend/storage/vfs":           "",
 	"wend/storage/vfs/simfs":     "storage/vfs",
-	"wend/storage/vfs/simfs":     "storage/vfs",
-	"wend/internal/trust":        "",
 	"wend/storage":               "event storage/vfs tile internal/seeded",
 	"wend/ingest":                "event",
 	"wend/engine":                "event query storage tile internal/seeded",
