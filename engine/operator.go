@@ -19,6 +19,8 @@ func newOperator(r *run) (operator, error) {
 		return newCustomers(r)
 	case "journey":
 		return newJourney(r)
+	case "match":
+		return newMatch(r)
 	case "measure":
 		return newMeasure(r)
 	case "paths":
@@ -29,6 +31,8 @@ func newOperator(r *run) (operator, error) {
 		return newDescribe(r)
 	case "transitions":
 		return newTransitions(r)
+	case "why":
+		return newWhy(r)
 	}
 	return nil, &query.Error{
 		Code:    "not_available",
