@@ -64,7 +64,7 @@ func dumpWAL(d *dumper, name string, r io.ReaderAt, size int64) error {
 	var store [16]byte
 	copy(store[:], data[8:])
 	number := binary.LittleEndian.Uint64(data[24:])
-	log, err := parseWAL(data, store, number, -1)
+	log, err := parseWAL(data, store, number, nil)
 	if err != nil {
 		d.field(data[:36], "an unreadable header")
 		return fmt.Errorf("dump %s: %w", name, err)
@@ -75,6 +75,10 @@ func dumpWAL(d *dumper, name string, r io.ReaderAt, size int64) error {
 	d.field(data[24:32], "file number %d", number)
 	d.field(data[32:36], "%d older files are needed", len(log.older))
 	for _, o := range log.older {
+		for _, g := range o.gaps {
+			d.field(data[d.at:d.at+16], "file %d, not from byte %d", o.number, g.from)
+			d.field(data[d.at:d.at+16], "to byte %d", g.to)
+		}
 		d.field(data[d.at:d.at+16], "file %d, its first %d bytes", o.number, o.bytes)
 	}
 	d.field(data[d.at:d.at+4], "checksum of the header")

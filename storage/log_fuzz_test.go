@@ -31,7 +31,11 @@ func FuzzLog(f *testing.F) {
 	f.Add(data, int64(-1))
 	f.Add(data[:len(data)/2], int64(len(data)))
 	f.Fuzz(func(t *testing.T, data []byte, limit int64) {
-		log, err := parseWAL(data, store, 1, limit)
+		var counts *walExtent
+		if limit >= 0 {
+			counts = &walExtent{number: 1, bytes: limit, gaps: []walHole{{limit / 3, limit / 2}}}
+		}
+		log, err := parseWAL(data, store, 1, counts)
 		if err != nil {
 			return
 		}

@@ -824,3 +824,25 @@ func TestOrderOfWrites(t *testing.T) {
 	step("a compaction", "create .seg, write .seg, sync .seg, rename .seg, syncdir , write manifest, sync manifest, remove .seg", func() error { return s.Compact(t.Context()) })
 	step("a new manifest", "remove manifest, create manifest, write manifest, sync manifest, rename manifest, syncdir , remove manifest", func() error { return s.manifest.rewrite(s.state) })
 }
+
+func TestStatus(t *testing.T) {
+	s := open(t, vfs.NewMem(), "store")
+	loadEvents(t, s, view("ann", 0), view("bob", 5))
+	appendEvents(t, s, AppendOptions{}, view("anon", 9))
+	if err := s.Link(t.Context(), "anon", "ann"); err != nil {
+		t.Fatal(err)
+	}
+	st := s.Status()
+	if st.Events != 3 || st.Customers != 2 || st.From != view("", 0).Time || st.To != view("", 9).Time || st.EndOfData != st.To ||
+		len(st.Segments) != 1 || st.Segments[0].Events != 2 || st.MemtableEvents != 1 || st.LogFiles != 1 || st.LogBytes == 0 ||
+		len(st.Imports) != 1 || st.Links != 1 || st.Partition != "month" || st.Bytes != st.Segments[0].Bytes {
+		t.Errorf("status %+v", st)
+	}
+	sum := int64(0)
+	for _, c := range st.Columns {
+		sum += c.Bytes
+	}
+	if len(st.Columns) < 4 || sum > st.Bytes || sum < st.Bytes/2 {
+		t.Errorf("columns of %d bytes in %d: %v", sum, st.Bytes, st.Columns)
+	}
+}

@@ -242,7 +242,7 @@ func (s *Snapshot) aliasPart(b *tileBlock, customer int) (*part, error) {
 	lo, hi := b.Starts[customer], b.Starts[customer+1]
 	p := &part{lsn: b.src.lsn, base: lo, starts: []uint32{0, hi - lo}, times: make([]event.Time, hi-lo)}
 	b.Time.Decode(int(lo), p.times)
-	ranks, err := cached(s.cache, blockKey('r', b.src, b.index, 0), func(r []uint32) int64 { return int64(64 + 4*len(r)) }, b.TieRank)
+	ranks, err := cached(s.cache, blockKey('R', b.src, b.index, 0), func(r []uint32) int64 { return int64(64 + 4*len(r)) }, b.TieRank)
 	if err != nil {
 		return nil, err
 	}

@@ -167,7 +167,7 @@ func (c *cache) read(b *tileBlock, keep bool) (*tileBlock, error) {
 	var hot *block
 	var err error
 	if keep {
-		hot, err = cached(c, blockKey('b', b.src, b.index, 0), func(b *block) int64 { return int64(blockBytes(b)) }, read)
+		hot, err = cached(c, blockKey('B', b.src, b.index, 0), func(b *block) int64 { return int64(blockBytes(b)) }, read)
 	} else {
 		hot, err = read()
 	}
@@ -182,6 +182,8 @@ func (b *tileBlock) slim() *tileBlock {
 	return &tileBlock{b.src, b.index, &slim}
 }
 
+// blockKey names a column of a block. Its kinds are capitals, those of tiles are
+// not: a key is never both.
 func blockKey(kind byte, src *source, index, column int) string {
 	key := []byte{kind}
 	key = binary.AppendUvarint(key, src.handle)
@@ -191,7 +193,7 @@ func blockKey(kind byte, src *source, index, column int) string {
 }
 
 func (c *cache) names(b *tileBlock) (*blockNames, error) {
-	return cached(c, blockKey('n', b.src, b.index, 0), func(n *blockNames) int64 {
+	return cached(c, blockKey('N', b.src, b.index, 0), func(n *blockNames) int64 {
 		return int64(len(n.Text) + 12*n.Len())
 	}, func() (*blockNames, error) {
 		read, err := c.read(b, false)
@@ -273,7 +275,7 @@ func (c *cache) channel(b *tileBlock, keep bool) (*tile.Codes, error) {
 		}
 		return int64(codesBytes(codes))
 	}
-	return cached(c, blockKey('c', b.src, b.index, 0), cost, read)
+	return cached(c, blockKey('C', b.src, b.index, 0), cost, read)
 }
 
 // column reads a column of a block, and keeps it if many tiles need it.
@@ -293,7 +295,7 @@ func (c *cache) column(b *tileBlock, property int, keep bool) (*tile.Column, err
 	if !keep {
 		return read()
 	}
-	return cached(c, blockKey('p', b.src, b.index, property), columnCost, read)
+	return cached(c, blockKey('P', b.src, b.index, property), columnCost, read)
 }
 
 func columnCost(c *tile.Column) int64 {
