@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -110,6 +111,9 @@ func (s *Store) openWriter() error {
 		return err
 	}
 	if s.state == nil {
+		if err := s.keepDirectory(); err != nil {
+			return err
+		}
 		st := &state{next: 1, wal: 1}
 		for i := range 2 {
 			putUint64(st.store[8*i:], s.opt.Rand.Uint64())
@@ -125,6 +129,9 @@ func (s *Store) openWriter() error {
 	if err := s.load(); err != nil {
 		return err
 	}
+	if err := s.keepRead(); err != nil {
+		return err
+	}
 	if err := s.removeLeftovers(); err != nil {
 		return err
 	}
@@ -133,6 +140,46 @@ func (s *Store) openWriter() error {
 		go s.work()
 	}
 	return nil
+}
+
+// keepDirectory makes the names durable that lead to a new store.
+func (s *Store) keepDirectory() error {
+	for dir := path.Clean(s.dir); ; {
+		parent := path.Dir(dir)
+		err := s.fs.SyncDir(parent)
+		if errors.Is(err, fs.ErrPermission) {
+			return nil // not ours to read, so it was there before
+		}
+		if err != nil || parent == dir {
+			return err
+		}
+		dir = parent
+	}
+}
+
+// keepRead makes durable what was read. If only the process ended before, and
+// not the machine, it may be in the system's memory and nowhere else; but now
+// files go that it says are not needed, and batches that are sent again get
+// the answer that they are stored.
+func (s *Store) keepRead() error {
+	files := []string{manifestName(s.manifest.number)}
+	for _, w := range s.oldWAL {
+		files = append(files, walName(w.number))
+	}
+	for _, name := range files {
+		f, err := s.fs.OpenAppend(path.Join(s.dir, name))
+		if err != nil {
+			return err
+		}
+		err = f.Sync()
+		if e := f.Close(); err == nil {
+			err = e
+		}
+		if err != nil {
+			return fmt.Errorf("sync %s, left by a writer that did not end: %w", name, err)
+		}
+	}
+	return s.fs.SyncDir(s.dir)
 }
 
 func putUint64(p []byte, v uint64) {
@@ -165,9 +212,16 @@ func (s *Store) read() error {
 			s.manifest, s.state = m, st
 			err = s.load()
 		}
-		if err == nil || !isNotExist(err) || try == tries {
+		// A flush meanwhile may have taken log files away before they were
+		// listed: then the manifest is not the newest any more.
+		stale := false
+		if err == nil {
+			stale, err = m.stale()
+		}
+		if err == nil && !stale || err != nil && !isNotExist(err) || try == tries {
 			return err
 		}
+		s.oldWAL = nil
 	}
 }
 

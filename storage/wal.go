@@ -295,7 +295,7 @@ func parseWAL(data []byte, store [16]byte, number uint64, limit *walExtent) (*wa
 		return nil, fmt.Errorf("%w: checksum mismatch in the header, or the log of another store", ErrCorrupt)
 	}
 	if limit != nil && limit.bytes < int64(len(data)) {
-		data = data[:limit.bytes]
+		data = data[:max(limit.bytes, 0)]
 	}
 	pos := int64(head + 4)
 	w.valid = pos
