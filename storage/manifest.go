@@ -293,6 +293,12 @@ func readManifest(fsys vfs.FS, dir string) (m *manifest, st *state, err error) {
 	return m, st, nil
 }
 
+// stale reports whether another state was published since m was read.
+func (m *manifest) stale() (bool, error) {
+	now, _, err := readManifest(m.fs, m.dir)
+	return err == nil && (now.number != m.number || now.count != m.count), err
+}
+
 // parseManifest adds up the edits of one file. valid is where the last good
 // one ends: what follows was being written when the writer stopped.
 func parseManifest(data []byte, number uint64) (st *state, count uint64, valid int64, err error) {
