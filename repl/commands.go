@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"wend/docs"
 	"wend/engine"
 	"wend/render"
 )
@@ -37,7 +36,7 @@ func init() {
 		{"limit", []string{"maxrows"}, "[n]", "rows shown of a table, 0 for all", (*session).setLimit},
 		{"timer", []string{"timing"}, "[on|off]", "the line under an answer", (*session).setTimer},
 		{"explain", nil, "[on|analyze|off]", "explain the statements that follow; without an argument, the last one", (*session).setExplain},
-		{"last", nil, "", "the last answer again, in the mode set now", (*session).showLast},
+		{"last", []string{"g"}, "", "the last answer again, in the mode set now", (*session).showLast},
 		{"watch", nil, "[seconds]", "the last statement again and again, until Ctrl-C", (*session).watch},
 		{"once", []string{"o"}, "FILE or |COMMAND", "the next answer goes there; .json, .ndjson, .md and .csv choose the format", (*session).setOnce},
 		{"read", []string{"i"}, "FILE", "run the statements of a file", (*session).read},
@@ -67,24 +66,6 @@ func (s *session) command(ctx context.Context, line string) error {
 		}
 	}
 	return fmt.Errorf("there is no command .%s; .help lists them", name)
-}
-
-func (s *session) help(_ context.Context, topic string) error {
-	if topic != "" {
-		if text, ok := docs.Topic(topic); ok {
-			fmt.Fprintln(s.out, strings.TrimSpace(text))
-			return nil
-		}
-		return fmt.Errorf("no help on %q; there is help on: %s", topic, strings.Join(docs.Topics(), ", "))
-	}
-	for _, c := range commands {
-		fmt.Fprintf(s.out, "  %-50s %s\n", strings.TrimSpace("."+c.name+" "+c.args), c.help)
-	}
-	fmt.Fprintf(s.out, "\nA statement ends with ; or an empty line. Tab completes, Ctrl-R searches the history,\nCtrl-C ends a running statement. A backslash may stand for the dot.\n")
-	if topics := docs.Topics(); len(topics) > 0 {
-		fmt.Fprintf(s.out, "\nHelp on: %s\n", strings.Join(topics, ", "))
-	}
-	return nil
 }
 
 func (s *session) schema(ctx context.Context, name string) error {

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/peterh/liner"
 
@@ -42,6 +43,9 @@ const (
 	promptMore  = "  ..> "
 )
 
+// leaveWithin is how soon the second of two Ctrl-C must come to leave.
+const leaveWithin = 700 * time.Millisecond
+
 // errQuit ends the loop from a command.
 var errQuit = errors.New("quit")
 
@@ -67,14 +71,14 @@ func Run(ctx context.Context, db Database, opt Options) error {
 	}
 	s.lines = newTerminal(db, opt)
 	defer func() { s.lines.Close() }()
-	fmt.Fprintf(opt.Err, "wend %s, %s\n.help shows the commands, .help funnel a statement; Ctrl-D leaves.\n", opt.Version, opt.Name)
+	fmt.Fprintf(opt.Err, "wend %s, %s\n.help shows the commands, .help funnel a statement; Ctrl-D or Ctrl-C twice leaves.\n", opt.Version, opt.Name)
 	return s.loop(ctx)
 }
 
 // loop reads lines until a statement is whole, and runs it.
 func (s *session) loop(ctx context.Context) error {
 	var pending strings.Builder
-	aborted := false
+	var aborted time.Time // when Ctrl-C was pressed last
 	for {
 		prompt := promptFirst
 		if pending.Len() > 0 {
@@ -83,13 +87,14 @@ func (s *session) loop(ctx context.Context) error {
 		line, err := s.lines.Prompt(prompt)
 		switch {
 		case errors.Is(err, liner.ErrPromptAborted):
-			if pending.Len() == 0 && aborted {
+			// The line editor does not tell whether the line was empty, and
+			// who clears one line after another must not be thrown out.
+			if pending.Len() == 0 && time.Since(aborted) < leaveWithin {
 				return nil
 			}
 			if pending.Len() == 0 {
-				fmt.Fprintln(s.err, "Press Ctrl-C again, or Ctrl-D, to leave.")
+				aborted = time.Now()
 			}
-			aborted = pending.Len() == 0
 			pending.Reset()
 			continue
 		case err == io.EOF:
@@ -101,7 +106,7 @@ func (s *session) loop(ctx context.Context) error {
 		case err != nil:
 			return fmt.Errorf("read a line from the terminal: %w", err)
 		}
-		aborted = false
+		aborted = time.Time{}
 		if pending.Len() == 0 && isCommand(line) {
 			s.lines.Remember(line)
 			if err := s.command(ctx, line); err == errQuit {

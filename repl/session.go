@@ -16,6 +16,7 @@ import (
 	"wend/engine"
 	"wend/query"
 	"wend/render"
+	"wend/storage"
 )
 
 // session is what the commands change: how answers are shown, and the last one.
@@ -55,15 +56,24 @@ func (s *session) interactive() bool {
 // run runs each statement of a text and shows its answer.
 func (s *session) run(ctx context.Context, text string) error {
 	statements, _ := query.Split(text)
-	for _, statement := range statements {
-		statement = strings.TrimSpace(statement)
+	at := 0
+	for i, part := range statements {
+		at += strings.Index(text[at:], part)
+		statement := strings.TrimSpace(part)
+		if i > 0 && s.once == "" && s.mode != "csv" && s.mode != "json" && s.mode != "ndjson" {
+			fmt.Fprintln(s.out)
+		}
 		if s.explain != "" && !startsWithWord(statement, "explain", "define", "drop") {
 			statement = s.explain + " " + statement
 		}
 		result, err := s.query(ctx, statement)
-		if err != nil {
-			return err
+		if err != nil && statement != strings.TrimSpace(part) {
+			return err // its place is in the text with explain before it
 		}
+		if err != nil {
+			return query.Within(text, at+strings.Index(part, statement), err)
+		}
+		at += len(part)
 		s.last, s.lastText = result, statement
 		if err := s.show(result); err != nil {
 			return err
@@ -170,7 +180,7 @@ func unicodeTerminal() bool {
 }
 
 // chartWidthMin is the narrowest terminal in which auto mode draws.
-const chartWidthMin = 60
+const chartWidthMin = 40
 
 // format resolves auto: funnels and paths are drawn where the terminal allows,
 // all else is a table; a pipe gets a table too.
@@ -198,6 +208,9 @@ func (s *session) showError(err error) {
 	if errors.As(err, &one) {
 		fmt.Fprintln(s.err, one.Pretty())
 		return
+	}
+	if errors.Is(err, storage.ErrReadOnly) {
+		err = fmt.Errorf("%w; wend repl --write opens it for writing", err)
 	}
 	fmt.Fprintln(s.err, err)
 }

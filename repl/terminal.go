@@ -32,6 +32,7 @@ func newTerminal(db Database, opt Options) *terminal {
 func (t *terminal) open() {
 	t.state = liner.NewLiner()
 	t.state.SetCtrlCAborts(true)
+	t.state.SetMultiLineMode(true) // statements are longer than terminals are wide
 	t.state.SetBeep(false)
 	t.state.SetTabCompletionStyle(liner.TabPrints)
 	t.state.SetWordCompleter(t.complete)
