@@ -140,7 +140,7 @@ func NewStatement(w *World, seed, index uint64, wanted Pair) *Statement {
 	if wanted.A != "count" && wanted.B != "count" && kinds["count"] && g.r.IntN(2) == 0 {
 		delete(kinds, "count")
 	}
-	g.lenient = kinds["lenient"]
+	g.lenient, g.exclude = kinds["lenient"], kinds["exclusion"]
 	g.head(s, kinds["within"])
 	for _, kind := range table[s.Verb] {
 		if kinds[kind] {
@@ -155,6 +155,7 @@ type gen struct {
 	r       *rand.Rand
 	w       *World
 	lenient bool
+	exclude bool     // the statement says what exclusions do: it should have some
 	steps   []string // how steps of the statement's pattern may be named
 	columns []string // columns of the answer that order by may name
 }
@@ -247,7 +248,11 @@ func (g *gen) link() string {
 	if g.r.IntN(4) == 0 {
 		bound = "[" + pick(g.r, []string{g.duration(), g.duration(), g.duration(), "0s"}) + "]"
 	}
-	switch g.r.IntN(8) {
+	kind := g.r.IntN(8)
+	if g.exclude && g.r.IntN(2) == 0 {
+		kind = 2
+	}
+	switch kind {
 	case 0, 1:
 		return "=>" + bound
 	case 2, 3:
@@ -391,7 +396,7 @@ func (g *gen) count(s *Statement) string {
 	words := []string{"customers", "attempts", "entries"}
 	for _, c := range s.Clauses {
 		if strings.HasPrefix(c.Text, "per session") {
-			words = append(words, "sessions")
+			words = append(words, "sessions", "customers", "customers")
 		}
 	}
 	return pick(g.r, words)

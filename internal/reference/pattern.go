@@ -428,13 +428,12 @@ func (m *matching) best(attempts []attempt) outcome {
 // for each of its sessions, attempts or entries.
 func outcomes(units []*matching, s *settings, in interval) []outcome {
 	var outcomes []outcome
-	hitAnywhere := false
 	for _, m := range units {
 		attempts := m.attempts(in, s.entryFirst, s.count == "attempts")
 		hit := slices.ContainsFunc(attempts, func(a attempt) bool { return a.hit })
 		switch {
 		case hit && s.exclusion == "drop":
-			hitAnywhere, attempts = true, nil
+			attempts = nil // the unit, customer or session, does not exist
 		case s.exclusion == "void":
 			attempts = slices.DeleteFunc(attempts, func(a attempt) bool { return a.hit })
 		}
@@ -448,9 +447,6 @@ func outcomes(units []*matching, s *settings, in interval) []outcome {
 	}
 	if s.count != "customers" {
 		return outcomes
-	}
-	if hitAnywhere {
-		return nil
 	}
 	return bestOf(outcomes)
 }

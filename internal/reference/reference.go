@@ -21,6 +21,8 @@
 //     (before `where`) and the gap are not later than the end of the data.
 //   - Events later than the end of the data, by clocks ahead, exist. After one of
 //     them what must come before it is over for its unit.
+//   - `exclusion drop` drops the unit, with `per session` the session, also where
+//     customers are counted by the best of their sessions.
 //   - In `any order` every event that fulfils some step can be the entry; of
 //     several assignments of the same events the later event stands for the
 //     lower step.
