@@ -19,6 +19,8 @@ func newOperator(r *run) (operator, error) {
 		return newCustomers(r)
 	case "journey":
 		return newJourney(r)
+	case "map":
+		return newMap(r)
 	case "match":
 		return newMatch(r)
 	case "measure":
