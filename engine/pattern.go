@@ -28,6 +28,7 @@ type pattern struct {
 	holding   holding
 	calendar  *calendar // every; nil without
 	plain     bool      // what fulfils no second step is done with at a glance
+	masked    bool      // bits and a few times decide it: see masks
 }
 
 // counted is what a pattern counts.
@@ -103,6 +104,7 @@ func (r *run) pattern() (*pattern, error) {
 	}
 	p.plain = len(steps) > 1 && !p.anyOrder && p.next == 0 && p.excluded&2 == 0 && p.count == countUnits &&
 		!plan.EntryFirst && plan.Holding == "" && p.calendar == nil && !plan.During.Set
+	p.masked = p.maskable()
 	return p, p.hold(plan.Holding)
 }
 
@@ -176,6 +178,7 @@ type tracker struct {
 	journey  journey
 	held     heldValues
 	periods  periods
+	masks    masks
 	pending  []attempt // of the customer at hand, when it is counted by the best of its sessions
 	found    attempt
 	emit     func(v *view, a *attempt) error
@@ -206,6 +209,9 @@ func (t *tracker) visit(v *view) error {
 	if err := t.bitmaps(v); err != nil {
 		return err
 	}
+	if t.masked {
+		return t.visitMasks(v)
+	}
 	customer := -1
 	err := v.units(func(u unit) error {
 		if u.customer != customer {
@@ -214,24 +220,29 @@ func (t *tracker) visit(v *view) error {
 				return err
 			}
 		}
-		if !t.mayEnter(u) {
-			return nil
-		}
-		if t.plain && t.stopsAtOnce(v, u) {
-			return t.entryOnly(v, u)
-		}
-		if err := t.journey.load(v, u, t); err != nil {
-			return err
-		}
-		if err := t.unit(v); err != nil {
-			return err
-		}
-		return t.account()
+		return t.visitUnit(v, u)
 	})
 	if err != nil {
 		return err
 	}
 	return t.flush(v)
+}
+
+// visitUnit finds the attempts of one unit by the machines.
+func (t *tracker) visitUnit(v *view, u unit) error {
+	if !t.mayEnter(u) {
+		return nil
+	}
+	if t.plain && t.stopsAtOnce(v, u) {
+		return t.entryOnly(v, u)
+	}
+	if err := t.journey.load(v, u, t); err != nil {
+		return err
+	}
+	if err := t.unit(v); err != nil {
+		return err
+	}
+	return t.account()
 }
 
 // account tells the budget what the longest journey so far took. Its size is

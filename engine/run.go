@@ -56,6 +56,7 @@ type RunOptions struct {
 	Groups      int                   // groups of by, labels, paths; 0: the default, 1,000,000
 	Time        time.Duration         // how long it may take; 0: the default, 10 minutes; negative: any time
 	Progress    func(done, total int) // called now and then with tiles done; may be nil
+	General     bool                  // take no short cuts: the general algorithms only, for tests that compare
 
 	status func() [][2]string // further rows of `show status`; may be nil
 	shared *budget            // what all queries of a DB may use together; nil: no such bound

@@ -2,7 +2,9 @@ package randtest
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"reflect"
 	"runtime"
 	"slices"
 	"strconv"
@@ -44,6 +46,9 @@ func compare(c Case, snap engine.Snapshot, workers int) outcome {
 		return outcome{kind: "refused", detail: err.Error()}
 	}
 	got, err := engine.Run(context.Background(), plan, snap, engine.RunOptions{Workers: workers})
+	if other := generally(plan, snap, got, err); other != "" {
+		return outcome{kind: "differs", detail: "without short cuts: " + other}
+	}
 	want, wantErr := reference.Evaluate(c.World.Events, c.World.Links, st[0], c.World.Definitions, end)
 	switch {
 	case err != nil && wantErr != nil:
@@ -53,14 +58,30 @@ func compare(c Case, snap engine.Snapshot, workers int) outcome {
 	case wantErr != nil:
 		return outcome{kind: "failed", detail: wantErr.Error()}
 	}
-	var columns []string
-	for _, column := range got.Columns {
-		columns = append(columns, column.Name)
-	}
+	columns := answer(got).Columns
 	if d := Difference(want, columns, got.Rows); d != "" {
 		return outcome{kind: "differs", detail: d + "\nthe engine's answer:\n" + Table(columns, got.Rows), want: want}
 	}
 	return outcome{rows: len(got.Rows)}
+}
+
+// generally answers a plan without the short cuts that the first answer may
+// have taken, and says how the answers differ.
+func generally(plan *query.Plan, snap engine.Snapshot, first *engine.Result, firstErr error) string {
+	res, err := engine.Run(context.Background(), plan, snap, engine.RunOptions{Workers: 1, General: true})
+	if err != nil || firstErr != nil {
+		if (err == nil) != (firstErr == nil) {
+			return fmt.Sprintf("%v, with them: %v", err, firstErr)
+		}
+		return ""
+	}
+	if d := Difference(answer(first), answer(res).Columns, res.Rows); d != "" {
+		return d
+	}
+	if first.Meta.Open != res.Meta.Open || !reflect.DeepEqual(first.Meta.Cut, res.Meta.Cut) || !reflect.DeepEqual(first.Chart, res.Chart) {
+		return fmt.Sprintf("open %d, with them %d; or what is cut, or the chart", res.Meta.Open, first.Meta.Open)
+	}
+	return ""
 }
 
 // inMemory makes a snapshot of a world, dealt out to some tiles.
@@ -313,9 +334,14 @@ func answerOf(snap engine.Snapshot, text string, opt engine.RunOptions) (*refere
 	if err != nil {
 		return nil, err
 	}
+	return answer(res), nil
+}
+
+// answer is a result in the form in which answers are compared.
+func answer(res *engine.Result) *reference.Answer {
 	a := &reference.Answer{Rows: res.Rows}
 	for _, c := range res.Columns {
 		a.Columns = append(a.Columns, c.Name)
 	}
-	return a, nil
+	return a
 }
