@@ -25,6 +25,8 @@ func newOperator(r *run) (operator, error) {
 		return newMatch(r)
 	case "measure":
 		return newMeasure(r)
+	case "moments":
+		return newMoments(r)
 	case "paths":
 		return newPaths(r)
 	case "show":
