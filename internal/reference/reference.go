@@ -113,7 +113,7 @@ func Evaluate(events []event.Event, links map[string]string, st *query.Statement
 	case "customers":
 		return ev.listCustomers(s), nil
 	}
-	return nil, fmt.Errorf("evaluate %s: no reference for %s", st, q.Verb)
+	return ev.further(q, s), nil
 }
 
 type evaluator struct {
@@ -238,6 +238,7 @@ type settings struct {
 	orderBy    string
 	descending bool
 	limit      int // -1: not given
+	further
 }
 
 // gapDefault ends a session where no gap is given.
@@ -254,7 +255,7 @@ func (ev *evaluator) settings(q *query.Query) *settings {
 }
 
 func (ev *evaluator) read(clauses []query.Clause) *settings {
-	s := &settings{during: always, windows: []event.Duration{30 * event.Day}, gap: gapDefault, exclusion: "cut", length: 5, top: -1, limit: -1}
+	s := &settings{during: always, windows: []event.Duration{30 * event.Day}, gap: gapDefault, exclusion: "cut", length: 5, top: -1, limit: -1, further: further{periods: periodsOfRetention, depth: depthOfFlow}}
 	for _, c := range clauses {
 		switch c.Kind {
 		case "where":
@@ -270,6 +271,9 @@ func (ev *evaluator) read(clauses []query.Clause) *settings {
 			s.session, s.gap = c.Word == "session", gapDefault
 			if c.Gap != nil {
 				s.gap = c.Gap.Value
+			}
+			if c.Word == "field" {
+				s.basket = c.Field.Text
 			}
 		case "holding":
 			s.holding = c.Field.Text
@@ -305,7 +309,7 @@ func (ev *evaluator) read(clauses []query.Clause) *settings {
 			s.limit = int(c.Number)
 		case "timezone", "end", "lenient":
 		default:
-			fail("clause %s", c.Kind)
+			s.readFurther(c)
 		}
 	}
 	if s.count == "" {
