@@ -78,21 +78,42 @@ func (s *Store) Append(ctx context.Context, b *event.Batch, opt AppendOptions) (
 	if n := b.Len(); n > batchEvents {
 		return Ack{}, fmt.Errorf("append %d events: a batch holds at most %d; send several, or import a file", n, batchEvents)
 	}
+	for {
+		ack, wait, err := s.append(ctx, b, opt)
+		if err == nil && !wait.flush {
+			return ack, nil
+		}
+		if err == nil {
+			err = s.Flush(ctx)
+		}
+		if err != nil {
+			return ack, fmt.Errorf("append %d events: %w", b.Len(), err)
+		}
+	}
+}
+
+// waiting is what an answer waits for.
+type waiting struct {
+	lsn   uint64 // to be synced
+	flush bool   // a duplicate's first copy is in no log: flush, and take the batch again
+}
+
+func (s *Store) append(ctx context.Context, b *event.Batch, opt AppendOptions) (Ack, waiting, error) {
 	s.appending.RLock()
 	defer s.appending.RUnlock()
 	s.mu.Lock()
 	ack, batch, wait, err := s.take(b, opt)
 	log := s.wal
 	s.mu.Unlock()
-	if err != nil {
-		return ack, fmt.Errorf("append %d events: %w", b.Len(), err)
+	if err != nil || wait.flush {
+		return ack, wait, err
 	}
-	if wait > 0 && log != nil {
-		if err := log.sync(wait); err != nil {
+	if wait.lsn > 0 && log != nil {
+		if err := log.sync(wait.lsn); err != nil {
 			s.mu.Lock()
 			s.giveUp(log)
 			s.mu.Unlock()
-			return Ack{}, fmt.Errorf("append %d events: %w", b.Len(), err)
+			return Ack{}, wait, err
 		}
 	}
 	s.mu.Lock()
@@ -112,40 +133,40 @@ func (s *Store) Append(ctx context.Context, b *event.Batch, opt AppendOptions) (
 			}
 		}
 	}
-	return ack, nil
+	return ack, wait, nil
 }
 
 // take validates a batch, leaves out what is stored already, and writes the
 // rest to the log and the memtable, invisible yet if it has to be synced.
-// wait is the LSN that must be synced before the answer. The caller holds mu.
-func (s *Store) take(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch, wait uint64, err error) {
+// The caller holds mu.
+func (s *Store) take(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch, wait waiting, err error) {
 	if err := s.usable(true); err != nil {
-		return ack, nil, 0, err
+		return ack, nil, wait, err
 	}
 	if opt.Token != "" {
 		if t, ok := s.token(opt.Token); ok {
 			// The first answer may still wait for its fsync.
-			return t.Ack, nil, t.Ack.LSN, nil
+			return t.Ack, nil, waiting{lsn: t.Ack.LSN}, nil
 		}
 	}
 	keep, rejected := s.validate(b)
 	ack.Rejected, ack.Durability = rejected, opt.Durability
 	if opt.Strict && len(rejected) > 0 {
-		return ack, nil, 0, fmt.Errorf("%w: event %d: %s", ErrRefused, rejected[0].Index, rejected[0].Reason)
+		return ack, nil, wait, fmt.Errorf("%w: event %d: %s", ErrRefused, rejected[0].Index, rejected[0].Reason)
 	}
-	fresh, pending, err := s.newRows(b, keep, &ack)
-	if err != nil {
-		return ack, nil, 0, err
+	fresh, wait, err := s.newRows(b, keep, &ack)
+	if err != nil || wait.flush {
+		return ack, nil, wait, err
 	}
 	ack.Accepted = int64(len(fresh))
 	if len(fresh) == 0 && opt.Token == "" {
 		// Nothing to write, but a duplicate's first copy may not be durable yet.
 		ack.LSN = s.lsn
-		return ack, nil, pending, nil
+		return ack, nil, wait, nil
 	}
 	if opt.Durability != Memory {
 		if err := s.openLog(); err != nil {
-			return ack, nil, 0, err
+			return ack, nil, wait, err
 		}
 	}
 	picked := selectRows(b, fresh)
@@ -155,16 +176,13 @@ func (s *Store) take(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch,
 	if opt.Durability != Memory {
 		if err := s.wal.append(s.lsn, opt.Durability, encodeRecord(now, opt.Token, &ack, picked)); err != nil {
 			s.giveUp(s.wal)
-			return ack, nil, 0, err
+			return ack, nil, wait, err
 		}
 	}
 	mem = &memBatch{lsn: s.lsn, received: now, token: opt.Token, durability: opt.Durability, visible: opt.Durability != Sync}
 	s.remember(mem, picked, ack)
-	switch opt.Durability {
-	case Sync:
-		wait = s.lsn
-	case Interval:
-		wait = pending
+	if opt.Durability == Sync {
+		wait.lsn = s.lsn
 	}
 	return ack, mem, wait, nil
 }
@@ -235,6 +253,10 @@ func (s *Store) giveUp(w *wal) {
 		b.unlogged = b.unlogged || b.lsn > durable && b.durability != Memory
 	}
 	s.oldWAL = append(s.oldWAL, w.extent())
+	// What a failed fsync dropped can still be read, and the next process
+	// would take it for stored. If it cannot be cut off, the machine's next
+	// start will tell.
+	_ = w.file.Truncate(w.extent().bytes)
 	_ = w.file.Close() // failed before; nothing more is expected of it
 	s.wal = nil
 	s.opt.Log.Error("log given up", "file", walName(w.number), "error", w.broken)
@@ -270,12 +292,12 @@ func (s *Store) Sync(ctx context.Context, lsn uint64) error {
 	inMemory := false
 	for _, m := range s.memory() {
 		for _, b := range m.batches {
-			inMemory = inMemory || b.lsn <= lsn && b.durability == Memory
+			inMemory = inMemory || b.lsn <= lsn && (b.durability == Memory || b.unlogged)
 		}
 	}
 	s.mu.Unlock()
 	if err == nil && inMemory {
-		return s.Flush(ctx) // batches that were never logged
+		return s.Flush(ctx) // batches that are in no log
 	}
 	if err == nil {
 		err = s.syncWritten()
@@ -419,11 +441,11 @@ func (k *checker) limits(i int) string {
 }
 
 // newRows leaves out the rows whose (customer, id) is stored already or stands
-// earlier in the batch. pending is an LSN that a duplicate's first copy waits
-// for, 0 if none.
-func (s *Store) newRows(b *event.Batch, keep []int, ack *Ack) (fresh []int, pending uint64, err error) {
+// earlier in the batch. To leave an event out is to say that its first copy is
+// as durable as the batch is to be: wait is what that takes.
+func (s *Store) newRows(b *event.Batch, keep []int, ack *Ack) (fresh []int, wait waiting, err error) {
 	if b.ID == nil {
-		return keep, 0, nil
+		return keep, wait, nil
 	}
 	here := map[eventID]int{}
 	for _, i := range keep {
@@ -438,11 +460,12 @@ func (s *Store) newRows(b *event.Batch, keep []int, ack *Ack) (fresh []int, pend
 			first = b.At(at)
 		} else if at, ok := s.inMemory(key); ok {
 			first = at.batch.batch.At(at.row)
-			if !at.batch.visible {
-				pending = max(pending, at.batch.lsn)
+			if !at.batch.visible && ack.Durability != Memory || ack.Durability == Sync {
+				wait.lsn = max(wait.lsn, at.batch.lsn)
+				wait.flush = wait.flush || ack.Durability == Sync && (at.batch.durability == Memory || at.batch.unlogged)
 			}
 		} else if first, found, err = s.storedEvent(key); err != nil {
-			return nil, 0, err
+			return nil, wait, err
 		}
 		switch {
 		case !found:
@@ -454,7 +477,7 @@ func (s *Store) newRows(b *event.Batch, keep []int, ack *Ack) (fresh []int, pend
 			ack.Conflicts++
 		}
 	}
-	return fresh, pending, nil
+	return fresh, wait, nil
 }
 
 func (s *Store) inMemory(key eventID) (memRow, bool) {

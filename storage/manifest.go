@@ -395,7 +395,9 @@ func (m *manifest) commit(st *state, e *edit) (*state, error) {
 	}
 	if err != nil {
 		// Half an edit may stand at the end of the file, or a whole one that
-		// is not durable. The file is given up, never appended to again.
+		// is not durable. The file is given up, never appended to again. What
+		// can be read of it must not be taken for published by the next process.
+		_ = m.file.Truncate(m.size)
 		m.abandon()
 		return nil, fmt.Errorf("append to %s: %w", manifestName(m.number), err)
 	}

@@ -410,6 +410,7 @@ func (d *sim) reopen() {
 		return
 	}
 	d.dropPins()
+	d.store = nil
 	kind := nothingLost
 	if err != nil {
 		kind = processKilled // memory batches that could not be flushed are gone

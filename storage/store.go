@@ -275,19 +275,22 @@ func (s *Store) replay() error {
 	limits := map[uint64]*walExtent{}
 	var files []*walFile
 	numbers := walNumbers(names, s.state.wal)
-	for i := len(numbers) - 1; i >= 0; i-- { // newest first: it says how far the older ones count
+	for i := len(numbers) - 1; i >= 0; i-- { // newest first: it says which older files count, and how far
 		n := numbers[i]
-		limit := limits[n] // nil: all of it
+		limit := limits[n]
+		if limit == nil && len(files) > 0 && files[len(files)-1].headless() == 0 {
+			continue // nothing in it was ever acknowledged
+		}
 		name := path.Join(s.dir, walName(n))
 		data, err := vfs.ReadFile(s.fs, name)
 		if err != nil {
 			return err
 		}
 		f, err := parseWAL(data, s.state.store, n, limit)
+		if errors.Is(err, errTornHeader) && limit == nil {
+			continue // it was being made: nothing in it was ever acknowledged
+		}
 		if err != nil {
-			if limit == nil && i == len(numbers)-1 && len(data) < 4096 {
-				continue // its header was being written: nothing in it was ever acknowledged
-			}
 			s.missing = append(s.missing, Missing{Segment: walName(n), Reason: err.Error()})
 			continue
 		}

@@ -280,24 +280,25 @@ type walHole struct{ from, to int64 }
 // parseWAL reads a log file; limit says how much of it counts, nil: all of it.
 func parseWAL(data []byte, store [16]byte, number uint64, limit *walExtent) (*walFile, error) {
 	w := &walFile{number: number, size: int64(len(data))}
-	head := 36
-	if len(data) < head || string(data[:8]) != walMagic {
-		return nil, fmt.Errorf("%w: not a log", ErrCorrupt)
-	}
-	older := int(binary.LittleEndian.Uint32(data[32:]))
-	if older > (len(data)-head)/16 || len(data) < head+16*older+4 {
-		return nil, fmt.Errorf("%w: the header ends early", ErrCorrupt)
-	}
-	w.older = decodeExtents(data[head:], older)
-	head += 16 * older
-	if crc32.Checksum(data[:head], castagnoli) != binary.LittleEndian.Uint32(data[head:]) ||
-		binary.LittleEndian.Uint64(data[24:]) != number || string(data[8:24]) != string(store[:]) {
-		return nil, fmt.Errorf("%w: checksum mismatch in the header, or the log of another store", ErrCorrupt)
+	head, err := w.header(data, store)
+	if err != nil {
+		// Records are written when the header is durable. Those that can be
+		// read without it count; the file without any was never used.
+		for at := range data {
+			if _, ok := nextRecord(data, store, number, int64(at)); ok {
+				w.holes = []walHole{{0, int64(at)}}
+				head = at
+				break
+			}
+		}
+		if w.holes == nil {
+			return nil, err
+		}
 	}
 	if limit != nil && limit.bytes < int64(len(data)) {
 		data = data[:max(limit.bytes, 0)]
 	}
-	pos := int64(head + 4)
+	pos := int64(head)
 	w.valid = pos
 	synced := pos
 	for pos < int64(len(data)) {
@@ -330,6 +331,36 @@ func parseWAL(data []byte, store [16]byte, number uint64, limit *walExtent) (*wa
 	return w, nil
 }
 
+// errTornHeader says that a log has no readable header, and no record either.
+var errTornHeader = fmt.Errorf("%w: not a log, or one whose header is unreadable", ErrCorrupt)
+
+// header reads what stands before the records, and returns where they begin.
+func (w *walFile) header(data []byte, store [16]byte) (end int, err error) {
+	end = 36
+	if len(data) < end || string(data[:8]) != walMagic {
+		return 0, errTornHeader
+	}
+	older := int(binary.LittleEndian.Uint32(data[32:]))
+	if older > (len(data)-end)/16 || len(data) < end+16*older+4 {
+		return 0, errTornHeader
+	}
+	end += 16 * older
+	if crc32.Checksum(data[:end], castagnoli) != binary.LittleEndian.Uint32(data[end:]) ||
+		binary.LittleEndian.Uint64(data[24:]) != w.number || string(data[8:24]) != string(store[:]) {
+		return 0, errTornHeader
+	}
+	w.older = decodeExtents(data[36:], older)
+	return end + 4, nil
+}
+
+// headless is how many bytes are missing of the beginning.
+func (w *walFile) headless() int64 {
+	if len(w.holes) > 0 && w.holes[0].from == 0 {
+		return w.holes[0].to
+	}
+	return 0
+}
+
 // limited tells damage from what a later file does not vouch for.
 func (w *walFile) limited(limit walExtent) {
 	if limit.bytes > w.valid {
@@ -355,7 +386,7 @@ func (w *walFile) limited(limit walExtent) {
 
 // tail tells damage from what was never synced, in the last file that was written.
 func (w *walFile) tail(synced int64) {
-	first := slices.IndexFunc(w.holes, func(h walHole) bool { return h.from >= synced })
+	first := slices.IndexFunc(w.holes, func(h walHole) bool { return h.from > 0 && h.from >= synced })
 	if first < 0 {
 		return
 	}

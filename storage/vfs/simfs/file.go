@@ -69,6 +69,7 @@ func (h *file) Truncate(size int64) error {
 		h.fs.used += size - int64(len(h.node.view))
 		h.node.writes = append(h.node.writes, write{seq: h.fs.seq, size: size})
 		h.node.view = resize(h.node.view, size)
+		h.node.lost = h.node.lost && size > int64(len(h.node.durable))
 		return nil
 	})
 }

@@ -427,6 +427,24 @@ func (f *FS) Pending() int {
 	return n
 }
 
+// Lied reports whether a sync dropped what was pending of a file that can
+// still be read. What is read then is
+// not what is on the disk, and no program can tell before the power goes.
+func (f *FS) Lied() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.root.lied()
+}
+
+func (n *node) lied() bool {
+	for _, e := range n.entries {
+		if e.lied() {
+			return true
+		}
+	}
+	return n.lost
+}
+
 // eachNode visits all nodes that any name, durable or not, leads to. The caller holds mu.
 func (f *FS) eachNode(visit func(*node)) {
 	seen := map[*node]bool{}
