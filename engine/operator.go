@@ -9,6 +9,8 @@ import (
 // newOperator is the table of statements: each is an operator in a file of its own.
 func newOperator(r *run) (operator, error) {
 	switch r.plan.Verb {
+	case "affinity":
+		return newAffinity(r)
 	case "funnel":
 		return newFunnel(r)
 	case "times":

@@ -17,7 +17,7 @@ const (
 )
 
 // defaultTop is the statement's own top, 0 where all are shown.
-var defaultTop = map[string]int64{"dropoff": 10, "paths": 10, "flow": 5, "affinity": 100}
+var defaultTop = map[string]int64{"dropoff": 10, "paths": 10, "flow": 5, "affinity of": 100}
 
 // options binds what decides how units and attempts are followed: the clauses
 // that a defined funnel may carry, and count.
