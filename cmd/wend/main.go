@@ -158,6 +158,7 @@ func newRoot() *cobra.Command {
 		}
 	}
 	root.Args = unknownCommand
+	root.SuggestionsMinimumDistance = 2
 	return root
 }
 
