@@ -16,7 +16,6 @@ import (
 	"wend/engine"
 	"wend/query"
 	"wend/render"
-	"wend/storage"
 )
 
 // session is what the commands change: how answers are shown, and the last one.
@@ -208,9 +207,6 @@ func (s *session) showError(err error) {
 	if errors.As(err, &one) {
 		fmt.Fprintln(s.err, one.Pretty())
 		return
-	}
-	if errors.Is(err, storage.ErrReadOnly) {
-		err = fmt.Errorf("%w; wend repl --write opens it for writing", err)
 	}
 	fmt.Fprintln(s.err, err)
 }

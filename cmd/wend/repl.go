@@ -1,12 +1,17 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"wend/engine"
 	"wend/repl"
+	"wend/storage"
 )
 
 func replCommand() *cobra.Command {
@@ -18,7 +23,10 @@ func replCommand() *cobra.Command {
 		Long:  "Opens the interactive loop on a folder, beside a running writer if there is one, or on a server. With --write it holds the store open for writing, so that define and drop work.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			open := func() (repl.Database, func() error, error) { return remote.database(args[0]) }
+			open := func() (repl.Database, func() error, error) {
+				db, done, err := remote.database(args[0])
+				return hinting{db}, done, err
+			}
 			if write && !isURL(args[0]) {
 				open = func() (repl.Database, func() error, error) {
 					db, err := openStore(args[0], changing)
@@ -39,6 +47,17 @@ func replCommand() *cobra.Command {
 	remote.register(cmd)
 	cmd.Flags().BoolVar(&write, "write", false, "open for writing: define and drop work, and no other writer can open the store")
 	return cmd
+}
+
+// hinting says how definitions can be made where they cannot.
+type hinting struct{ repl.Database }
+
+func (h hinting) Query(ctx context.Context, text string, opts ...engine.QueryOption) (*engine.Result, error) {
+	res, err := h.Database.Query(ctx, text, opts...)
+	if errors.Is(err, storage.ErrReadOnly) {
+		err = fmt.Errorf("%w; wend repl --write opens it for writing", err)
+	}
+	return res, err
 }
 
 // historyFile is where statements are kept between runs.

@@ -1,6 +1,4 @@
-// Package examples holds programs that show how wend is used. They are modules
-// of their own, so that they are built as a user's program is.
-package examples
+package main
 
 import (
 	"os"
@@ -10,13 +8,13 @@ import (
 	"testing"
 )
 
-// run builds the program of a folder and runs it twice on one store.
-func run(t *testing.T, folder string) (first, second string) {
+// runExample builds the program of a folder of examples and runs it twice on one store.
+func runExample(t *testing.T, folder string) (first, second string) {
 	t.Helper()
 	dir := t.TempDir()
 	program := filepath.Join(dir, folder)
 	build := exec.Command("go", "build", "-o", program, ".")
-	build.Dir = folder
+	build.Dir = filepath.Join("..", "..", "examples", folder)
 	build.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", folder, err, out)
@@ -32,8 +30,9 @@ func run(t *testing.T, folder string) (first, second string) {
 	return said[0], said[1]
 }
 
+// The example of embedding is a module of its own, built as a user's program is.
 func TestEmbed(t *testing.T) {
-	first, second := run(t, "embed")
+	first, second := runExample(t, "embed")
 	for _, line := range []string{
 		"6 new events, 0 known\n",
 		"ad_click: 2\nview: 2\npurchase: 1\n",
