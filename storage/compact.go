@@ -61,10 +61,14 @@ func (s *Store) flush(ctx context.Context) error {
 
 	s.mu.Unlock()
 	records, err := s.writeRun(ctx, sources, width, meta, s.lockedNumber)
+	var files []*segmentFile
+	if err == nil {
+		files, err = s.openWritten(records)
+	}
 	s.mu.Lock()
 	if err == nil {
 		e.Add = records
-		err = s.publish(e)
+		err = s.publishSegments(e, files)
 	}
 	s.frozen = nil
 	if err != nil {
@@ -85,9 +89,6 @@ func (s *Store) flush(ctx context.Context) error {
 		}
 		return w.number < e.WAL
 	})
-	if err := s.openPublished(records); err != nil {
-		return err
-	}
 	s.nudge()
 	return nil
 }
@@ -115,14 +116,42 @@ func (s *Store) width(rows *histogram, e *edit) string {
 	}
 }
 
-// openPublished opens segments that an edit added. The caller holds mu.
-func (s *Store) openPublished(records []segmentRecord) error {
+// openWritten opens segments that are about to be published: once they are,
+// nothing that can fail stands between them and the snapshots. On failure they
+// are removed.
+func (s *Store) openWritten(records []segmentRecord) (files []*segmentFile, err error) {
 	for _, r := range records {
 		f, err := s.openSegmentFile(r)
 		if err != nil {
-			return fmt.Errorf("open segment %s, just written: %w", r.file(), err)
+			for _, f := range files {
+				f.release()
+			}
+			s.removeWritten(records)
+			return nil, fmt.Errorf("open segment %s, just written: %w", r.file(), err)
 		}
-		s.segments[r.ID] = f
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// removeWritten removes segments that no edit was written for.
+func (s *Store) removeWritten(records []segmentRecord) {
+	for _, r := range records {
+		_ = s.fs.Remove(path.Join(s.dir, r.file())) // a leftover is removed at the next opening
+	}
+}
+
+// publishSegments publishes an edit that adds segments. The caller holds
+// writing and mu. If it fails the files stay: the edit may be on the disk.
+func (s *Store) publishSegments(e *edit, files []*segmentFile) error {
+	if err := s.publish(e); err != nil {
+		for _, f := range files {
+			f.release()
+		}
+		return err
+	}
+	for _, f := range files {
+		s.segments[f.record.ID] = f
 	}
 	return nil
 }
@@ -386,8 +415,9 @@ func (s *Store) compactSome(ctx context.Context, choose func([]runFiles) []runFi
 
 	begin := s.opt.Clock()
 	records, err := s.writeRun(ctx, sources, width, meta, s.lockedNumber)
+	var written []*segmentFile
 	if err == nil {
-		err = s.verify(records)
+		written, err = s.verify(records)
 	}
 	if err != nil {
 		return false, fmt.Errorf("compact %d segments: %w", len(files), err)
@@ -398,7 +428,7 @@ func (s *Store) compactSome(ctx context.Context, choose func([]runFiles) []runFi
 	for _, f := range files {
 		e.Remove = append(e.Remove, f.record.ID)
 	}
-	if err := s.publish(e); err != nil {
+	if err := s.publishSegments(e, written); err != nil {
 		return false, fmt.Errorf("compact %d segments: %w", len(files), err)
 	}
 	for _, f := range files {
@@ -407,17 +437,18 @@ func (s *Store) compactSome(ctx context.Context, choose func([]runFiles) []runFi
 		f.release() // the store's own hold; the file goes with the last snapshot's
 	}
 	s.opt.Log.Info("compacted", "segments", len(files), "into", len(records), "rows", rows, "took", s.opt.Clock().Sub(begin).Round(time.Millisecond))
-	return true, s.openPublished(records)
+	return true, nil
 }
 
-// verify reads segments back before anything depends on them.
-func (s *Store) verify(records []segmentRecord) error {
+// verify reads segments back before anything depends on them, and opens them.
+func (s *Store) verify(records []segmentRecord) ([]*segmentFile, error) {
 	for _, r := range records {
 		if err := s.verifySegment(r); err != nil {
-			return fmt.Errorf("verify %s: %w", r.file(), err)
+			s.removeWritten(records)
+			return nil, fmt.Errorf("verify %s: %w", r.file(), err)
 		}
 	}
-	return nil
+	return s.openWritten(records)
 }
 
 func (s *Store) verifySegment(r segmentRecord) error {

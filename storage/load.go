@@ -235,8 +235,8 @@ func (l *Load) Commit(ctx context.Context) (LoadResult, error) {
 		return LoadResult{}, fmt.Errorf("load %s: it has ended already", l.source)
 	}
 	err := l.commit(ctx)
-	if e := l.Abort(); err == nil { // removes the temporary files
-		err = e
+	if e := l.Abort(); e != nil { // it removes the temporary files; a leftover is removed at the next opening
+		l.store.opt.Log.Warn("load", "source", l.source, "error", e)
 	}
 	if err != nil {
 		return LoadResult{}, fmt.Errorf("load %s: %w", l.source, err)
@@ -271,8 +271,9 @@ func (l *Load) commit(ctx context.Context) error {
 	}
 	defer merge.release()
 	records, err := merge.outputs.write(ctx, merge.merger, s.lockedNumber)
+	var files []*segmentFile
 	if err == nil {
-		err = s.verify(records)
+		files, err = s.verify(records)
 	}
 	if err != nil {
 		return err
@@ -289,24 +290,20 @@ func (l *Load) commit(ctx context.Context) error {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.usable(true); err != nil {
-		return err
-	}
 	before := s.catalog
 	s.catalog = merge.catalog
+	// The number is used up whatever becomes of the edit: an edit that failed
+	// may be found after a crash, and then hides the log's batches up to it.
+	s.lsn = merge.edit.LSN
 	now := s.now()
 	merge.edit.Add = records
 	merge.edit.Imports = []importRecord{{ID: merge.id, Source: l.source, At: now, Events: l.result.Events}}
 	merge.edit.Received = int64(now)
-	if err := s.publish(merge.edit); err != nil {
+	if err := s.publishSegments(merge.edit, files); err != nil {
 		s.catalog = before
 		return err
 	}
-	s.lsn = merge.edit.LSN
 	l.result.ImportID = merge.id
-	if err := s.openPublished(records); err != nil {
-		return err
-	}
 	s.nudge()
 	return nil
 }

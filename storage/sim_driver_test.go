@@ -110,7 +110,6 @@ func newSim(seed uint64, tally *simTally) *sim {
 	}
 	d.weights[simAppend] += 4
 	d.weights[simFill] /= 3
-	d.weights[simFaults] /= 2
 	d.weights[simCrash] /= 2
 	d.sizes = 1 + d.r.IntN(12)
 	d.fs = simfs.New(d.order)
@@ -323,7 +322,14 @@ func (d *sim) look(op *simfs.Op, after bool) {
 	d.tally.mu.Lock()
 	n := d.tally.inside[place]
 	d.tally.mu.Unlock()
-	if d.states >= d.stateMax || n >= siteWanted && d.hookR.IntN(12) > 0 {
+	rare := 1
+	if n >= siteWanted/5 {
+		rare = 8
+	}
+	if n >= siteWanted {
+		rare = 40
+	}
+	if d.states >= d.stateMax || d.hookR.IntN(rare) > 0 {
 		return
 	}
 	seen := map[uint64]bool{}

@@ -329,6 +329,8 @@ func (m *simModel) adopt(s *Store, known map[int64]*event.Event, kind crashKind)
 			if imports[b.importID] {
 				next.present = append(next.present, b)
 			}
+		case len(b.events) == 0 && !b.durable && kind != nothingLost:
+			// Whether its answer is still known, nobody can tell by its events.
 		case n != 0 && n != len(b.events):
 			return nil, fmt.Errorf("batch %d is torn: %d of %d events", b.seq, n, len(b.events))
 		case n == len(b.events):

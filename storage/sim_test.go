@@ -24,7 +24,7 @@ func simulate(t testing.TB, first uint64, states int, explore bool) *simTally {
 				seed := first + next.Add(1) - 1
 				d := newSim(seed, tally)
 				d.explore = explore
-				d.stateMax = 150
+				d.stateMax = 400
 				if err := d.run(60); err != nil {
 					stop.Store(true)
 					t.Errorf("seed %d: %v\n  %s", seed, err, strings.Join(d.log, "\n  "))
