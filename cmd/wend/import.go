@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,7 +143,7 @@ func dryRun(ctx context.Context, remote *remoteFlags, db string, files []string,
 	if opt.Known, err = knownTo(ctx, remote, db); err != nil {
 		return err
 	}
-	r, err := openFiles(files, opt)
+	r, err := openFiles(ctx, files, opt)
 	if err != nil {
 		return err
 	}
@@ -196,12 +197,31 @@ func nullable(text string) engine.Cell {
 	return text
 }
 
-func openFiles(files []string, opt ingest.Options) (*ingest.Reader, error) {
-	r, err := ingest.Open(files, os.Stdin, opt)
+func openFiles(ctx context.Context, files []string, opt ingest.Options) (*ingest.Reader, error) {
+	var in io.Reader
+	if slices.Contains(files, "-") {
+		in = interruptible(ctx, os.Stdin)
+	}
+	r, err := ingest.Open(files, in, opt)
+	if ctx.Err() != nil {
+		return nil, errors.New("import: interrupted; nothing was imported")
+	}
 	if err != nil {
 		return nil, readError(err)
 	}
 	return r, nil
+}
+
+// interruptible reads from a stream until ctx ends: a command that waits for
+// its input must be able to stop.
+func interruptible(ctx context.Context, r io.Reader) io.Reader {
+	out, in := io.Pipe()
+	context.AfterFunc(ctx, func() { in.CloseWithError(ctx.Err()) })
+	go func() {
+		_, err := io.Copy(in, r)
+		in.CloseWithError(err) // nil is the end of the stream
+	}()
+	return out
 }
 
 func printMappings(r *ingest.Reader) {
@@ -248,7 +268,7 @@ func importFiles(ctx context.Context, t target, files []string, opt ingest.Optio
 	began := time.Now()
 	bar := newProgress(os.Stderr)
 	opt.Progress = func(p ingest.Progress) { bar.show(p, time.Since(began)) }
-	r, err := openFiles(files, opt)
+	r, err := openFiles(ctx, files, opt)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func openTarget(ctx context.Context, remote *remoteFlags, db string, files []str
 		return &serverTarget{client: c}, err
 	}
 	if found, err := lookAt(db); err == nil && found == nothing && !slices.Contains(files, "-") {
-		r, err := openFiles(files, opt)
+		r, err := openFiles(ctx, files, opt)
 		if err != nil {
 			return nil, err
 		}
