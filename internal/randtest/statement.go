@@ -13,6 +13,7 @@ import (
 // Statement is a statement in the pieces that shrinking takes away.
 type Statement struct {
 	Verb    string
+	Lead    string   // what stands between the verb and the pattern
 	Head    string   // what follows the verb where there is no pattern
 	Pattern *Pattern // funnel, times, dropoff
 	Clauses []Clause // in canonical order
@@ -41,6 +42,9 @@ func (p *Pattern) String() string {
 
 func (s *Statement) String() string {
 	words := []string{s.Verb}
+	if s.Lead != "" {
+		words = append(words, s.Lead)
+	}
 	if s.Pattern != nil {
 		words = append(words, s.Pattern.String())
 	}
@@ -63,6 +67,8 @@ func (s *Statement) Has(kind string) bool {
 const (
 	common   = " where during among by every timezone order limit end lenient"
 	matching = "within per holding count entry ties exclusion"
+
+	unperiodic = " where during among by timezone order limit end lenient" // without every
 )
 
 var table = map[string][]string{
@@ -74,13 +80,26 @@ var table = map[string][]string{
 	"measure":     strings.Fields("per" + common),
 	"journey":     strings.Fields("where during limit end"),
 	"customers":   strings.Fields("of among order limit"),
+	"why":         strings.Fields("within per holding entry ties exclusion where during among timezone end lenient"),
+	"attribute":   strings.Fields("within per using value" + common),
+	"retention":   strings.Fields("for" + common),
+	"flow":        strings.Fields("within per of depth top collapse" + common),
+	"switches":    strings.Fields("within per goal" + common),
+	"match":       strings.Fields("per" + common),
+	"map":         strings.Fields("within goal score" + unperiodic),
+	"moments":     strings.Fields("within of top goal score" + unperiodic),
+	"affinity":    strings.Fields("per top where during among timezone order limit end lenient"),
+	"drivers":     strings.Fields(matching + " top" + unperiodic),
+	"next after":  strings.Fields(matching + " of top test" + unperiodic),
+	"next for":    strings.Fields("per of top test where during among timezone order limit end lenient"),
 }
 
 // exclude are pairs of one statement that would clash.
-var exclude = [][2]string{{"top", "cover"}}
+var exclude = [][2]string{{"top", "cover"}, {"test", "order"}}
 
 // Verbs are the statements that are generated.
-var Verbs = []string{"funnel", "funnel", "funnel", "times", "dropoff", "dropoff", "paths", "paths", "transitions", "measure", "measure", "journey", "customers"}
+var Verbs = []string{"funnel", "funnel", "funnel", "times", "dropoff", "dropoff", "paths", "paths", "transitions", "measure", "measure", "journey", "customers",
+	"why", "attribute", "attribute", "retention", "flow", "switches", "match", "map", "moments", "affinity", "drivers", "next after", "next for"}
 
 // Pair is two clauses of one statement.
 type Pair struct{ A, B string }
@@ -119,7 +138,7 @@ func NewStatement(w *World, seed, index uint64, wanted Pair) *Statement {
 	g := &gen{r: rand.New(rand.NewPCG(seed, index*2+1)), w: w}
 	var verbs []string
 	for _, v := range Verbs {
-		if wanted.A == "" || slices.Contains(table[v], wanted.A) && slices.Contains(table[v], wanted.B) {
+		if w.possible(v) && (wanted.A == "" || slices.Contains(table[v], wanted.A) && slices.Contains(table[v], wanted.B)) {
 			verbs = append(verbs, v)
 		}
 	}
@@ -142,6 +161,7 @@ func NewStatement(w *World, seed, index uint64, wanted Pair) *Statement {
 	}
 	g.lenient, g.exclude = kinds["lenient"], kinds["exclusion"]
 	g.head(s, kinds["within"])
+	g.needs(s.Verb, kinds)
 	for _, kind := range table[s.Verb] {
 		if kinds[kind] {
 			s.Clauses = append(s.Clauses, Clause{kind, g.clause(s, kind)})
@@ -201,6 +221,8 @@ func (g *gen) head(s *Statement, windowed bool) {
 		s.Head = "of " + textLiteral(pick(g.r, g.w.Events).Customer)
 	case "customers":
 		g.columns = []string{"customer", "first", "last", "events"}
+	default:
+		g.furtherHead(s)
 	}
 }
 
@@ -327,7 +349,7 @@ func (g *gen) clause(s *Statement, kind string) string {
 	switch kind {
 	case "within":
 		text := "within " + g.duration()
-		for s.Verb == "funnel" || s.Verb == "times" {
+		for s.Verb == "funnel" || s.Verb == "times" || s.Verb == "attribute" {
 			if g.r.IntN(2) == 0 {
 				break
 			}
@@ -335,6 +357,9 @@ func (g *gen) clause(s *Statement, kind string) string {
 		}
 		return text
 	case "per":
+		if s.Verb == "affinity" && g.r.IntN(2) == 0 {
+			return "per " + g.wordField()
+		}
 		if g.r.IntN(6) == 0 {
 			return "per customer"
 		}
@@ -371,6 +396,14 @@ func (g *gen) clause(s *Statement, kind string) string {
 	case "among":
 		return "among " + g.cohort(2)
 	case "by":
+		switch {
+		case s.Verb == "map":
+			return "by channel" + pick(g.r, []string{"", " top 1"})
+		case s.Verb == "drivers" && g.r.IntN(3) == 0:
+			return "by events" + pick(g.r, []string{"", ", channel"})
+		case s.Verb == "drivers":
+			g.steps = nil // of the later ones there is no factor
+		}
 		return "by " + g.by(s)
 	case "every":
 		return "every " + g.every()
@@ -378,7 +411,7 @@ func (g *gen) clause(s *Statement, kind string) string {
 		return "timezone " + pick(g.r, []string{"'Europe/Berlin'", "'America/New_York'", "'Asia/Kolkata'", "'UTC'"})
 	case "order":
 		column := pick(g.r, g.columns)
-		if s.Pattern != nil && g.r.IntN(3) == 0 {
+		if slices.Contains([]string{"funnel", "times", "dropoff"}, s.Verb) && g.r.IntN(3) == 0 {
 			column = g.countColumn(s)
 		}
 		return "order by " + column + pick(g.r, []string{"", " asc", " desc", " desc"})
@@ -389,7 +422,7 @@ func (g *gen) clause(s *Statement, kind string) string {
 	case "lenient":
 		return "lenient"
 	}
-	panic("no generator for clause " + kind)
+	return g.furtherClause(kind)
 }
 
 func (g *gen) count(s *Statement) string {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"math"
 	"slices"
-	"strings"
 
 	"wend/event"
 	"wend/query"
@@ -45,7 +44,7 @@ func (ev *evaluator) attribute(q *query.Query, s *settings) *Answer {
 	if len(s.models) == 0 {
 		s.models = []query.Model{{Name: "last"}}
 	}
-	columns := ev.attributeColumns(q, s)
+	columns := attributeColumns(s)
 	t := ev.newTable(s, true, columns...)
 	var conversions []conversion
 	type part struct {
@@ -78,8 +77,8 @@ func (ev *evaluator) attribute(q *query.Query, s *settings) *Answer {
 	})
 }
 
-func (ev *evaluator) attributeColumns(q *query.Query, s *settings) []string {
-	columns := []string{ev.attributeLabel(q)}
+func attributeColumns(s *settings) []string {
+	columns := []string{"label"}
 	for _, m := range s.models {
 		columns = append(columns, "conversions_"+modelColumn(m))
 	}
@@ -89,14 +88,6 @@ func (ev *evaluator) attributeColumns(q *query.Query, s *settings) []string {
 		}
 	}
 	return columns
-}
-
-func (ev *evaluator) attributeLabel(q *query.Query) string {
-	var names []string
-	for _, e := range q.Exprs {
-		names = append(names, e.String())
-	}
-	return strings.Join(names, " @ ")
 }
 
 // conversionsOf lists the conversions of a unit in the range, and what it did

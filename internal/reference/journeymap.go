@@ -1,7 +1,6 @@
 package reference
 
 import (
-	"cmp"
 	"slices"
 
 	"wend/event"
@@ -12,8 +11,7 @@ import (
 // for it, and a window that reaches beyond the range is not over. An event can
 // lie in two stages. to_next_stage and breaks are shares of the row's customers;
 // who fulfilled `goal` with the last event or after it did not break. With
-// `by channel` all stages have all channels, the one with most events first,
-// none last.
+// `by channel` all stages have all channels, the one with most events first.
 
 // stageOf is one named stage with the channel its row is about.
 type stageRow struct {
@@ -109,9 +107,6 @@ func (ev *evaluator) journeyMap(q *query.Query, s *settings) *Answer {
 			if len(scores) > 0 {
 				row[7] = exactSum(scores) / float64(len(scores))
 			}
-			if s.score == nil {
-				row[8] = nil
-			}
 			t.answer.Rows = append(t.answer.Rows, row)
 		}
 	}
@@ -119,7 +114,7 @@ func (ev *evaluator) journeyMap(q *query.Query, s *settings) *Answer {
 	return t.answer
 }
 
-// channelsOfMap lists the channels by their events, none last.
+// channelsOfMap lists the channels, the one with most events first.
 func (ev *evaluator) channelsOfMap(t *table) [][]any {
 	for i, g := range t.s.by {
 		if g.Top > 0 {
@@ -130,14 +125,7 @@ func (ev *evaluator) channelsOfMap(t *table) [][]any {
 	for _, r := range t.records {
 		all = append(all, r.group)
 	}
-	channels := mostFrequent(all)
-	slices.SortStableFunc(channels, func(a, b []any) int {
-		if len(a) == 0 {
-			return 0
-		}
-		return cmp.Compare(rank(a[0]), rank(b[0]))
-	})
-	return channels
+	return mostFrequent(all)
 }
 
 // groupOf finds the group that an event was counted in.

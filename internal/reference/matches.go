@@ -31,7 +31,7 @@ func (ev *evaluator) matchRegex(q *query.Query, s *settings) *Answer {
 			}
 		}
 	}
-	return t.finish(len(s.by) == 0, func(members []int) [][]any {
+	return t.finish(true, func(members []int) [][]any {
 		customers := map[*customer]bool{}
 		var durations []event.Duration
 		for _, i := range members {
