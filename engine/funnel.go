@@ -71,7 +71,8 @@ type funnelGroup struct {
 	steps   []stepTimes
 }
 
-// stepTimes are the elapsed times of the units that reached a step.
+// stepTimes are the elapsed times of the units that reached a step. From the
+// first step to the second both are the same, and kept once.
 type stepTimes struct {
 	fromPrevious, fromFirst []event.Duration
 }
@@ -103,6 +104,7 @@ func (g *funnelGroup) reached() []int64 {
 type patternWorker[G any] struct {
 	tracker *tracker
 	grouper *grouper
+	whole   bool // there is but one group
 	groups  []G
 	make    func() G
 	add     func(v *view, g G, a *attempt) error
@@ -111,7 +113,7 @@ type patternWorker[G any] struct {
 }
 
 func newPatternWorker[G any](p *pattern, g *grouping, make func() G) *patternWorker[G] {
-	w := &patternWorker[G]{grouper: g.worker(), make: make, memory: ration{budget: p.run.memory}}
+	w := &patternWorker[G]{grouper: g.worker(), whole: g.whole(), make: make, memory: ration{budget: p.run.memory}}
 	w.tracker = p.worker(w.take)
 	return w
 }
@@ -119,10 +121,15 @@ func newPatternWorker[G any](p *pattern, g *grouping, make func() G) *patternWor
 func (w *patternWorker[G]) visit(v *view) error { return w.tracker.visit(v) }
 
 func (w *patternWorker[G]) take(v *view, a *attempt) error {
-	a.at(&w.place, len(w.tracker.matches))
-	id, err := w.grouper.group(v, &w.place, a.window, a.time[0])
-	if err != nil {
-		return err
+	id := 0
+	if w.whole {
+		w.grouper.all()
+	} else {
+		var err error
+		a.at(&w.place, len(w.tracker.matches))
+		if id, err = w.grouper.group(v, &w.place, a.window, a.time[0]); err != nil {
+			return err
+		}
 	}
 	for id >= len(w.groups) {
 		w.groups = append(w.groups, w.make())
@@ -164,12 +171,16 @@ func (o *funnelOperator) run(r *run) (*Result, error) {
 		w := newPatternWorker(o.pattern, o.groups, func() *funnelGroup { return newFunnelGroup(steps) })
 		w.add = func(_ *view, g *funnelGroup, a *attempt) error {
 			g.count(a)
-			for k := 1; k < a.level; k++ {
+			if a.level == 1 {
+				return nil
+			}
+			g.steps[1].fromFirst = append(g.steps[1].fromFirst, a.elapsed(1))
+			for k := 2; k < a.level; k++ {
 				t := &g.steps[k]
 				t.fromPrevious = append(t.fromPrevious, a.time[k].Sub(a.time[k-1]))
 				t.fromFirst = append(t.fromFirst, a.elapsed(k))
 			}
-			return w.memory.take(int64(a.level-1) * 16)
+			return w.memory.take(int64(a.level-1)*16 - 8)
 		}
 		return w, nil
 	})
@@ -209,7 +220,12 @@ func (o *funnelOperator) run(r *run) (*Result, error) {
 					previous = append(previous, part.steps[k].fromPrevious)
 					first = append(first, part.steps[k].fromFirst)
 				}
-				row = append(row, elapsedQuantile(0.5, previous), elapsedQuantile(0.5, first))
+				fromFirst := elapsedQuantile(0.5, first)
+				if k == 1 {
+					row = append(row, fromFirst, fromFirst)
+				} else {
+					row = append(row, elapsedQuantile(0.5, previous), fromFirst)
+				}
 			}
 			res.Rows = append(res.Rows, row)
 			res.Meta.Open += whole.open[k]

@@ -1,7 +1,11 @@
 package engine
 
 import (
+	"math/bits"
+	"slices"
+
 	"wend/event"
+	"wend/query"
 	"wend/tile"
 )
 
@@ -12,29 +16,29 @@ import (
 // its events. The rows that fulfil a step are bits of a bitmap, so how far the
 // journey can get at most, whatever the times are, is told by looking for the
 // lowest bit of each step above that of the step before. Most journeys have no
-// entry, or nothing above it, and are done with then. For the others a few
-// times decide; which ones, seek says.
+// entry, or nothing above it, and are done with then. For each of the others
+// bits propose an attempt. All times that are needed are read in one go, and
+// where those of a proposal lie too far apart, seek looks for another.
 type masks struct {
 	steps   []tile.Bitmap // rows that fulfil each step; of the first, those that during selects
 	words   []uint64      // the same, those of all steps for 64 rows side by side
 	entered []uint32      // customers with an entry, and nothing that could be a second step
 	deeper  []uint32      // customers that may get further
 	tied    []uint32      // customers with an entry whose rows need not be in the order of steps
-	time    event.Time    // of seek's entry
+	levels  []uint8       // of the proposals for deeper
+	rows    []uint32      // the entries of entered; then the proposals, each with the newest entry unless it converts
+	times   []event.Time  // of rows
+	own     [stepsMax]uint64
 }
 
-// longJourney is from how many rows on a journey has no mask of its own.
+// longJourney is how many rows fit a mask.
 const longJourney = 64
 
 // maskable reports whether bits and times alone decide the pattern.
 func (p *pattern) maskable() bool {
 	plan := p.run.plan
-	for _, bound := range p.bounds {
-		if bound >= 0 {
-			return false
-		}
-	}
-	return !p.run.opt.General && !p.anyOrder && p.next == 0 && p.excluded == 0 && p.count == countUnits &&
+	bounded := slices.ContainsFunc(p.bounds, func(d event.Duration) bool { return d >= 0 })
+	return !p.run.opt.General && !bounded && !p.anyOrder && p.next == 0 && p.excluded == 0 && p.count == countUnits &&
 		!plan.Unit.Session && !plan.EntryFirst && plan.Holding == "" && plan.Every == ""
 }
 
@@ -44,29 +48,21 @@ func (t *tracker) visitMasks(v *view) error {
 	m.steps = append(m.steps[:0], t.stepRows...)
 	if d := &t.run.plan.During; d.Set {
 		m.steps[0] = v.bitmap(v.Rows)
-		for row := t.stepRows[0].Next(0, v.Rows); row < v.Rows; row = t.stepRows[0].Next(row+1, v.Rows) {
-			if at := v.Time.At(row); at >= d.From && at < d.To {
-				m.steps[0].Set(row)
-			}
-		}
+		v.rowsDuring(t.stepRows[0], d, m.steps[0])
 	}
-	t.classify(v)
+	m.interleave(v.Rows)
+	m.classify(v)
+	m.setApart(v, !t.run.plan.TiesArrival)
+	m.levels = m.levels[:0]
+	for _, c := range m.deeper {
+		m.propose(v.Range(int(c)))
+	}
+	m.times = grown(m.times, len(m.rows))[:len(m.rows)]
+	v.Time.Gather(m.rows, m.times)
 	for w, window := range t.windows {
 		t.found.window = w
-		for _, c := range m.entered {
-			if err := t.emitEntry(v, int(c), window); err != nil {
-				return err
-			}
-		}
-		for _, c := range m.deeper {
-			lo, hi := v.Range(int(c))
-			level := t.seek(v, lo, hi, window)
-			if err := t.emitFound(v, int(c), level, window); err != nil {
-				return err
-			}
-			if err := v.tick(hi - lo); err != nil {
-				return err
-			}
+		if err := t.emitProposals(v, window); err != nil {
+			return err
 		}
 	}
 	for _, c := range m.tied {
@@ -78,78 +74,13 @@ func (t *tracker) visitMasks(v *view) error {
 	return nil
 }
 
-// classify deals the customers out by how far they may get.
-func (t *tracker) classify(v *view) {
-	m := &t.masks
-	n := len(m.steps)
-	second := min(1, n-1)
-	m.interleave(v.Rows)
-	customers := v.Customers()
-	m.entered, m.deeper, m.tied = grown(m.entered, customers), grown(m.deeper, customers), m.tied[:0]
-	entered, deeper := 0, 0
-	for c := range customers {
-		lo, hi := v.Range(c)
-		var x, y uint64
-		if hi-lo <= longJourney {
-			at, shift, left := lo>>6*n, lo&63, 63-lo&63
-			own := ^uint64(0) >> (longJourney - (hi - lo))
-			if hi == lo {
-				continue
-			}
-			x = (m.words[at]>>shift | m.words[at+n]<<1<<left) & own
-			y = (m.words[at+second]>>shift | m.words[at+n+second]<<1<<left) & own
-			y &= -(x & -x << 1)
-		} else if first := m.steps[0].Next(lo, hi); first < hi {
-			x = 1
-			if n > 1 && m.steps[1].Next(first+1, hi) < hi {
-				y = 1
-			}
+// rowsDuring sets dst to those of the rows whose times an interval selects.
+func (v *view) rowsDuring(rows tile.Bitmap, d *query.Interval, dst tile.Bitmap) {
+	for row := rows.Next(0, v.Rows); row < v.Rows; row = rows.Next(row+1, v.Rows) {
+		if at := v.Time.At(row); at >= d.From && at < d.To {
+			dst.Set(row)
 		}
-		if n == 1 {
-			y = 0
-		}
-		m.entered[entered], m.deeper[deeper] = uint32(c), uint32(c)
-		some, more := 0, 0
-		if x != 0 {
-			some = 1
-		}
-		if x != 0 && y != 0 {
-			more = 1
-		}
-		entered += some &^ more
-		deeper += more
 	}
-	m.entered, m.deeper = m.entered[:entered], m.deeper[:deeper]
-	m.setApart(t, v)
-}
-
-// setApart moves the customers that bits cannot decide, and drops those that
-// are not in the cohort.
-func (m *masks) setApart(t *tracker, v *view) {
-	ties := !t.run.plan.TiesArrival && v.Ties.Next(0, v.Customers()) < v.Customers()
-	if !ties && v.members == nil {
-		return
-	}
-	for _, list := range []*[]uint32{&m.entered, &m.deeper} {
-		kept := (*list)[:0]
-		for _, c := range *list {
-			switch {
-			case !v.member(int(c)):
-			case ties && v.Ties.Get(int(c)):
-				m.tied = append(m.tied, c)
-			default:
-				kept = append(kept, c)
-			}
-		}
-		*list = kept
-	}
-}
-
-func grown(list []uint32, n int) []uint32 {
-	if cap(list) < n {
-		return make([]uint32, n+n/4)
-	}
-	return list[:cap(list)]
 }
 
 // interleave lays the words of all steps side by side, with a group of zeros
@@ -157,10 +88,7 @@ func grown(list []uint32, n int) []uint32 {
 func (m *masks) interleave(rows int) {
 	n := len(m.steps)
 	size := ((rows+63)/64 + 1) * n
-	if cap(m.words) < size {
-		m.words = make([]uint64, size+size/4)
-	}
-	m.words = m.words[:size]
+	m.words = grown(m.words, size)[:size]
 	for k, step := range m.steps {
 		for at, w := range step {
 			m.words[at*n+k] = w
@@ -169,110 +97,169 @@ func (m *masks) interleave(rows int) {
 	clear(m.words[size-n:])
 }
 
-// seek finds the level of the journey in rows [lo, hi), and leaves the rows of
-// the attempt that is reported in found.rows, the entry's time in masks.time.
-// It knows that the journey has an entry and something above it.
-//
-// The best entry for an event of a later step is found backwards, by the last
-// bit of each step before: if that one is too early, all are. Forwards it
-// looks for the first conversion, and where there is none, backwards for the
-// last event of each level. No stretch of rows is searched more than twice.
-func (t *tracker) seek(v *view, lo, hi int, window event.Duration) (level int) {
-	steps, rows := t.masks.steps, &t.found.rows
-	last := len(steps) - 1
-	most := last - 1 // step that may be reached without conversion
-	first := steps[0].Next(lo, hi)
-	for entry := first; entry < hi; entry = steps[0].Next(rows[0]+1, hi) {
-		row, k := entry, 1
-		for ; k <= last; k++ {
-			if row = steps[k].Next(row+1, hi); row == hi {
-				break
-			}
-		}
-		if k <= last {
-			if entry == first {
-				most = k - 1
-			}
-			break
-		}
-		rows[last] = row
-		for k = last - 1; k >= 0; k-- {
-			rows[k] = steps[k].Last(entry, rows[k+1])
-		}
-		t.masks.time = v.Time.At(rows[0])
-		if v.Time.At(row).Sub(t.masks.time) <= window {
-			return last + 1
-		}
+// grown returns a list of at least n entries, whatever is in them.
+func grown[T any](list []T, n int) []T {
+	if cap(list) < n {
+		return make([]T, n+n/4)
 	}
-	for k := most; k > 0; k-- {
-		if t.newest(v, k, lo, hi, window) {
-			return k + 1
-		}
-	}
-	rows[0] = steps[0].Last(lo, hi)
-	t.masks.time = v.Time.At(rows[0])
-	return 1
+	return list[:cap(list)]
 }
 
-// newest finds the last event of step k that an entry within the window leads to.
-func (t *tracker) newest(v *view, k, lo, hi int, window event.Duration) bool {
-	steps, rows := t.masks.steps, &t.found.rows
-	for j := range k {
-		rows[j] = hi // unknown
-	}
-	for row := steps[k].Last(lo, hi); row >= 0; row = steps[k].Last(lo, row) {
-		rows[k] = row
-		for j := k - 1; j >= 0 && rows[j] >= rows[j+1]; j-- {
-			if rows[j] = steps[j].Last(lo, rows[j+1]); rows[j] < 0 {
-				return false
-			}
-			if j == 0 {
-				t.masks.time = v.Time.At(rows[0])
-			}
+// classify deals the customers out by how far they may get. Whether one has an
+// entry is as good as random, so no branch asks: all are listed, and the next
+// takes the place of one that does not count.
+func (m *masks) classify(v *view) {
+	n := len(m.steps)
+	second := min(1, n-1)
+	starts := v.Starts
+	m.tied = m.tied[:0]
+	m.entered, m.deeper, m.rows = grown(m.entered, len(starts)), grown(m.deeper, len(starts)), grown(m.rows, len(starts))
+	entered, deeper, rows := m.entered, m.deeper, m.rows
+	some, more := 0, 0
+	lo := starts[0]
+	for c, hi := range starts[1:] {
+		var x, y uint64
+		var row uint32
+		if length := hi - lo; length-1 < longJourney {
+			words := m.words[int(lo>>6)*n:][: 2*n : 2*n]
+			all := ^uint64(0) >> ((longJourney - length) & 63)
+			x = cut(words[0], words[n], lo) & all
+			y = cut(words[second], words[n+second], lo) & all
+			row = lo + uint32(bits.Len64(x)) - 1
+		} else {
+			x, y, row = m.classifyLong(int(lo), int(hi), second)
 		}
-		if v.Time.At(row).Sub(t.masks.time) <= window {
-			return true
+		y = above(x, y)
+		if n == 1 {
+			y, row = 0, lo+uint32(bits.TrailingZeros64(x)) // the first entry converts
 		}
+		entered[some], rows[some], deeper[more] = uint32(c), row, uint32(c)
+		isSome, isMore := 0, 0
+		if x != 0 {
+			isSome = 1
+		}
+		if y != 0 {
+			isMore = 1
+		}
+		some += isSome - isMore
+		more += isMore
+		lo = hi
 	}
-	return false
+	m.entered, m.deeper, m.rows = entered[:some], deeper[:more], rows[:some]
 }
 
-// emitEntry reports a customer who did not get beyond the entry.
-func (t *tracker) emitEntry(v *view, c int, window event.Duration) error {
+// cut returns the bits from row lo on of two words, the first of which has it.
+func cut(word, next uint64, lo uint32) uint64 {
+	return word>>(lo&63) | next<<1<<(63-lo&63)
+}
+
+// above returns the bits of y above the lowest of x, none if x has none.
+func above(x, y uint64) uint64 { return y & -(x & -x << 1) }
+
+// classifyLong returns what masks of a longer journey, or of none, come to.
+func (m *masks) classifyLong(lo, hi, second int) (x, y uint64, newest uint32) {
+	first := m.steps[0].Next(lo, hi)
+	if first == hi {
+		return 0, 0, 0
+	}
+	if len(m.steps) == 1 {
+		return 1 << 63, 0, uint32(first - 63)
+	}
+	if m.steps[second].Next(first+1, hi) < hi {
+		y = 2
+	}
+	return 1, y, uint32(m.steps[0].Last(lo, hi))
+}
+
+// setApart moves the customers that bits cannot decide, and drops those that
+// are not in the cohort.
+func (m *masks) setApart(v *view, byStep bool) {
+	ties := byStep && v.Ties.Next(0, v.Customers()) < v.Customers()
+	if !ties && v.members == nil {
+		return
+	}
+	decided := func(c uint32) bool {
+		if !v.member(int(c)) {
+			return false
+		}
+		if ties && v.Ties.Get(int(c)) {
+			m.tied = append(m.tied, c)
+			return false
+		}
+		return true
+	}
+	kept := 0
+	for i, c := range m.entered {
+		if decided(c) {
+			m.entered[kept], m.rows[kept] = c, m.rows[i]
+			kept++
+		}
+	}
+	m.entered, m.rows = m.entered[:kept], m.rows[:kept]
+	m.deeper = slices.DeleteFunc(m.deeper, func(c uint32) bool { return !decided(c) })
+}
+
+// emitProposals reports the customers that bits decide.
+func (t *tracker) emitProposals(v *view, window event.Duration) error {
+	m := &t.masks
+	for i, c := range m.entered {
+		t.found.rows[0], t.found.time[0] = int(m.rows[i]), m.times[i]
+		if err := t.emitFound(v, int(c), 1, m.times[i], window); err != nil {
+			return err
+		}
+	}
+	rows, times := m.rows[len(m.entered):], m.times[len(m.entered):]
+	for i, c := range m.deeper {
+		level := int(m.levels[i])
+		newest := level // where the newest entry is
+		if level == len(m.steps) {
+			newest = 0
+		}
+		end := max(newest+1, level)
+		if times[level-1].Sub(times[0]) <= window {
+			for k := range level {
+				t.found.rows[k], t.found.time[k] = int(rows[k]), times[k]
+			}
+			if err := t.emitFound(v, int(c), level, times[newest], window); err != nil {
+				return err
+			}
+		} else if err := t.emitSought(v, int(c), window); err != nil {
+			return err
+		}
+		rows, times = rows[end:], times[end:]
+	}
+	return nil
+}
+
+// emitSought looks for the attempt of a customer whose proposal was none.
+func (t *tracker) emitSought(v *view, c int, window event.Duration) error {
 	lo, hi := v.Range(c)
-	entries := t.masks.steps[0]
-	if len(t.matches) == 1 {
-		t.found.rows[0] = entries.Next(lo, hi) // and has converted
-	} else {
-		t.found.rows[0] = entries.Last(lo, hi)
+	level := t.seek(v, lo, hi, window)
+	for k := range level {
+		t.found.time[k] = v.Time.At(t.found.rows[k])
 	}
-	t.masks.time = v.Time.At(t.found.rows[0])
-	return t.emitFound(v, c, 1, window)
+	newest := v.Time.At(t.masks.steps[0].Last(lo, hi))
+	if err := v.tick(hi - lo); err != nil {
+		return err
+	}
+	return t.emitFound(v, c, level, newest, window)
 }
 
-// emitFound reports the attempt in found.rows.
-func (t *tracker) emitFound(v *view, c, level int, window event.Duration) error {
+// emitFound reports the attempt whose rows and times are in found. As long as
+// the newest entry's window is, the journey is open.
+func (t *tracker) emitFound(v *view, c, level int, newest event.Time, window event.Duration) error {
 	a := &t.found
-	lo, hi := v.Range(c)
 	a.customer, a.level, a.open = c, level, false
-	a.time[0], a.standing[0] = t.masks.time, a.rows[0]
-	for k := 1; k < level; k++ {
-		a.time[k] = v.Time.At(a.rows[k])
-		a.standing[k] = a.rows[k]
-	}
-	for k := level; k < len(t.matches); k++ {
+	for k := range t.matches {
 		a.standing[k] = -1
 	}
+	copy(a.standing[:level], a.rows[:])
 	if level < len(t.matches) {
-		newest := a.time[0]
-		if level > 1 {
-			newest = v.Time.At(t.masks.steps[0].Last(lo, hi))
-		}
 		limit := newest.Add(window)
 		a.open = limit > t.run.end && limit > v.ends(c)
 	}
-	a.next = v.next(a.rows[level-1]+1, hi)
-	if a.next == hi {
+	_, hi := v.Range(c)
+	if a.next = v.next(a.rows[level-1]+1, hi); a.next == hi {
 		a.next = -1
 	}
 	return t.emit(v, a)

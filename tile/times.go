@@ -121,6 +121,23 @@ func (t *Times) At(i int) event.Time {
 	return t.Origin + event.Time(tick*t.Unit)
 }
 
+// Gather writes the times of some rows to dst, which is as long as rows. One
+// row does not wait for the other, as it may where At's callers decide between.
+func (t *Times) Gather(rows []uint32, dst []event.Time) {
+	width, mask := uint64(t.Width), uint64(1)<<(t.Width&63)-1
+	origin, unit, shift := int64(t.Origin), t.Unit, t.Shift&63
+	anchors, slots, bases := t.Anchors, t.Slots, t.Bases
+	rank := t.rank[:len(anchors)]
+	dst = dst[:len(rows)]
+	for k, i := range rows {
+		w := i >> 6
+		base := rank[w] + uint32(bits.OnesCount64(anchors[w]<<(63-i&63)))
+		bit := uint64(i) * width
+		slot := binary.LittleEndian.Uint64(slots[bit>>3:]) >> (bit & 7) & mask
+		dst[k] = event.Time(origin + (int64(bases[base-1])<<shift+int64(slot))*unit)
+	}
+}
+
 // Decode writes the times of rows [lo, lo+len(dst)) to dst.
 func (t *Times) Decode(lo int, dst []event.Time) {
 	if len(dst) == 0 {

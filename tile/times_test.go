@@ -50,6 +50,15 @@ func TestTimesRoundTrip(t *testing.T) {
 		if !slices.Equal(dst, times[lo:hi]) {
 			t.Fatalf("Decode(%d, %d rows) = %v, want %v", lo, hi-lo, dst, times[lo:hi])
 		}
+		var rows []uint32
+		for i := hi; i > lo; i-- {
+			rows = append(rows, uint32(i-1))
+		}
+		c.Gather(rows, dst)
+		slices.Reverse(dst)
+		if !slices.Equal(dst, times[lo:hi]) {
+			t.Fatalf("Gather(%v) backwards = %v, want %v", rows, dst, times[lo:hi])
+		}
 		for i, s := range starts[:len(starts)-1] {
 			if s < starts[i+1] && !c.Anchors.Get(int(s)) {
 				t.Fatalf("the first row of customer %d is no anchor", i)
