@@ -180,6 +180,9 @@ func exportCommand() *cobra.Command {
 			if ctx.Err() != nil {
 				return errors.New("export: interrupted; what was written is not everything")
 			}
+			if err == nil && len(db.Store().Summary().Missing) > 0 {
+				return errPartial
+			}
 			return err
 		},
 	}
