@@ -11,6 +11,8 @@ func newOperator(r *run) (operator, error) {
 	switch r.plan.Verb {
 	case "affinity":
 		return newAffinity(r)
+	case "drivers":
+		return newDrivers(r)
 	case "funnel":
 		return newFunnel(r)
 	case "times":
