@@ -71,14 +71,14 @@ const (
 // affinityWorker counts one worker's baskets.
 type affinityWorker struct {
 	*affinityOperator
-	coder   *coder
-	basket  *coder // nil as baskets
-	counts  affinityCounts
-	holds   map[basketValue]struct{}
-	codes   []uint32 // of the basket at hand
-	nulls   []bool   // by code of a value
-	rows    tile.Bitmap
-	place   place
+	coder  *coder
+	basket *coder // nil as baskets
+	counts affinityCounts
+	holds  map[basketValue]struct{}
+	codes  []uint32 // of the basket at hand
+	nulls  []bool   // by code of a value
+	rows   tile.Bitmap
+	place  place
 }
 
 // affinityCounts are numbers of baskets: all of them, by value, by pair.
@@ -252,7 +252,9 @@ func (o *affinityOperator) countBaskets(r *run, ws []*affinityWorker, total *aff
 		}
 		w.holds = nil
 	}
-	slices.SortFunc(all, func(a, b basketValue) int { return cmp.Or(cmp.Compare(a.basket, b.basket), cmp.Compare(a.value, b.value)) })
+	slices.SortFunc(all, func(a, b basketValue) int {
+		return cmp.Or(cmp.Compare(a.basket, b.basket), cmp.Compare(a.value, b.value))
+	})
 	v := &view{run: r, ctx: r.ctx}
 	var codes []uint32
 	for i := 0; i < len(all); {
