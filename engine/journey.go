@@ -29,23 +29,9 @@ func (o *journeyOperator) explain(r *run) PlanNode {
 func (o *journeyOperator) run(r *run) (*Result, error) {
 	res := &Result{Columns: []Column{{"time", Time}, {"event", String}, {"channel", String}, {"properties", Object}}}
 	res.Meta.Unit = "events"
-	index, c, canonical, ok, err := r.snap.Locate(r.ctx, r.plan.Customer)
-	if err != nil {
-		return nil, fmt.Errorf("find customer %q: %w", r.plan.Customer, err)
-	}
-	if !ok {
-		r.warn(fmt.Sprintf("no customer %q", r.plan.Customer))
-		return res, nil
-	}
-	if canonical != r.plan.Customer {
-		r.warn(fmt.Sprintf("%q is linked to customer %q", r.plan.Customer, canonical))
-	}
-	v := &view{run: r, ctx: r.ctx, index: index}
-	if v.Tile, err = r.snap.Tile(r.ctx, index, r.need); err != nil {
-		return nil, err
-	}
-	if err := v.prepare(); err != nil {
-		return nil, err
+	v, c, err := r.locate()
+	if v == nil || err != nil {
+		return res, err
 	}
 	lo, hi := v.extent(c)
 	r.stats.customers.Add(1)
@@ -75,6 +61,27 @@ func (o *journeyOperator) run(r *run) (*Result, error) {
 		res.Meta.Cut = &Cut{Kept: kept, Of: found, Share: share(kept, found)}
 	}
 	return res, nil
+}
+
+// locate finds the plan's customer, by any of its identities, and prepares its
+// tile; v is nil if the store does not know it.
+func (r *run) locate() (v *view, c int, err error) {
+	index, c, canonical, ok, err := r.snap.Locate(r.ctx, r.plan.Customer)
+	if err != nil {
+		return nil, 0, fmt.Errorf("find customer %q: %w", r.plan.Customer, err)
+	}
+	if !ok {
+		r.warn(fmt.Sprintf("no customer %q", r.plan.Customer))
+		return nil, 0, nil
+	}
+	if canonical != r.plan.Customer {
+		r.warn(fmt.Sprintf("%q is linked to customer %q", r.plan.Customer, canonical))
+	}
+	v = &view{run: r, ctx: r.ctx, index: index}
+	if v.Tile, err = r.snap.Tile(r.ctx, index, r.need); err != nil {
+		return nil, 0, err
+	}
+	return v, c, v.prepare()
 }
 
 // channelCell is the channel of a row, null if it has none.

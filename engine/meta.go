@@ -80,24 +80,30 @@ func (v *view) countTied() int64 {
 		return 0
 	}
 	for c := v.Ties.Next(0, n); c < n; c = v.Ties.Next(c+1, n) {
-		lo, hi := v.Range(c)
-		if hi-lo < 2 {
-			continue
-		}
-		before, run := v.Time.At(lo), int64(1)
-		for i := lo + 1; i < hi; i++ {
-			t := v.Time.At(i)
-			if t != before {
-				if run > 1 {
-					tied += run
-				}
-				before, run = t, 0
+		tied += v.tiedOf(c)
+	}
+	return tied
+}
+
+// tiedOf counts the events of one customer that share their time with another.
+func (v *view) tiedOf(c int) int64 {
+	lo, hi := v.Range(c)
+	if hi-lo < 2 {
+		return 0
+	}
+	tied, before, run := int64(0), v.Time.At(lo), int64(1)
+	for i := lo + 1; i < hi; i++ {
+		t := v.Time.At(i)
+		if t != before {
+			if run > 1 {
+				tied += run
 			}
-			run++
+			before, run = t, 0
 		}
-		if run > 1 {
-			tied += run
-		}
+		run++
+	}
+	if run > 1 {
+		tied += run
 	}
 	return tied
 }
