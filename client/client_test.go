@@ -224,7 +224,7 @@ func TestAppendTriesAgain(t *testing.T) {
 		tokens <- r.Header.Get("X-Batch-Token")
 		switch calls.Add(1) {
 		case 1:
-			http.Error(w, `{"error": {"code": "busy", "message": "too many"}}`, 503)
+			http.Error(w, `{"error": {"code": "busy", "message": "too many"}}`, http.StatusServiceUnavailable)
 		case 2:
 			panic(http.ErrAbortHandler)
 		default:

@@ -109,6 +109,9 @@ func (term *terminal) prompt() {
 // startREPL makes a small shop's store and opens the loop on it.
 func startREPL(t *testing.T, columns int, flags string, env ...string) (term *terminal, dir string) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("short runs leave terminals out")
+	}
 	dir = t.TempDir()
 	bin := buildWend(t)
 	demo := exec.Command(bin, "demo", "--customers", "400")
@@ -269,6 +272,9 @@ func TestREPLInANarrowTerminal(t *testing.T) {
 
 // A query that takes long says how far it is, and Ctrl-C ends it and not the loop.
 func TestREPLCancelsALongQuery(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short runs leave terminals out")
+	}
 	dir := t.TempDir()
 	bin := buildWend(t)
 	f, err := os.Create(filepath.Join(dir, "events.csv"))
