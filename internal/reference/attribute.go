@@ -130,16 +130,11 @@ func (ev *evaluator) conversionsOf(q *query.Query, s *settings, u unit, window e
 	return list
 }
 
+// traceOfLabel is what a label's credit must exceed for it to have a row if no
+// conversion had it: less is a matter of rounding.
+const traceOfLabel = 1e-9
+
 func attributeRows(s *settings, conversions, without []conversion) [][]any {
-	var labels []string
-	for _, c := range conversions {
-		labels = append(labels, c.labels...)
-		if len(c.labels) == 0 {
-			labels = append(labels, directLabel)
-		}
-	}
-	slices.Sort(labels)
-	labels = slices.Compact(labels)
 	one := func(conversion) float64 { return 1 }
 	value := func(c conversion) float64 { return c.worth }
 	var counted, worth []map[string]float64 // by model
@@ -151,6 +146,22 @@ func attributeRows(s *settings, conversions, without []conversion) [][]any {
 	if s.worth != nil {
 		columns = append(columns, worth...)
 	}
+	var labels []string
+	for _, c := range conversions {
+		labels = append(labels, c.labels...)
+		if len(c.labels) == 0 {
+			labels = append(labels, directLabel)
+		}
+	}
+	for _, credit := range columns {
+		for label, n := range credit {
+			if math.Abs(n) > traceOfLabel {
+				labels = append(labels, label) // also if no conversion had it: it leads to labels that convert
+			}
+		}
+	}
+	slices.Sort(labels)
+	labels = slices.Compact(labels)
 	var rows [][]any
 	for _, label := range labels {
 		row := []any{label}
@@ -234,12 +245,7 @@ func shapley(conversions []conversion, worth func(conversion) float64, credit ma
 	slices.Sort(players)
 	players = slices.Compact(players)
 	if len(players) > playersMax {
-		for _, c := range conversions {
-			different := slices.Compact(slices.Sorted(slices.Values(c.labels)))
-			for _, label := range different {
-				credit[label] += worth(c) / float64(len(different))
-			}
-		}
+		shareEqually(conversions, worth, credit)
 		return
 	}
 	worthOf := make([]float64, 1<<len(players)) // by set of labels
@@ -269,6 +275,16 @@ func shapley(conversions []conversion, worth func(conversion) float64, credit ma
 				size += rest & 1
 			}
 			credit[p] += (worthOf[set|1<<i] - worthOf[set]) * factorial(size) * factorial(len(players)-size-1) / factorial(len(players))
+		}
+	}
+}
+
+// shareEqually shares each conversion among its different labels.
+func shareEqually(conversions []conversion, worth func(conversion) float64, credit map[string]float64) {
+	for _, c := range conversions {
+		different := slices.Compact(slices.Sorted(slices.Values(c.labels)))
+		for _, label := range different {
+			credit[label] += worth(c) / float64(len(different))
 		}
 	}
 }
@@ -370,6 +386,9 @@ func arrival(chain map[string]map[string]float64, ends map[string]string, withou
 			}
 			edges = append(edges, edge{number[from], number[to], n / total})
 		}
+	}
+	if len(states) == 0 {
+		return 0 // no journey has touches
 	}
 	at := make([]float64, len(states))
 	at[number["start"]] = 1

@@ -2,7 +2,6 @@ package reference
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"slices"
 
@@ -10,16 +9,19 @@ import (
 	"wend/query"
 )
 
-// Where the language is silent about drivers: an attempt is decided when it
-// converted or when nothing of it could go on. A number's quartiles are
-// interpolated; a value on a border belongs below. p_value is null where a
-// margin of the table is empty, and Holm counts the others only. lift is taken
-// of the cells as they are.
+// Where the language is silent about drivers: a unit is undecided as long as
+// some chain from the entry of its reported attempt can go on. T is rounded down
+// to a microsecond. A number's quartiles are interpolated; a value on a border
+// belongs below, and with `top` nothing is cut. p_value is null where a margin
+// of the table is empty, and Holm counts the others only. lift is taken of the
+// cells as they are. Rows by chi-square, the greatest first, then by factor as
+// listed and value, or by frequency where the factor has `top`; the statement's
+// `top` keeps the first.
 
 // normal975 is the 97.5 % point of the normal distribution.
 const normal975 = 1.959963984540054
 
-// case_ is one unit that converted or dropped, with its value of each factor.
+// subject is one unit that converted or dropped.
 type subject struct {
 	outcome   outcome
 	converted bool
@@ -40,66 +42,118 @@ func (ev *evaluator) drivers(q *query.Query, s *settings) *Answer {
 			subjects = append(subjects, subject{o, converted})
 		}
 	})
-	var rows [][]any
-	for _, g := range s.by {
-		var of [][]any
+	var rows []factorRow
+	for i, g := range s.by {
 		if g.Expr.Op == "name" && g.Expr.Name.Text == "events" && !g.Expr.Name.Quoted {
-			of = ev.eventRows(subjects)
+			rows = append(rows, ev.eventRows(i, s, subjects)...)
 		} else {
-			of = ev.factorRows(g, s, subjects)
-		}
-		for _, row := range of {
-			rows = append(rows, append([]any{g.Expr.String()}, row...))
+			rows = append(rows, ev.factorRows(i, g, subjects)...)
 		}
 	}
+	slices.SortStableFunc(rows, func(a, b factorRow) int {
+		if a.chi == b.chi && a.factor == b.factor {
+			if s.by[a.factor].Top > 0 {
+				return 0 // the most frequent first, as they come
+			}
+			return compareCells(a.value, b.value)
+		}
+		return cmp.Or(cmp.Compare(b.chi, a.chi), cmp.Compare(a.factor, b.factor))
+	})
 	holm(rows)
-	t.answer.Rows = rows
+	if s.top >= 0 && len(rows) > s.top {
+		rows = rows[:s.top]
+	}
+	for _, row := range rows {
+		t.answer.Rows = append(t.answer.Rows, append([]any{s.by[row.factor].Expr.String(), row.text}, row.cells...))
+	}
 	t.order()
 	return t.answer
 }
 
+// factorRow is a row before its place is known.
+type factorRow struct {
+	factor int
+	value  any // orders rows
+	text   any
+	chi    float64 // negative: undefined
+	cells  []any
+}
+
 // factorRows compares those with each value of an expression on the entry.
-func (ev *evaluator) factorRows(g query.Group, s *settings, subjects []subject) [][]any {
+func (ev *evaluator) factorRows(factor int, g query.Group, subjects []subject) []factorRow {
 	var values []any
 	for _, u := range subjects {
 		values = append(values, cell(ev.value(g.Expr, u.outcome.scope())))
 	}
-	values = atQuartiles(values)
 	var all [][]any
 	for _, v := range values {
 		all = append(all, []any{v})
 	}
-	top := int(g.Top)
-	if top <= 0 {
-		top = max(s.top, 0)
-	}
 	different := mostFrequent(all)
-	if top > 0 && len(different) > top {
+	var bounds []float64
+	if g.Top > 0 {
+		different = different[:min(int(g.Top), len(different))]
 		for i, v := range values {
-			if !slices.ContainsFunc(different[:top], func(k []any) bool { return equalCells(k, []any{v}) }) {
+			if !slices.ContainsFunc(different, func(k []any) bool { return equalCells(k, []any{v}) }) {
 				values[i] = rest{}
 			}
 		}
-		different = append(different[:top:top], []any{rest{}})
+	} else if bounds = quartilesOf(different, values); bounds != nil {
+		for i, v := range values {
+			if v != nil {
+				place, _ := slices.BinarySearch(bounds, number(v).Float())
+				values[i] = int64(place)
+			}
+		}
 	}
-	var rows [][]any
-	for _, d := range different {
+	all = nil
+	for _, v := range values {
+		all = append(all, []any{v})
+	}
+	var rows []factorRow
+	for _, d := range mostFrequent(all) {
 		with := make([]bool, len(values))
 		for i, v := range values {
 			with[i] = equalCells([]any{v}, d)
 		}
-		v := d[0]
-		if v == (rest{}) {
-			v = other
+		row := factorRow{factor: factor, value: d[0]}
+		switch v := d[0].(type) {
+		case nil:
+		case rest:
+			row.text = other
+		default:
+			row.text = textOf(v)
+			if bounds != nil {
+				row.text = betweenBounds(bounds, int(v.(int64)))
+			}
 		}
-		rows = append(rows, append([]any{v}, fourfold(subjects, with)...))
+		row.chi, row.cells = fourfold(subjects, with)
+		rows = append(rows, row)
 	}
 	return rows
 }
 
-// atQuartiles cuts numbers of more than 20 values at their quartiles.
-func atQuartiles(values []any) []any {
+func textOf(c any) string {
+	switch c := c.(type) {
+	case string:
+		return c
+	case bool:
+		return event.Boolean(c).String()
+	case event.Time:
+		return c.String()
+	}
+	return number(c).String()
+}
+
+// quartilesOf returns the quartiles of numbers that have more than 20 values.
+func quartilesOf(different [][]any, values []any) []float64 {
 	var numbers []float64
+	count := 0
+	for _, d := range different {
+		if d[0] != nil {
+			count++
+		}
+	}
 	for _, v := range values {
 		switch v := v.(type) {
 		case int64:
@@ -108,84 +162,81 @@ func atQuartiles(values []any) []any {
 			numbers = append(numbers, v)
 		}
 	}
-	different := slices.Compact(slices.Sorted(slices.Values(numbers)))
-	if len(different) <= numbersMax {
-		return values
+	if len(numbers) == 0 || count <= numbersMax {
+		return nil
 	}
-	q1, q2, q3 := *percentile(numbers, 0.25), *percentile(numbers, 0.5), *percentile(numbers, 0.75)
-	var cut []any
-	for _, v := range values {
-		if v == nil {
-			cut = append(cut, nil)
-			continue
-		}
-		n := number(v).Float()
-		switch {
-		case n <= q1:
-			cut = append(cut, fmt.Sprintf("<= %v", q1))
-		case n <= q2:
-			cut = append(cut, fmt.Sprintf("<= %v", q2))
-		case n <= q3:
-			cut = append(cut, fmt.Sprintf("<= %v", q3))
-		default:
-			cut = append(cut, fmt.Sprintf("> %v", q3))
-		}
+	return slices.Compact([]float64{*percentile(numbers, 0.25), *percentile(numbers, 0.5), *percentile(numbers, 0.75)})
+}
+
+func betweenBounds(bounds []float64, place int) string {
+	text := func(i int) string { return event.Float(bounds[i]).String() }
+	switch place {
+	case 0:
+		return "<= " + text(0)
+	case len(bounds):
+		return "> " + text(place-1)
 	}
-	return cut
+	return "> " + text(place-1) + " to " + text(place)
 }
 
 // eventRows compares those that met a touchpoint after the entry, up to T, among
 // the units that were undecided then.
-func (ev *evaluator) eventRows(subjects []subject) [][]any {
+func (ev *evaluator) eventRows(factor int, s *settings, subjects []subject) []factorRow {
 	var times []float64
 	for _, u := range subjects {
 		if u.converted {
 			times = append(times, float64(u.outcome.elapsed(0, u.outcome.level-1)))
 		}
 	}
-	lower := percentile(times, 0.25)
-	if lower == nil {
+	quartile := percentile(times, 0.25)
+	if quartile == nil {
 		return nil
 	}
+	early := event.Duration(math.Floor(*quartile))
 	var undecided []subject
 	for _, u := range subjects {
-		if float64(u.outcome.decided().Sub(u.outcome.scope().at.Time)) > *lower {
+		if ev.decided(u.outcome, s).Sub(u.outcome.scope().at.Time) > early {
 			undecided = append(undecided, u)
 		}
 	}
 	met := map[string][]bool{}
-	names := map[string]int{}
 	for i, u := range undecided {
 		m, entry := u.outcome.matching, u.outcome.places()[0]
 		for _, f := range m.events[entry+1:] {
-			if float64(f.Time.Sub(m.events[entry].Time)) > *lower {
+			if f.Time.Sub(m.events[entry].Time) > early {
 				continue
 			}
 			if met[f.Name] == nil {
 				met[f.Name] = make([]bool, len(undecided))
 			}
-			if !met[f.Name][i] {
-				names[f.Name]++
-			}
 			met[f.Name][i] = true
 		}
 	}
-	var rows [][]any
-	for _, name := range byCount(names) {
-		rows = append(rows, append([]any{name}, fourfold(undecided, met[name])...))
+	var rows []factorRow
+	for name, with := range met {
+		row := factorRow{factor: factor, value: name, text: name}
+		row.chi, row.cells = fourfold(undecided, with)
+		rows = append(rows, row)
 	}
 	return rows
 }
 
 // decided is when the outcome was certain: with the last step, or when no chain
 // from the entry could go on.
-func (o outcome) decided() event.Time {
+func (ev *evaluator) decided(o outcome, s *settings) event.Time {
 	m := o.matching
 	if o.level == len(m.steps) {
 		return m.events[o.reported.at].Time
 	}
 	entry := o.places()[0]
 	limit := m.events[entry].Time.Add(m.window)
+	if s.session {
+		for _, part := range ev.sessions(m.events[entry].customer, s) {
+			if slices.Contains(part, m.events[entry]) {
+				limit = min(limit, part[len(part)-1].Time.Add(s.gap))
+			}
+		}
+	}
 	if m.anyOrder {
 		return limit
 	}
@@ -209,8 +260,8 @@ func (o outcome) decided() event.Time {
 }
 
 // fourfold compares converters and droppers with and without something:
-// converted, dropped, odds ratio, its interval, lift, p.
-func fourfold(subjects []subject, with []bool) []any {
+// chi-square, converted, dropped, odds ratio, its interval, lift, p.
+func fourfold(subjects []subject, with []bool) (chi float64, row []any) {
 	var a, b, c, d int
 	for i, u := range subjects {
 		switch {
@@ -225,12 +276,13 @@ func fourfold(subjects []subject, with []bool) []any {
 		}
 	}
 	fa, fb, fc, fd := float64(a), float64(b), float64(c), float64(d)
-	row := []any{int64(a), int64(b), nil, nil, nil, nil, nil}
+	row = []any{int64(a), int64(b), nil, nil, nil, nil, nil}
+	chi = -1
 	if with := share(a, a+b); with != nil && a+c > 0 {
 		row[5] = with.(float64) / (float64(a+c) / float64(a+b+c+d))
 	}
 	if margins := (fa + fb) * (fc + fd) * (fa + fc) * (fb + fd); margins > 0 {
-		chi := (fa + fb + fc + fd) * (fa*fd - fb*fc) * (fa*fd - fb*fc) / margins
+		chi = (fa + fb + fc + fd) * (fa*fd - fb*fc) * (fa*fd - fb*fc) / margins
 		row[6] = math.Erfc(math.Sqrt(chi / 2)) // one degree of freedom
 	}
 	if a == 0 || b == 0 || c == 0 || d == 0 {
@@ -239,21 +291,20 @@ func fourfold(subjects []subject, with []bool) []any {
 	ratio := fa * fd / (fb * fc)
 	spread := normal975 * math.Sqrt(1/fa+1/fb+1/fc+1/fd)
 	row[2], row[3], row[4] = ratio, ratio*math.Exp(-spread), ratio*math.Exp(spread)
-	return row
+	return chi, row
 }
 
-// holm makes the p values, the last cells of the rows, hold for all of them together.
-func holm(rows [][]any) {
-	var tested [][]any
+// holm makes the p values hold for all of the rows together; they stand by chi-square.
+func holm(rows []factorRow) {
+	tests := 0
 	for _, row := range rows {
-		if row[8] != nil {
-			tested = append(tested, row)
+		if row.chi >= 0 {
+			tests++
 		}
 	}
-	slices.SortStableFunc(tested, func(x, y []any) int { return cmp.Compare(x[8].(float64), y[8].(float64)) })
 	least := 0.0
-	for i, row := range tested {
-		least = min(1, max(least, row[8].(float64)*float64(len(tested)-i)))
-		row[8] = least
+	for i, row := range rows[:tests] {
+		least = min(1, max(least, row.cells[6].(float64)*float64(tests-i)))
+		row.cells[6] = least
 	}
 }

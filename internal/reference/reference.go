@@ -66,9 +66,10 @@ func fail(format string, args ...any) { panic(mistake(fmt.Sprintf(format, args..
 // leads from an identity to the one it belongs to.
 func Evaluate(events []event.Event, links map[string]string, st *query.Statement, definitions []event.Definition, endOfData event.Time) (answer *Answer, err error) {
 	defer func() {
-		if m, ok := recover().(mistake); ok {
+		r := recover()
+		if m, ok := r.(mistake); ok {
 			answer, err = nil, fmt.Errorf("evaluate %s: %s", st, string(m))
-		} else if r := recover(); r != nil {
+		} else if r != nil {
 			panic(r)
 		}
 	}()
