@@ -263,7 +263,10 @@ func TestEmptyStore(t *testing.T) {
 	w := &World{}
 	for _, text := range []string{"measure events, customers / events as x, sum(nothing) as s lenient", "measure events every day", "measure sessions by channel",
 		"funnel a -> b lenient", "funnel a -> b by channel lenient", "funnel a -> b every month within 1d, 2d lenient", "times a -> b lenient", "dropoff a -> b lenient",
-		"paths", "paths from a lenient", "transitions with times", "customers"} {
+		"paths", "paths from a lenient", "transitions with times", "customers",
+		"why 'x' in a -> b lenient", "attribute a to channel, event using first, markov, markov(2), shapley lenient", "retention a -> b every day for 2 lenient",
+		"flow", "flow to a every day lenient", "switches", "match a+ => b lenient", "match a every day lenient", "moments", "affinity of channel in a lenient",
+		"drivers of a -> b by channel, events lenient", "next after a lenient", "next for 'x'"} {
 		snap, close, err := snapshotOf(w, 1)
 		if err != nil {
 			t.Fatal(err)

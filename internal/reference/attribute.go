@@ -11,9 +11,11 @@ import (
 
 // Where the language is silent about attribute: earlier conversions end the
 // touches of later ones whether or not they lie in the range. A journey that
-// does not convert begins after the unit's last conversion of all. The share of
-// an old touch is taken relative to the newest, so that none is lost to
-// rounding.
+// does not convert begins after the unit's last conversion of all, is not cut by
+// the window and belongs to the group of its last event in the range, which is
+// no anchor. Rows by what the first model counts, rounded to six digits, then by
+// label. With markov every label of the journeys has a row. The share of an old
+// touch is taken relative to the newest, so that none is lost to rounding.
 
 // directLabel stands for conversions without touches.
 const directLabel = "(direct)"
@@ -25,6 +27,7 @@ type conversion struct {
 	touches []*fact
 	labels  []string
 	worth   float64
+	group   []any // of what did not convert
 }
 
 // modelColumn is what a model's columns are called after conversions_ and value_.
@@ -58,6 +61,9 @@ func (ev *evaluator) attribute(q *query.Query, s *settings) *Answer {
 				for _, c := range ev.conversionsOf(q, s, u, s.windows[w], span.in) {
 					if c.at == nil {
 						at := part{w, span.period}
+						for _, g := range s.by {
+							c.group = append(c.group, cell(ev.value(g.Expr, &scope{at: c.touches[len(c.touches)-1]})))
+						}
 						without[at] = append(without[at], c)
 						continue
 					}
@@ -73,7 +79,13 @@ func (ev *evaluator) attribute(q *query.Query, s *settings) *Answer {
 			of = append(of, conversions[i])
 		}
 		r := t.records[members[0]]
-		return attributeRows(s, of, without[part{r.window, r.period}])
+		var also []conversion
+		for _, c := range without[part{r.window, r.period}] {
+			if equalCells(t.shownAs(c.group), r.group) {
+				also = append(also, c)
+			}
+		}
+		return attributeRows(s, of, also)
 	})
 }
 
@@ -130,9 +142,17 @@ func (ev *evaluator) conversionsOf(q *query.Query, s *settings, u unit, window e
 	return list
 }
 
-// traceOfLabel is what a label's credit must exceed for it to have a row if no
-// conversion had it: less is a matter of rounding.
-const traceOfLabel = 1e-9
+// shownAs puts the values of a group that `top` did not keep into (other).
+func (t *table) shownAs(group []any) []any {
+	shown := slices.Clone(group)
+	for i, g := range t.s.by {
+		kept := slices.ContainsFunc(t.records, func(r record) bool { return equalCells(r.group[i:i+1], group[i:i+1]) })
+		if g.Top > 0 && !kept {
+			shown[i] = rest{}
+		}
+	}
+	return shown
+}
 
 func attributeRows(s *settings, conversions, without []conversion) [][]any {
 	one := func(conversion) float64 { return 1 }
@@ -153,11 +173,9 @@ func attributeRows(s *settings, conversions, without []conversion) [][]any {
 			labels = append(labels, directLabel)
 		}
 	}
-	for _, credit := range columns {
-		for label, n := range credit {
-			if math.Abs(n) > traceOfLabel {
-				labels = append(labels, label) // also if no conversion had it: it leads to labels that convert
-			}
+	if slices.ContainsFunc(s.models, func(m query.Model) bool { return m.Name == "markov" }) {
+		for _, c := range without {
+			labels = append(labels, c.labels...)
 		}
 	}
 	slices.Sort(labels)
@@ -170,7 +188,10 @@ func attributeRows(s *settings, conversions, without []conversion) [][]any {
 		}
 		rows = append(rows, row)
 	}
-	slices.SortStableFunc(rows, func(a, b []any) int { return cmp.Or(compareCells(b[1], a[1]), compareCells(a[0], b[0])) })
+	rounded := func(row []any) float64 { return math.Round(row[1].(float64) * 1e6) }
+	slices.SortStableFunc(rows, func(a, b []any) int {
+		return cmp.Or(cmp.Compare(rounded(b), rounded(a)), compareCells(a[0], b[0]))
+	})
 	return rows
 }
 

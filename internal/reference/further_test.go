@@ -55,7 +55,7 @@ func TestFurtherVectors(t *testing.T) {
 		{"[t@web0 purchase@store1]", "switches within 10s end 2025-01-01T00:00:20", "web store 1 1 1 0 1 1000"},
 		{"[t@web0 purchase@store1]", "switches within 10s goal purchase end 2025-01-01T00:00:20", "web store 1 1 0 0 0 1000"},
 		{"[t@web0 purchase@store1]", "switches within 10s end 2025-01-01T00:00:10", "web store 1 1 0 1 <nil> 1000"},
-		{lost, "attribute C to channel using markov", "b 1.333333, a 0.666667"},
+		{lost, "attribute C to channel using markov", "b 1.333333, a 0.666667, c 0"},
 		{runs, "attribute C to channel using markov", "a 0.666667, b 0.333333"},
 		{past, "attribute C to channel using markov, markov(2)", "b 0.5 0.5, x 0.25 0.5, y 0.25 0"},
 		{"[t@a0 t@b1 t@c2 t@d3 C4]", "attribute C to channel using position", "a 0.4, d 0.4, b 0.1, c 0.1"},

@@ -43,10 +43,14 @@ func (ev *evaluator) journeyMap(q *query.Query, s *settings) *Answer {
 	if len(s.by) == 0 {
 		channels = [][]any{nil}
 	}
+	groupOf := map[*fact][]any{}
+	for _, r := range t.records {
+		groupOf[r.scope.at] = r.group
+	}
 	for n, name := range q.Names {
 		for _, channel := range channels {
 			inRow := func(f *fact) bool {
-				return inStage(f, name.Text) && (len(channel) == 0 || equalCells(t.groupOf(f), channel))
+				return inStage(f, name.Text) && (len(channel) == 0 || equalCells(groupOf[f], channel))
 			}
 			customers, events, next, over, broke := 0, 0, 0, 0, 0
 			var times []event.Duration
@@ -126,16 +130,6 @@ func (ev *evaluator) channelsOfMap(t *table) [][]any {
 		all = append(all, r.group)
 	}
 	return mostFrequent(all)
-}
-
-// groupOf finds the group that an event was counted in.
-func (t *table) groupOf(f *fact) []any {
-	for _, r := range t.records {
-		if r.scope.at == f {
-			return r.group
-		}
-	}
-	return nil
 }
 
 // unitsInRange are units that lost the events outside `during`.
