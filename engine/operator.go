@@ -31,6 +31,8 @@ func newOperator(r *run) (operator, error) {
 		return newMeasure(r)
 	case "moments":
 		return newMoments(r)
+	case "next":
+		return newNext(r)
 	case "paths":
 		return newPaths(r)
 	case "show":
