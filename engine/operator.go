@@ -43,6 +43,8 @@ func newOperator(r *run) (operator, error) {
 		return newTransitions(r)
 	case "why":
 		return newWhy(r)
+	case "attribute":
+		return newAttribute(r)
 	}
 	return nil, &query.Error{
 		Code:    "not_available",

@@ -80,16 +80,18 @@ func New(events []event.Event, opt Options) (*Snapshot, error) {
 		identities[from] = to
 		identities[to] = to
 	}
+	identitiesOf := map[string][]string{}
+	for identity, canonical := range identities {
+		identitiesOf[canonical] = append(identitiesOf[canonical], identity)
+	}
 	slices.Sort(names)
 	s.journeys = make([][]tile.Journey, max(1, opt.Tiles))
 	for i, name := range names {
 		t := i % len(s.journeys)
 		journey := byCustomer[name]
 		slices.SortStableFunc(journey, func(a, b event.Event) int { return cmp.Compare(a.Time, b.Time) })
-		for identity, canonical := range identities {
-			if canonical == name {
-				s.found[identity] = place{t, len(s.journeys[t]), name}
-			}
+		for _, identity := range identitiesOf[name] {
+			s.found[identity] = place{t, len(s.journeys[t]), name}
 		}
 		s.journeys[t] = append(s.journeys[t], tile.Journey{Customer: name, Events: journey})
 	}
