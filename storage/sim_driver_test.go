@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -16,19 +17,22 @@ import (
 
 // sim drives one store on a simulated machine through one seeded history.
 type sim struct {
-	seed  uint64
-	r     *rand.Rand // decides what is done
-	hookR *rand.Rand // decides which crashes are looked at
-	fs    *simfs.FS
-	order simfs.Order
-	store *Store
-	m     *simModel
-	known map[int64]*event.Event
-	next  int64 // event number
-	lives int64
-	seq   int
-	clock time.Time
-	ids   *rand.Rand // the store's randomness
+	seed   uint64
+	r      *rand.Rand // decides what is done
+	hookR  *rand.Rand // decides which crashes are looked at
+	fs     *simfs.FS
+	order  simfs.Order
+	store  *Store
+	m      *simModel
+	known  map[int64]*event.Event
+	next   int64 // event number
+	lives  int64
+	errors int // that calls returned
+	logger *slog.Logger
+	large  bool // batches of many events: ordinary sizes of everything
+	seq    int
+	clock  time.Time
+	ids    *rand.Rand // the store's randomness
 
 	weights [simOps]int
 	sizes   int // events of an ordinary batch, at most
@@ -121,9 +125,12 @@ func (d *sim) options(fs *simfs.FS) Options {
 	if fs != d.fs {
 		ids = rand.New(rand.NewPCG(d.seed, 4))
 	}
+	if d.large {
+		return Options{FS: fs, Rand: ids, Clock: func() time.Time { return d.clock }, CacheBytes: 1 << 20}
+	}
 	return Options{
 		FS: fs, Rand: ids, Clock: func() time.Time { return d.clock },
-		MemtableEvents: 20 + int(d.seed%5)*10, SegmentRows: 30, ChunkRows: 20, BlockCustomers: 3, CacheBytes: 1 << 16,
+		Log: d.logger, MemtableEvents: 20 + int(d.seed%5)*10, SegmentRows: 30, ChunkRows: 20, BlockCustomers: 3, CacheBytes: 1 << 16,
 	}
 }
 
@@ -190,6 +197,7 @@ func (d *sim) open(kind crashKind) error {
 		}
 		if err != nil && (d.fault != nil || d.full) {
 			d.note("open failed with faults on: %v", err)
+			d.errors++
 			d.fault, d.full = nil, false
 			d.fs.SetBudget(0)
 			continue
@@ -197,8 +205,23 @@ func (d *sim) open(kind crashKind) error {
 		if err != nil {
 			return fmt.Errorf("open: %w", err)
 		}
+		if len(s.missing) > 0 && d.m.faulted && d.fault != nil {
+			d.note("opened with faults on: %v", s.missing)
+			d.errors++
+			kill(s)
+			d.calm()
+			continue
+		}
 		d.store = s
 		fixed, err := d.m.adopt(s, d.known, kind)
+		if err != nil && d.m.faulted && d.fault != nil {
+			d.note("opened with faults on, then: %v", err)
+			d.errors++
+			kill(s)
+			d.store = nil
+			d.calm()
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("after opening (%d): %w", kind, err)
 		}

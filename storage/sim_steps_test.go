@@ -110,6 +110,7 @@ func (d *sim) accept(err error) bool {
 		return d.crashed == nil // a machine without power acknowledges to nobody
 	}
 	d.note("  error: %v", err)
+	d.errors++
 	if d.crashed == nil && !d.m.faulted {
 		d.fail(fmt.Errorf("an error without a cause: %w", err))
 	}
@@ -352,7 +353,9 @@ func (d *sim) read() (map[string][]int64, *Snapshot, bool) {
 	got, err := simRead(snap, d.known)
 	if err != nil {
 		snap.Release()
-		d.fail(err)
+		if d.accept(err); !d.m.faulted {
+			d.fail(err)
+		}
 		return nil, nil, false
 	}
 	return got, snap, true
@@ -390,6 +393,10 @@ func (d *sim) unpin() {
 	i := d.r.IntN(len(d.pins))
 	p := d.pins[i]
 	got, err := simRead(p.snap, d.known)
+	if err != nil && d.m.faulted {
+		d.accept(err)
+		return
+	}
 	if err == nil && fmt.Sprint(got) != fmt.Sprint(p.got) {
 		err = errors.New("a pinned snapshot changed")
 	}
@@ -435,7 +442,7 @@ func (d *sim) faults() {
 	any := d.r.IntN(2) == 0
 	d.note("faults on: %v, %d times, after %d, of %v or any (%v)", kind, left, skip, one, any)
 	d.fault = func(op *simfs.Op) simfs.Fault {
-		if !op.Kind.Mutates() || op.Kind == simfs.Lock || !kind.Applies(op.Kind) || !any && op.Kind != one || left == 0 {
+		if !op.Kind.Mutates() && (op.Kind != simfs.Open || d.store == nil) || op.Kind == simfs.Lock || !kind.Applies(op.Kind) || !any && op.Kind != one || left == 0 {
 			return simfs.None
 		}
 		if skip > 0 {

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -66,13 +65,60 @@ func TestSimCrashes(t *testing.T) {
 	if testing.Short() {
 		states = min(states, 1000)
 	}
+	sites := mutatingSites(t)
 	tally := simulate(t, seed, int(states), true)
+	covered, missing, least := tally.covered(sites)
+	if len(missing) > 0 && !t.Failed() {
+		report := t.Logf
+		if states >= 20000 {
+			report = t.Errorf
+		}
+		report("no crash was tried at\n  %s", strings.Join(missing, "\n  "))
+	}
 	violations := 0
 	if t.Failed() {
 		violations = 1
 	}
-	trust.Report(t, "P1", "sim states", tally.states, "nested", tally.nested, "crashes", tally.crashes, "violations", violations, "seed", seed)
+	trust.Report(t, "P1", "sim states", tally.states, "nested", tally.nested, "crashes", tally.crashes,
+		"sites", fmt.Sprintf("%d/%d", covered, len(sites)), "least", least, "violations", violations, "seed", seed)
+	trust.Report(t, "P2", "sim batches of", fmt.Sprintf("1:%d, <1000:%d, <max:%d, max:%d", tally.tried[0], tally.tried[1], tally.tried[2], tally.tried[3]),
+		"over a new log", tally.rotated, "torn", violations, "seed", seed)
 }
 
-var _ = errors.New
-var _ = fmt.Sprint
+// The largest batches are whole or not there, like small ones. Their states
+// are dear, so there are few.
+func TestSimLargeBatches(t *testing.T) {
+	for _, n := range []int{1000, batchEvents} {
+		tally := newSimTally()
+		d := newSim(1, tally)
+		d.large, d.explore, d.stateMax = true, true, 12
+		if n == 1000 {
+			d.stateMax = 100
+		}
+		err := func() error {
+			defer d.abandon()
+			d.fs.Hook, d.fs.Fault = d.hook, d.decide
+			if err := d.open(powerLost); err != nil {
+				return err
+			}
+			for _, size := range []int{2, n, 1} {
+				d.states = 0
+				d.append(d.batch(size), fmt.Sprint("large", size))
+				if err := d.failed(); err != nil {
+					return err
+				}
+				d.settle()
+			}
+			d.states = 0
+			d.work("flush", true, d.store.Flush)
+			if err := d.failed(); err != nil {
+				return err
+			}
+			return d.live(d.store, d.m)
+		}()
+		if err != nil {
+			t.Fatalf("batch of %d: %v\n  %s", n, err, strings.Join(d.log, "\n  "))
+		}
+		trust.Report(t, "P2", "sim batch of", n, "states", tally.states, "torn", 0)
+	}
+}

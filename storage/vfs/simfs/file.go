@@ -49,8 +49,11 @@ func (h *file) ReadAt(p []byte, off int64) (n int, err error) {
 			n = copy(p, h.node.view[off:])
 		}
 		end = n < len(p)
-		if fault == Short {
+		switch {
+		case fault == Short:
 			n /= 2
+		case fault != None:
+			n = 0
 		}
 		return fault.failure()
 	})

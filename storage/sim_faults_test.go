@@ -1,0 +1,142 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"wend/internal/trust"
+	"wend/storage/vfs/simfs"
+)
+
+// heard counts what is logged as a warning or worse.
+type heard struct{ n *atomic.Int64 }
+
+func (h heard) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+func (h heard) Handle(context.Context, slog.Record) error    { h.n.Add(1); return nil }
+func (h heard) WithAttrs([]slog.Attr) slog.Handler           { return h }
+func (h heard) WithGroup(string) slog.Handler                { return h }
+
+// faultRun does a bit of everything while operation number at of those that a
+// fault applies to fails, once or from there on. It reports whether the
+// workload had so many.
+func faultRun(kind simfs.Fault, at int, forever bool) (fired bool, err error) {
+	d := newSim(7, newSimTally())
+	d.order = simfs.Strict
+	d.fs = simfs.New(d.order)
+	var logged atomic.Int64
+	d.logger = slog.New(heard{&logged})
+	n, silent, hit := 0, 0, ""
+	reads := map[string]int{}
+	var mu sync.Mutex
+	d.fault = func(op *simfs.Op) simfs.Fault {
+		if op.Site == "" || !kind.Applies(op.Kind) {
+			return simfs.None
+		}
+		mu.Lock() // merges read in parallel
+		defer mu.Unlock()
+		if op.Kind == simfs.ReadAt {
+			if reads[op.Site]++; reads[op.Site] > 6 && n < at {
+				return simfs.None // one call reads thousands of times, always alike
+			}
+		}
+		if n++; n < at || n > at && !forever {
+			return simfs.None
+		}
+		if !fired {
+			hit = op.Site + " " + op.Name
+		}
+		fired = true
+		switch op.Kind {
+		case simfs.Close, simfs.Remove, simfs.Truncate:
+			silent++ // of a file that was only read, or cleaning up: nobody needs to know
+		}
+		return kind
+	}
+	defer d.abandon()
+	d.fs.Hook, d.fs.Fault = d.hook, d.decide
+	if err := d.open(powerLost); err != nil {
+		return fired, fmt.Errorf("%s: %w", hit, err)
+	}
+	steps := []func(){
+		func() { d.append(d.batch(3), "one") },
+		func() { d.append(d.batch(12), "") },
+		d.query,
+		func() {
+			d.change("link", func(m *simMeta) { m.links["c1"] = "c2" }, func() error { return d.store.Link(context.Background(), "c1", "c2") })
+		},
+		d.load, d.pin,
+		func() { d.append(d.batch(9), "two") },
+		func() { d.repeat(false) },
+		func() { d.work("flush", true, d.store.Flush) },
+		func() { d.append(d.batch(5), "three") },
+		d.resend, d.unpin, d.reopen, d.load, d.query,
+		func() { d.work("compact", true, d.store.Compact) },
+		func() { d.append(d.batch(4), "") },
+		d.query,
+	}
+	for _, step := range steps {
+		step()
+		d.settle()
+		if err := d.failed(); err != nil {
+			return fired, fmt.Errorf("%s: %w\n  %s", hit, err, strings.Join(d.log, "\n  "))
+		}
+	}
+	if fired && d.errors == 0 && logged.Load() == 0 && silent == 0 && kind != simfs.Short {
+		return fired, fmt.Errorf("nobody was told of %s\n  %s", hit, strings.Join(d.log, "\n  "))
+	}
+	d.calm()
+	for _, mode := range []simfs.Mode{simfs.AllLost, simfs.AllKept} {
+		if err := d.check(d.fs.Crash(d.hookR, mode), map[uint64]bool{}, "the end", 3, powerLost); err != nil {
+			return fired, fmt.Errorf("after the power was lost at the end: %w\n  %s", err, strings.Join(d.log, "\n  "))
+		}
+	}
+	d.dropPins()
+	if err := d.live(d.store, d.m); err != nil {
+		return fired, fmt.Errorf("when the fault is gone: %w\n  %s", err, strings.Join(d.log, "\n  "))
+	}
+	return fired, nil
+}
+
+// TestSimFaults is promise P8: whichever file operation fails, and however,
+// the error is told, what was acknowledged stays, reads go on, and when the
+// cause is gone the store works by itself.
+func TestSimFaults(t *testing.T) {
+	step := int(trust.Number("WEND_FAULT_STEP", 3)) // 1: every operation
+	if testing.Short() {
+		step = 11
+	}
+	var runs atomic.Int64
+	var group sync.WaitGroup
+	limit := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for _, kind := range []simfs.Fault{simfs.EIO, simfs.ENOSPC, simfs.Short, simfs.EMFILE, simfs.SyncDrops} {
+		for _, forever := range []bool{false, true} {
+			limit <- struct{}{}
+			group.Go(func() {
+				defer func() { <-limit }()
+				for at := 1; ; at += step {
+					fired, err := faultRun(kind, at, forever)
+					if err != nil {
+						t.Errorf("%v at operation %d, for good %v: %v", kind, at, forever, err)
+						return
+					}
+					if !fired {
+						return
+					}
+					runs.Add(1)
+				}
+			})
+		}
+	}
+	group.Wait()
+	lost := 0
+	if t.Failed() {
+		lost = 1
+	}
+	trust.Report(t, "P8", "sim faults", runs.Load(), "kinds", "EIO,ENOSPC,short,EMFILE,sync-drops; once and for good", "violations", lost)
+}
