@@ -151,7 +151,7 @@ func (c *coder) code(v *view, p *place) (uint32, error) {
 			c.direct = c.direct[:len(column.Dict)]
 			clear(c.direct)
 		}
-		s := column.Codes[p.row]
+		s := column.Code(p.row)
 		if code := c.direct[s]; code != 0 {
 			return code - 1, nil
 		}

@@ -136,6 +136,9 @@ func (v *view) matchCodes(channel bool, codes []uint32, dst tile.Bitmap) {
 // textTruth decides once for every text that a candidate has.
 func (n *expr) textTruth(v *view, among, yes, unknown tile.Bitmap) error {
 	column := v.column(n.reads.texts[0])
+	if column != nil && column.Planes != nil && len(column.Dict) <= fewTexts {
+		return n.fewTextsTruth(v, column, among, yes, unknown)
+	}
 	const ofNull = 0
 	size := 1
 	if column != nil {
@@ -145,7 +148,7 @@ func (n *expr) textTruth(v *view, among, yes, unknown tile.Bitmap) error {
 	for row := among.Next(0, v.Rows); row < v.Rows; row = among.Next(row+1, v.Rows) {
 		at := ofNull
 		if column != nil && column.Present.Get(row) {
-			at = int(column.Codes[row]) + 1
+			at = int(column.Code(row)) + 1
 		}
 		if verdicts[at] == undecided {
 			p := place{}
@@ -159,6 +162,44 @@ func (n *expr) textTruth(v *view, among, yes, unknown tile.Bitmap) error {
 			verdicts[at] = verdictOf(x)
 		}
 		verdicts[at].set(row, yes, unknown)
+	}
+	return nil
+}
+
+// fewTexts is up to how many texts it pays to look for the rows of each.
+const fewTexts = 32
+
+// fewTextsTruth is textTruth by the bitmap of each text.
+func (n *expr) fewTextsTruth(v *view, column *tile.Column, among, yes, unknown tile.Bitmap) error {
+	rows := v.bitmap(v.Rows)
+	decide := func(p *place) error {
+		if rows.Next(0, v.Rows) == v.Rows {
+			return nil
+		}
+		x, err := n.text.value(v, p)
+		if err != nil {
+			return err
+		}
+		switch verdictOf(x) {
+		case isTrue:
+			yes.Or(rows)
+		case isUnknown:
+			unknown.Or(rows)
+		}
+		return nil
+	}
+	copy(rows, among)
+	rows.AndNot(column.Present)
+	if err := decide(&place{}); err != nil {
+		return err
+	}
+	for code, text := range column.Dict {
+		column.Planes.Match([]uint32{uint32(code)}, v.Rows, rows)
+		rows.And(column.Present)
+		rows.And(among)
+		if err := decide(&place{given: event.String(text)}); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ func columnBytes(c *tile.Column) int64 {
 	if c == nil {
 		return 0
 	}
-	n := int64(len(c.Present)+len(c.Ints)+len(c.Floats))*8 + int64(len(c.Codes))*4
+	n := int64(len(c.Present)+len(c.Ints)+len(c.Floats))*8 + int64(len(c.Codes))*4 + codesBytes(c.Planes)
 	for _, text := range c.Dict {
 		n += int64(len(text))
 	}

@@ -196,7 +196,7 @@ func (j *journey) property(column *tile.Column) {
 		case column == nil || !column.Present.Get(row):
 			x.value = noValue
 		case column.Type == event.StringType:
-			x.value = int32(column.Codes[row])
+			x.value = int32(column.Code(row))
 		case column.Type == event.FloatType:
 			f := column.Floats[row]
 			if f == 0 {

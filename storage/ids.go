@@ -113,7 +113,7 @@ func (s *Store) lookUp(f *segmentFile, hash uint64, key eventID, undone []bool) 
 	if b == nil {
 		return none, false, nil
 	}
-	names, err := s.cache.names(b)
+	names, err := s.cache.names(b, true)
 	if err != nil {
 		return none, false, err
 	}

@@ -246,7 +246,7 @@ func (t *linkTable) places(s *Snapshot, src *source) ([]aliasPlace, error) {
 		if block == nil || len(aliases) == 0 {
 			continue
 		}
-		names, err := s.cache.names(block)
+		names, err := s.cache.names(block, true)
 		if err != nil {
 			return nil, err
 		}

@@ -32,7 +32,7 @@ func (m *tileMerge) gather(need tile.Need) error {
 			if b == nil {
 				continue
 			}
-			names, err := s.cache.names(b)
+			names, err := s.cache.names(b, true)
 			if err != nil {
 				return err
 			}
@@ -223,7 +223,7 @@ func (l linked) before(hash uint64, name string) bool {
 
 // part prepares a block for a merge.
 func (s *Snapshot) part(b *tileBlock) (*part, error) {
-	names, err := s.cache.names(b)
+	names, err := s.cache.names(b, b.src.seg.PrefixBits < s.bits) // those of this tile alone: just now
 	if err != nil {
 		return nil, err
 	}

@@ -74,7 +74,7 @@ func (s *Snapshot) Tile(ctx context.Context, i int, need tile.Need) (*tile.Tile,
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	hot, err := s.layout(i, need)
+	hot, err := s.layout(i, s.worth(need))
 	if err != nil {
 		return nil, err
 	}
@@ -107,15 +107,30 @@ func (s *Snapshot) Tile(ctx context.Context, i int, need tile.Need) (*tile.Tile,
 	return t, nil
 }
 
+// worth drops the times that matter where they leave out less than half of the
+// rows: a tile of its own for them would take more room and work than it saves.
+func (s *Snapshot) worth(need tile.Need) tile.Need {
+	rows := int64(0)
+	for _, src := range s.sources {
+		if src.within(need) {
+			rows += src.seg.Rows - src.undone
+		}
+	}
+	if 2*rows > s.rows {
+		need.From, need.To = 0, 0
+	}
+	return need
+}
+
 func (s *Snapshot) names(h *hotTile) (*tile.Strings, error) {
 	if h.whole {
-		n, err := s.cache.names(h.blocks[0])
+		n, err := s.cache.names(h.blocks[0], true)
 		return n.Strings, err
 	}
 	from := make([]*blockNames, len(h.blocks))
 	for i, b := range h.blocks {
 		var err error
-		if from[i], err = s.cache.names(b); err != nil {
+		if from[i], err = s.cache.names(b, true); err != nil {
 			return nil, err
 		}
 	}
@@ -192,10 +207,10 @@ func blockKey(kind byte, src *source, index, column int) string {
 	return string(key)
 }
 
-func (c *cache) names(b *tileBlock) (*blockNames, error) {
-	return cached(c, blockKey('N', b.src, b.index, 0), func(n *blockNames) int64 {
-		return int64(len(n.Text) + 12*n.Len())
-	}, func() (*blockNames, error) {
+// names reads the names of a block, and keeps them in the cache if they are
+// likely to be asked for again.
+func (c *cache) names(b *tileBlock, keep bool) (*blockNames, error) {
+	read := func() (*blockNames, error) {
 		read, err := c.read(b, false)
 		if err != nil {
 			return nil, err
@@ -205,7 +220,15 @@ func (c *cache) names(b *tileBlock) (*blockNames, error) {
 			return nil, err
 		}
 		return &blockNames{names, hashesOf(names)}, nil
-	})
+	}
+	key := blockKey('n', b.src, b.index, 0)
+	if !keep {
+		if known, ok := c.entries.Get(key); ok {
+			return known.(*blockNames), nil
+		}
+		return read()
+	}
+	return cached(c, key, func(n *blockNames) int64 { return int64(len(n.Text) + 12*n.Len()) }, read)
 }
 
 // channel returns the channels of a tile.
@@ -247,10 +270,10 @@ func (s *Snapshot) column(h *hotTile, property int, t event.Type) (*tile.Column,
 			}
 		}
 		if !h.whole {
-			return h.rows.column(t, parts), nil
+			return h.rows.column(t, parts).Packed(), nil
 		}
 		if c := parts[0]; c == nil || c.Type == t {
-			return c, nil
+			return c.Packed(), nil
 		}
 		all := pieces{list: []piece{{n: uint32(h.blocks[0].Rows())}}, rows: h.blocks[0].Rows()}
 		return all.column(t, parts), nil
@@ -303,6 +326,9 @@ func columnCost(c *tile.Column) int64 {
 		return 64
 	}
 	n := 128 + 8*(len(c.Present)+len(c.Ints)+len(c.Floats)) + 4*len(c.Codes)
+	if c.Planes != nil {
+		n += codesBytes(c.Planes)
+	}
 	for _, s := range c.Dict {
 		n += 16 + len(s)
 	}

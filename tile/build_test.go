@@ -72,6 +72,31 @@ func TestBuild(t *testing.T) {
 	}
 }
 
+func TestPackedColumn(t *testing.T) {
+	tile, err := Build(shop, []Journey{{"ann", []event.Event{
+		{Name: "view", Props: []event.Prop{{Name: "device", Value: event.String("mobile")}}},
+		{Name: "view"},
+		{Name: "view", Props: []event.Prop{{Name: "device", Value: event.String("")}}},
+		{Name: "buy", Props: []event.Prop{{Name: "value", Value: event.Float(1)}}},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	device, value := tile.Columns[0], tile.Columns[5]
+	packed := device.Packed()
+	if packed.Planes == nil || packed.Codes != nil || packed.Packed() != packed {
+		t.Errorf("the packed column has planes %v and codes %v", packed.Planes, packed.Codes)
+	}
+	for i := range tile.Rows {
+		if packed.At(i) != device.At(i) {
+			t.Errorf("row %d: %v, packed %v", i, device.At(i), packed.At(i))
+		}
+	}
+	if value.Packed() != value || (*Column)(nil).Packed() != nil {
+		t.Error("a column that is not of texts was packed")
+	}
+}
+
 func TestBuildWidensIntegers(t *testing.T) {
 	tile, err := Build(shop, []Journey{{"ann", []event.Event{{Name: "buy", Props: []event.Prop{{Name: "value", Value: event.Integer(3)}}}}}})
 	if err != nil || tile.Columns[5].At(0) != event.Float(3) {

@@ -4,12 +4,15 @@ import "wend/event"
 
 // Column is one property over the rows of a tile. Only the slice of its type
 // is used; it has an entry for every row, zero where the row has no value.
+// Texts of few different values may have bit planes in place of the slice:
+// they take a tenth of the memory, and tell the rows of a value at a glance.
 type Column struct {
 	Type    event.Type
 	Present Bitmap    // rows that have a value
 	Ints    []int64   // integer, boolean (0 or 1), time (microseconds)
 	Floats  []float64 // float
-	Codes   []uint32  // string: index into Dict
+	Codes   []uint32  // string: index into Dict; nil if Planes has it
+	Planes  *Codes    // string: the same as bit planes; nil if Codes has it
 	Dict    []string  // this tile's values, each once, in no particular order
 }
 
@@ -27,6 +30,27 @@ func NewColumn(t event.Type, rows int) *Column {
 	return c
 }
 
+// planesMax is up to how many values a column of texts is turned into planes.
+const planesMax = 256
+
+// Packed returns a column with the same values that takes less memory, if there is one.
+func (c *Column) Packed() *Column {
+	if c == nil || c.Type != event.StringType || c.Planes != nil || len(c.Dict) > planesMax {
+		return c
+	}
+	packed := *c
+	packed.Planes, packed.Codes = NewCodes(c.Codes), nil
+	return &packed
+}
+
+// Code returns the index into Dict of row i, which has a value.
+func (c *Column) Code(i int) uint32 {
+	if c.Planes != nil {
+		return c.Planes.At(i)
+	}
+	return c.Codes[i]
+}
+
 // At returns row i's value, null if it has none.
 func (c *Column) At(i int) event.Value {
 	if c == nil || !c.Present.Get(i) {
@@ -34,7 +58,7 @@ func (c *Column) At(i int) event.Value {
 	}
 	switch c.Type {
 	case event.StringType:
-		return event.String(c.Dict[c.Codes[i]])
+		return event.String(c.Dict[c.Code(i)])
 	case event.FloatType:
 		return event.Float(c.Floats[i])
 	case event.IntegerType:
