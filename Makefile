@@ -24,6 +24,7 @@ race:
 lint:
 	@test -z "$$(gofmt -l .)" || { echo 'these files are not formatted as gofmt does:'; gofmt -l .; exit 1; }
 	go vet ./...
+	go mod tidy -diff
 	go run $(STATICCHECK) ./...
 
 # Every fuzz target for FUZZTIME each, from the kept corpus.
