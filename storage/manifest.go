@@ -326,7 +326,8 @@ func parseManifest(data []byte, number uint64) (st *state, count uint64, valid i
 		pos += editHeader + len(payload)
 		count++
 	}
-	// A torn tail has nothing readable behind it; damage in the middle has.
+	// A torn tail has nothing readable behind it, and lacks its end, or sectors
+	// that read as zeros; JSON has no zeros. Damage is neither.
 	for i := pos + 1; i+editHeader <= len(data); i++ {
 		if string(data[i:i+4]) != editMagic {
 			continue
@@ -336,6 +337,10 @@ func parseManifest(data []byte, number uint64) (st *state, count uint64, valid i
 				return nil, 0, 0, fmt.Errorf("%w: edit %d at offset %d: checksum mismatch", ErrCorrupt, count, pos)
 			}
 		}
+	}
+	if rest := data[pos:]; len(rest) > editHeader && !torn(data, int64(pos), int64(len(data))) &&
+		(uint64(binary.LittleEndian.Uint32(rest[4:])) == uint64(len(rest)-editHeader) || json.Valid(rest[editHeader:])) {
+		return nil, 0, 0, fmt.Errorf("%w: edit %d at offset %d: it is all there, and its checksum is wrong", ErrCorrupt, count, pos)
 	}
 	if count == 0 {
 		return nil, 0, 0, fmt.Errorf("%w: the manifest has no readable edit", ErrCorrupt)

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -35,8 +36,9 @@ import (
 //	4        CRC32C of store id, file number, offset of the record, kind, length, LSN, content
 //	...      the content: an encoded batch; of a mark, 8 bytes: the file was synced up to this offset
 //
-// Damage before an offset that a later mark names is damage. Anything else at
-// the end was being written when the writer stopped, and no ack depends on it.
+// Damage before an offset that a later mark names is damage, and so is a record
+// behind it of which all bytes were written. Anything else at the end was being
+// written when the writer stopped, and no ack depends on it.
 // A disk may have kept the later of two such records and lost the earlier.
 // Batches of kind 3 behind a gap are then left out, so that what is lost of
 // them is a suffix; others stay, because a gap may also be damage to the last
@@ -262,6 +264,7 @@ type walRecord struct {
 
 // walFile is what could be read of a log file.
 type walFile struct {
+	store   [16]byte
 	number  uint64
 	older   []walExtent
 	records []walRecord
@@ -279,7 +282,7 @@ type walHole struct{ from, to int64 }
 
 // parseWAL reads a log file; limit says how much of it counts, nil: all of it.
 func parseWAL(data []byte, store [16]byte, number uint64, limit *walExtent) (*walFile, error) {
-	w := &walFile{number: number, size: int64(len(data))}
+	w := &walFile{store: store, number: number, size: int64(len(data))}
 	head, err := w.header(data, store)
 	if err != nil {
 		// Records are written when the header is durable. Those that can be
@@ -326,28 +329,63 @@ func parseWAL(data []byte, store [16]byte, number uint64, limit *walExtent) (*wa
 	if limit != nil {
 		w.limited(*limit)
 	} else {
-		w.tail(synced)
+		w.tail(data, synced)
 	}
 	return w, nil
 }
 
-// errTornHeader says that a log has no readable header, and no record either.
-var errTornHeader = fmt.Errorf("%w: not a log, or one whose header is unreadable", ErrCorrupt)
+// sector is what a disk writes whole or not at all.
+const sector = 512
+
+// torn reports whether bytes may be those of a write that power loss
+// interrupted: some sector of them was never written, and reads as zeros.
+func torn(data []byte, from, to int64) bool {
+	for from < to {
+		next := min((from/sector+1)*sector, to)
+		if bytes.Count(data[from:next], []byte{0}) == int(next-from) {
+			return true
+		}
+		from = next
+	}
+	return false
+}
+
+// wholeRecord reports whether the file's last, unreadable bytes are a record
+// of which all is there: then they are damaged, and not torn. Their length, or
+// the checksum with the length that they have, tells.
+func (w *walFile) wholeRecord(rest []byte) bool {
+	if len(rest) < recordHeader {
+		return false
+	}
+	length := binary.LittleEndian.Uint32(rest[5:])
+	content := rest[recordHeader:]
+	return uint64(length) == uint64(len(content)) ||
+		recordChecksum(w.store, w.number, w.valid, rest[4], binary.LittleEndian.Uint64(rest[9:]), content) == binary.LittleEndian.Uint32(rest[17:])
+}
+
+// errTornHeader says that a log's header was not written whole, and no record either.
+var errTornHeader = fmt.Errorf("%w: the header ends early", ErrCorrupt)
 
 // header reads what stands before the records, and returns where they begin.
 func (w *walFile) header(data []byte, store [16]byte) (end int, err error) {
 	end = 36
-	if len(data) < end || string(data[:8]) != walMagic {
+	if len(data) < end {
 		return 0, errTornHeader
 	}
 	older := int(binary.LittleEndian.Uint32(data[32:]))
-	if older > (len(data)-end)/16 || len(data) < end+16*older+4 {
+	if string(data[:8]) == walMagic && (older > (len(data)-end)/16 || len(data) < end+16*older+4) || torn(data, 0, int64(min(len(data), sector))) {
 		return 0, errTornHeader
+	}
+	if string(data[:8]) != walMagic {
+		return 0, fmt.Errorf("%w: not a log", ErrCorrupt)
 	}
 	end += 16 * older
 	if crc32.Checksum(data[:end], castagnoli) != binary.LittleEndian.Uint32(data[end:]) ||
 		binary.LittleEndian.Uint64(data[24:]) != w.number || string(data[8:24]) != string(store[:]) {
-		return 0, errTornHeader
+		if torn(data, 0, int64(end+4)) {
+			return 0, errTornHeader
+		}
+		return 0, fmt.Errorf("%w: checksum mismatch in the header, or the log of another store", ErrCorrupt)
 	}
 	w.older = decodeExtents(data[36:], older)
 	return end + 4, nil
@@ -385,13 +423,23 @@ func (w *walFile) limited(limit walExtent) {
 }
 
 // tail tells damage from what was never synced, in the last file that was written.
-func (w *walFile) tail(synced int64) {
-	first := slices.IndexFunc(w.holes, func(h walHole) bool { return h.from > 0 && h.from >= synced })
-	if first < 0 {
+func (w *walFile) tail(data []byte, synced int64) {
+	if end := int64(len(data)); !torn(data, w.valid, end) && w.wholeRecord(data[w.valid:]) {
+		w.holes = append(w.holes, walHole{w.valid, end})
+		w.valid = end
+	}
+	w.holes = slices.DeleteFunc(w.holes, func(h walHole) bool {
+		damaged := h.from < synced || h.from == 0 || !torn(data, h.from, h.to)
+		if !damaged {
+			w.gaps = append(w.gaps, h)
+		}
+		return !damaged
+	})
+	gaps := w.gaps
+	w.gaps = nil
+	if len(gaps) == 0 {
 		return
 	}
-	gaps := slices.Clone(w.holes[first:])
-	w.holes = w.holes[:first]
 	w.records = slices.DeleteFunc(w.records, func(r walRecord) bool {
 		if r.kind != recordLoose || r.offset < gaps[0].from {
 			return false
