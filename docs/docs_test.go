@@ -323,12 +323,12 @@ func anchor(heading string) string {
 func TestTopics(t *testing.T) {
 	for _, word := range strings.Fields(`funnel times dropoff paths transitions measure journey customers show describe define drop explain
 		where during among by every timezone limit end lenient within per holding count entry ties exclusion of length top cover
-		collapse through did reached patterns functions limits errors`) {
+		collapse through did reached patterns functions limits errors match map score moments affinity drivers test`) {
 		if _, ok := docs.Topic(word); !ok {
 			t.Errorf("there is no help on %s", word)
 		}
 	}
-	for _, two := range []string{"order by", "any order", "per session", "Explain Analyze", "stopped at", "with times"} {
+	for _, two := range []string{"order by", "any order", "per session", "Explain Analyze", "stopped at", "with times", "next after", "next for"} {
 		if text, ok := docs.Topic(two); !ok || len(text) < 100 {
 			t.Errorf("help on %s is %q", two, text)
 		}
