@@ -45,6 +45,8 @@ func newOperator(r *run) (operator, error) {
 		return newWhy(r)
 	case "attribute":
 		return newAttribute(r)
+	case "retention":
+		return newRetention(r)
 	}
 	return nil, &query.Error{
 		Code:    "not_available",
