@@ -47,6 +47,8 @@ func newOperator(r *run) (operator, error) {
 		return newAttribute(r)
 	case "retention":
 		return newRetention(r)
+	case "flow":
+		return newFlow(r)
 	}
 	return nil, &query.Error{
 		Code:    "not_available",
