@@ -49,6 +49,8 @@ func newOperator(r *run) (operator, error) {
 		return newRetention(r)
 	case "flow":
 		return newFlow(r)
+	case "switches":
+		return newSwitches(r)
 	}
 	return nil, &query.Error{
 		Code:    "not_available",
