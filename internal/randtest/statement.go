@@ -95,7 +95,7 @@ var table = map[string][]string{
 }
 
 // exclude are pairs of one statement that would clash.
-var exclude = [][2]string{{"top", "cover"}, {"test", "order"}}
+var exclude = [][2]string{{"top", "cover"}, {"test", "order"}, {"test", "by"}}
 
 // Verbs are the statements that are generated.
 var Verbs = []string{"funnel", "funnel", "funnel", "times", "dropoff", "dropoff", "paths", "paths", "transitions", "measure", "measure", "journey", "customers",

@@ -15,8 +15,8 @@ import (
 // belongs below, and with `top` nothing is cut. p_value is null where a margin
 // of the table is empty, and Holm counts the others only. lift is taken of the
 // cells as they are. Rows by chi-square, the greatest first, then by factor as
-// listed and value, or by frequency where the factor has `top`; the statement's
-// `top` keeps the first.
+// listed and value, or by frequency where the factor's `top` leaves values out;
+// the statement's `top` keeps the first.
 
 // normal975 is the 97.5 % point of the normal distribution.
 const normal975 = 1.959963984540054
@@ -52,7 +52,7 @@ func (ev *evaluator) drivers(q *query.Query, s *settings) *Answer {
 	}
 	slices.SortStableFunc(rows, func(a, b factorRow) int {
 		if a.chi == b.chi && a.factor == b.factor {
-			if s.by[a.factor].Top > 0 {
+			if a.cut {
 				return 0 // the most frequent first, as they come
 			}
 			return compareCells(a.value, b.value)
@@ -75,6 +75,7 @@ type factorRow struct {
 	factor int
 	value  any // orders rows
 	text   any
+	cut    bool    // only the most frequent values are shown
 	chi    float64 // negative: undefined
 	cells  []any
 }
@@ -91,6 +92,7 @@ func (ev *evaluator) factorRows(factor int, g query.Group, subjects []subject) [
 	}
 	different := mostFrequent(all)
 	var bounds []float64
+	cut := g.Top > 0 && int(g.Top) < len(different)
 	if g.Top > 0 {
 		different = different[:min(int(g.Top), len(different))]
 		for i, v := range values {
@@ -116,7 +118,7 @@ func (ev *evaluator) factorRows(factor int, g query.Group, subjects []subject) [
 		for i, v := range values {
 			with[i] = equalCells([]any{v}, d)
 		}
-		row := factorRow{factor: factor, value: d[0]}
+		row := factorRow{factor: factor, value: d[0], cut: cut}
 		switch v := d[0].(type) {
 		case nil:
 		case rest:

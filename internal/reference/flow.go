@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"wend/event"
 	"wend/query"
 )
 
@@ -12,7 +13,7 @@ import (
 // keeps the most frequent labels of the nodes at each distance from the anchor,
 // (exit), (open) and (start) besides. Source comes before target in time, also
 // with `to`. Shares are of all journeys of the period and group. Without `from`
-// and `to` events outside `during` are not seen.
+// and `to` events outside `during` are not seen, and nothing can come after it.
 
 // topOfFlow is how many labels a level keeps without `top`.
 const topOfFlow = 5
@@ -52,8 +53,9 @@ func (ev *evaluator) flow(q *query.Query, s *settings) *Answer {
 }
 
 func (ev *evaluator) streamOf(q *query.Query, s *settings, u unit, in interval) (stream, bool) {
-	events := u.events
+	events, last := u.events, event.MaxTime
 	if q.From == nil && q.To == nil {
+		last = in.to - 1
 		events = slices.DeleteFunc(slices.Clone(events), func(f *fact) bool { return !in.has(f.Time) })
 	}
 	anchor := slices.IndexFunc(events, func(f *fact) bool {
@@ -82,7 +84,7 @@ func (ev *evaluator) streamOf(q *query.Query, s *settings, u unit, in interval) 
 		st.labels = st.labels[:s.depth+1]
 	case q.To != nil:
 		st.end = startNode
-	case ev.canGoOn(u, st.anchor.Time.Add(s.windows[0])):
+	case ev.canGoOn(u, min(last, st.anchor.Time.Add(s.windows[0]))):
 		st.end = openNode
 	default:
 		st.end = exitNode

@@ -12,6 +12,7 @@ import (
 // the attempt's last event, and a session that ended without another event ends
 // in (nothing). Rows by support, the greatest first, then by label; `top N`
 // keeps N labels, the rest is (other).
+// Groups are those of all anchors, also of units that did not convert.
 // next for: all units that `where`, `among` and `during` leave are trained on;
 // the customer's labels are those of its last unit.
 
@@ -19,12 +20,11 @@ const nothing = "(nothing)"
 
 // successor is what came next after one attempt or one suffix.
 type successor struct {
-	label string
-	gap   event.Duration
-	some  bool // an event came
-	at    *scope
-	time  event.Time // when it was decided: of the next event
-	order int
+	counts bool // there is one, or certainly none
+	label  string
+	gap    event.Duration
+	some   bool       // an event came
+	time   event.Time // when it was decided
 }
 
 func (ev *evaluator) nextAfter(q *query.Query, s *settings) *Answer {
@@ -35,15 +35,17 @@ func (ev *evaluator) nextAfter(q *query.Query, s *settings) *Answer {
 	var successors []successor
 	p := ev.pattern(q.Pattern)
 	ev.eachOutcome(p, s, 0, func(_ event.Time, o outcome) {
-		if n, ok := ev.nextOf(p, s, o); ok {
-			successors = append(successors, n)
-			t.add(0, 0, o.scope())
-		}
+		n, ok := ev.nextOf(p, s, o)
+		n.counts = ok
+		successors = append(successors, n)
+		t.add(0, 0, o.scope())
 	})
 	return t.finish(false, func(members []int) [][]any {
 		var of []successor
 		for _, i := range members {
-			of = append(of, successors[i])
+			if successors[i].counts {
+				of = append(of, successors[i])
+			}
 		}
 		return successorRows(s, of)
 	})
@@ -144,9 +146,4 @@ func (ev *evaluator) labels(s *settings, u unit) []string {
 		labels = append(labels, ev.label(s.of, f))
 	}
 	return labels
-}
-
-func (ev *evaluator) testOfNext(q *query.Query, s *settings) *Answer {
-	fail("no reference for test yet")
-	return nil
 }
