@@ -127,7 +127,7 @@ func (w *mapWorker) customer(v *view, lo, hi int) error {
 		return nil
 	}
 	w.customers++
-	over := w.maturity.over(v.Time.At(last))
+	over := w.maturity.over(v.Time.At(last), v.Time.At(v.last(lo, hi)))
 	if !over {
 		w.open++
 	}

@@ -187,7 +187,7 @@ func (w *momentsWorker) add(v *view, m *moment, row, lo, hi int) {
 		follows = inWindow(v.next(row+1, hi))
 	}
 	if !follows {
-		if w.maturity.over(t) {
+		if w.maturity.over(t, v.Time.At(v.last(lo, hi))) {
 			m.lost++
 		} else {
 			m.open++

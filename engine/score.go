@@ -97,8 +97,9 @@ func (r *run) maturity() maturity {
 	return m
 }
 
-// over reports whether the window after t is over.
-func (m *maturity) over(t event.Time) bool { return t.Add(m.window) <= m.end }
+// over reports whether the window after t is over, given the customer's last
+// event: one that a clock ahead put beyond the end shows that time has passed.
+func (m *maturity) over(t, last event.Time) bool { return t.Add(m.window) <= max(m.end, last) }
 
 // selected returns the rows of customer c that during selects.
 func (v *view) selected(c int) (lo, hi int) {
