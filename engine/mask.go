@@ -9,8 +9,10 @@ import (
 	"wend/tile"
 )
 
-// masks finds the attempts of a pattern whose steps follow one another within
-// the window, and no more is asked of them: no machine, only bits.
+// masks finds the attempts of journeys in which steps need only follow one
+// another within the window: no machine, only bits. A pattern may ask more of
+// its later steps (pattern.free says from which on); journeys that may get as
+// far as that are the machine's.
 //
 // In a journey whose times all differ, the order of its rows is the order of
 // its events. The rows that fulfil a step are bits of a bitmap, so how far the
@@ -24,7 +26,7 @@ type masks struct {
 	words   []uint64      // the same, those of all steps for 64 rows side by side
 	entered []uint32      // customers with an entry, and nothing that could be a second step
 	deeper  []uint32      // customers that may get further
-	tied    []uint32      // customers with an entry whose rows need not be in the order of steps
+	general []uint32      // customers with an entry that bits do not decide: the pattern asks more, or times are equal
 	levels  []uint8       // of the proposals for deeper
 	rows    []uint32      // the entries of entered; then the proposals, each with the newest entry unless it converts
 	times   []event.Time  // of rows
@@ -34,12 +36,18 @@ type masks struct {
 // longJourney is how many rows fit a mask.
 const longJourney = 64
 
-// maskable reports whether bits and times alone decide the pattern.
-func (p *pattern) maskable() bool {
+// freeSteps is how many of the first steps bits and times alone decide.
+func (p *pattern) freeSteps() int {
 	plan := p.run.plan
-	bounded := slices.ContainsFunc(p.bounds, func(d event.Duration) bool { return d >= 0 })
-	return !p.run.opt.General && !bounded && !p.anyOrder && p.next == 0 && p.excluded == 0 && p.count == countUnits &&
-		!plan.Unit.Session && !plan.EntryFirst && plan.Holding == "" && plan.Every == ""
+	if p.run.opt.General || p.anyOrder || p.count != countUnits || plan.Unit.Session || plan.EntryFirst || plan.Holding != "" || plan.Every != "" {
+		return 0
+	}
+	for k := range p.matches {
+		if p.bounds[k] >= 0 || (p.next|p.excluded)>>k&1 != 0 {
+			return k
+		}
+	}
+	return len(p.matches)
 }
 
 // visitMasks finds the attempts of all customers of a tile.
@@ -48,15 +56,20 @@ func (t *tracker) visitMasks(v *view) error {
 	m.steps = append(m.steps[:0], t.stepRows...)
 	if d := &t.run.plan.During; d.Set {
 		m.steps[0] = v.bitmap(v.Rows)
-		v.rowsDuring(t.stepRows[0], d, m.steps[0])
+		m.during(v, t.stepRows[0], d)
 	}
 	m.interleave(v.Rows)
 	m.classify(v)
 	m.setApart(v, !t.run.plan.TiesArrival)
 	m.levels = m.levels[:0]
-	for _, c := range m.deeper {
-		m.propose(v.Range(int(c)))
-	}
+	m.deeper = slices.DeleteFunc(m.deeper, func(c uint32) bool {
+		lo, hi := v.Range(int(c))
+		if m.propose(lo, hi, t.free) {
+			return false
+		}
+		m.general = append(m.general, c)
+		return true
+	})
 	m.times = grown(m.times, len(m.rows))[:len(m.rows)]
 	v.Time.Gather(m.rows, m.times)
 	for w, window := range t.windows {
@@ -65,7 +78,7 @@ func (t *tracker) visitMasks(v *view) error {
 			return err
 		}
 	}
-	for _, c := range m.tied {
+	for _, c := range m.general {
 		lo, hi := v.extent(int(c))
 		if err := t.visitUnit(v, unit{customer: int(c), lo: lo, hi: hi}); err != nil {
 			return err
@@ -74,11 +87,17 @@ func (t *tracker) visitMasks(v *view) error {
 	return nil
 }
 
-// rowsDuring sets dst to those of the rows whose times an interval selects.
-func (v *view) rowsDuring(rows tile.Bitmap, d *query.Interval, dst tile.Bitmap) {
-	for row := rows.Next(0, v.Rows); row < v.Rows; row = rows.Next(row+1, v.Rows) {
-		if at := v.Time.At(row); at >= d.From && at < d.To {
-			dst.Set(row)
+// during selects the entries among the rows that fulfil the first step.
+func (m *masks) during(v *view, first tile.Bitmap, d *query.Interval) {
+	m.rows = m.rows[:0]
+	for row := first.Next(0, v.Rows); row < v.Rows; row = first.Next(row+1, v.Rows) {
+		m.rows = append(m.rows, uint32(row))
+	}
+	m.times = grown(m.times, len(m.rows))[:len(m.rows)]
+	v.Time.Gather(m.rows, m.times)
+	for i, at := range m.times {
+		if at >= d.From && at < d.To {
+			m.steps[0].Set(int(m.rows[i]))
 		}
 	}
 }
@@ -112,7 +131,7 @@ func (m *masks) classify(v *view) {
 	n := len(m.steps)
 	second := min(1, n-1)
 	starts := v.Starts
-	m.tied = m.tied[:0]
+	m.general = m.general[:0]
 	m.entered, m.deeper, m.rows = grown(m.entered, len(starts)), grown(m.deeper, len(starts)), grown(m.rows, len(starts))
 	entered, deeper, rows := m.entered, m.deeper, m.rows
 	some, more := 0, 0
@@ -183,7 +202,7 @@ func (m *masks) setApart(v *view, byStep bool) {
 			return false
 		}
 		if ties && v.Ties.Get(int(c)) {
-			m.tied = append(m.tied, c)
+			m.general = append(m.general, c)
 			return false
 		}
 		return true

@@ -7,12 +7,12 @@ import (
 )
 
 // propose appends the attempt that a journey has if times are no obstacle: the
-// first conversion, else the newest attempt of the deepest level.
-func (m *masks) propose(lo, hi int) {
+// first conversion, else the newest attempt of the deepest level. It appends
+// none and reports false where the journey may get beyond the free steps.
+func (m *masks) propose(lo, hi, free int) bool {
 	n := len(m.steps)
 	if hi-lo > longJourney {
-		m.proposeLong(lo, hi)
-		return
+		return m.proposeLong(lo, hi, free)
 	}
 	words := m.words[lo>>6*n:][: 2*n : 2*n]
 	own := m.own[:n]
@@ -25,6 +25,9 @@ func (m *masks) propose(lo, hi int) {
 			break
 		}
 		reached++
+	}
+	if reached >= free && free < n {
+		return false
 	}
 	var chain [stepsMax]uint32
 	last := own[reached-1]
@@ -42,10 +45,11 @@ func (m *masks) propose(lo, hi int) {
 	if reached < n {
 		m.rows = append(m.rows, uint32(lo+bits.Len64(own[0])-1))
 	}
+	return true
 }
 
 // proposeLong is propose for a journey that does not fit a mask.
-func (m *masks) proposeLong(lo, hi int) {
+func (m *masks) proposeLong(lo, hi, free int) bool {
 	n := len(m.steps)
 	reached := 0
 	first := lo - 1 // the earliest event of the step before
@@ -55,6 +59,9 @@ func (m *masks) proposeLong(lo, hi int) {
 			break
 		}
 		first = next
+	}
+	if reached >= free && free < n {
+		return false
 	}
 	row := first
 	if reached < n {
@@ -74,6 +81,7 @@ func (m *masks) proposeLong(lo, hi int) {
 	if reached < n {
 		m.rows = append(m.rows, uint32(m.steps[0].Last(lo, hi)))
 	}
+	return true
 }
 
 // seek finds the level of the journey in rows [lo, hi), and leaves the rows of

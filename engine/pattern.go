@@ -28,7 +28,7 @@ type pattern struct {
 	holding   holding
 	calendar  *calendar // every; nil without
 	plain     bool      // what fulfils no second step is done with at a glance
-	masked    bool      // bits and a few times decide it: see masks
+	free      int       // the first so many steps need only follow one another: see masks
 }
 
 // counted is what a pattern counts.
@@ -104,7 +104,7 @@ func (r *run) pattern() (*pattern, error) {
 	}
 	p.plain = len(steps) > 1 && !p.anyOrder && p.next == 0 && p.excluded&2 == 0 && p.count == countUnits &&
 		!plan.EntryFirst && plan.Holding == "" && p.calendar == nil && !plan.During.Set
-	p.masked = p.maskable()
+	p.free = p.freeSteps()
 	return p, p.hold(plan.Holding)
 }
 
@@ -209,7 +209,7 @@ func (t *tracker) visit(v *view) error {
 	if err := t.bitmaps(v); err != nil {
 		return err
 	}
-	if t.masked {
+	if t.free > 1 || t.free == len(t.matches) {
 		return t.visitMasks(v)
 	}
 	customer := -1
