@@ -174,10 +174,11 @@ func (w *attributeWorker) conversion(v *view, u unit, first, row, window int) er
 	}
 	g.touched++
 	g.value.add(value)
+	if err := w.see(g); err != nil {
+		return err
+	}
 	for i := range w.models {
-		if err := w.share(g, i, value); err != nil {
-			return err
-		}
+		w.share(g, i, value)
 	}
 	return w.follow(g, true)
 }
@@ -212,21 +213,22 @@ func (w *attributeWorker) touches(v *view, u unit, from, until int) error {
 	return nil
 }
 
-// share gives the labels of the touches at hand their part by one model.
-func (w *attributeWorker) share(g *credits, model int, value float64) error {
+// share gives the labels of the touches at hand their part by one model. What
+// markov gives is known at the end.
+func (w *attributeWorker) share(g *credits, model int, value float64) {
 	codes := w.codes
 	n := len(codes)
 	switch m := &w.models[model]; m.Name {
 	case "first":
-		return w.give(g, codes[:1], nil, model, value)
+		w.give(g, codes[:1], nil, model, value)
 	case "last":
-		return w.give(g, codes[n-1:], nil, model, value)
+		w.give(g, codes[n-1:], nil, model, value)
 	case "linear":
-		return w.give(g, codes, nil, model, value)
+		w.give(g, codes, nil, model, value)
 	case "position":
-		return w.give(g, codes, w.positions(n), model, value)
+		w.give(g, codes, w.positions(n), model, value)
 	case "decay":
-		return w.give(g, codes, w.decays(m.HalfLife), model, value)
+		w.give(g, codes, w.decays(m.HalfLife), model, value)
 	case "shapley":
 		// The worth of a set of labels is the number of conversions whose labels
 		// all lie in it: a sum of games, one a conversion, in each of which all
@@ -234,15 +236,28 @@ func (w *attributeWorker) share(g *credits, model int, value float64) error {
 		// the sum of equal shares, and no set needs to be looked at.
 		w.distinct = append(w.distinct[:0], codes...)
 		slices.Sort(w.distinct)
-		return w.give(g, slices.Compact(w.distinct), nil, model, value)
+		w.give(g, slices.Compact(w.distinct), nil, model, value)
 	}
-	// What markov gives is known at the end; that the label was there, now.
-	return w.give(g, codes, nil, -1, 0)
+}
+
+// see makes sure that the labels of the touches at hand have rows, whatever
+// they are given.
+func (w *attributeWorker) see(g *credits) error {
+	for _, code := range w.codes {
+		if g.labels[code] != nil {
+			continue
+		}
+		if err := w.memory.take(creditBytes + 96*int64(len(w.models))); err != nil {
+			return err
+		}
+		g.labels[code] = &credit{conversions: make([]exactSum, len(w.models)), value: make([]exactSum, len(w.models))}
+	}
+	return nil
 }
 
 // give adds weights, which are made to add up to 1, to labels; nil are equal
 // ones.
-func (w *attributeWorker) give(g *credits, codes []uint32, weights []float64, model int, value float64) error {
+func (w *attributeWorker) give(g *credits, codes []uint32, weights []float64, model int, value float64) {
 	all := float64(len(codes))
 	if weights != nil {
 		all = 0
@@ -252,16 +267,6 @@ func (w *attributeWorker) give(g *credits, codes []uint32, weights []float64, mo
 	}
 	for i, code := range codes {
 		c := g.labels[code]
-		if c == nil {
-			if err := w.memory.take(creditBytes + 96*int64(len(w.models))); err != nil {
-				return err
-			}
-			c = &credit{conversions: make([]exactSum, len(w.models)), value: make([]exactSum, len(w.models))}
-			g.labels[code] = c
-		}
-		if model < 0 {
-			continue
-		}
 		part := 1 / all
 		if weights != nil {
 			part = weights[i] / all
@@ -271,7 +276,6 @@ func (w *attributeWorker) give(g *credits, codes []uint32, weights []float64, mo
 			c.value[model].add(part * value)
 		}
 	}
-	return nil
 }
 
 // positions are 40, 20 and 40 per cent for the first touch, those between and
@@ -327,7 +331,7 @@ func (w *attributeWorker) unconverted(v *view, u unit, first int) error {
 				return err
 			}
 			// Such a label may be given something, so it has a row.
-			if err := w.give(g, w.codes, nil, -1, 0); err != nil {
+			if err := w.see(g); err != nil {
 				return err
 			}
 			if err := w.follow(g, false); err != nil {

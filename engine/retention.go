@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"wend/event"
 	"wend/tile"
@@ -11,8 +13,8 @@ import (
 // lies in one calendar period, how many did RETURN in each of the periods
 // after it.
 //
-// Groups are those of by; cohorts are told apart here, for every group shows
-// all cohorts from the first to the last.
+// Groups are those of by. Cohorts are told apart here: a row is a cohort's
+// period, not the statement's.
 type retentionOperator struct {
 	r           *run
 	grouping    *grouping
@@ -143,11 +145,9 @@ func (o *retentionOperator) run(r *run) (*Result, error) {
 		return nil, err
 	}
 	all := map[cohortKey]returns{}
-	first, last := maxInstant, minInstant
 	for i, w := range ws {
 		for key, counts := range w.cohorts {
 			key.group = m.of(i, key.group)
-			first, last = min(first, key.start), max(last, key.start)
 			if have := all[key]; have == nil {
 				all[key] = counts
 			} else {
@@ -157,55 +157,41 @@ func (o *retentionOperator) run(r *run) (*Result, error) {
 			}
 		}
 	}
+	if err := o.checkRows(len(all)); err != nil {
+		return nil, err
+	}
 	res := &Result{Columns: append(o.grouping.columns(), Column{"cohort", Time}, Column{"size", Integer}, Column{"period", Integer}, Column{"customers", Integer}, Column{"share", Share})}
 	res.Meta.Unit = "customers"
 	res.Meta.Denominator = "customers of the cohort"
 	res.Meta.Cut = m.cut
-	if len(all) == 0 {
-		return res, nil
+	keys := make([]cohortKey, 0, len(all))
+	for key := range all {
+		keys = append(keys, key)
 	}
-	starts, err := o.starts(first, last, m.len())
-	if err != nil {
-		return nil, err
-	}
-	none := make(returns, o.periods+1)
-	cohorts := len(starts) - o.periods - 1
-	for g := range m.len() {
-		for c := range cohorts {
-			counts := all[cohortKey{g, starts[c]}]
-			if counts == nil {
-				counts = none
+	slices.SortFunc(keys, func(a, b cohortKey) int {
+		return cmp.Or(cmp.Compare(a.group, b.group), cmp.Compare(a.start, b.start))
+	})
+	for _, key := range keys {
+		counts, end := all[key], key.start
+		for n, count := range counts {
+			end = o.calendar.next(end)
+			share := ratio(count, counts[0])
+			if end-1 > r.end { // an event could still come
+				share = nil
 			}
-			for n, count := range counts {
-				share := ratio(count, counts[0])
-				if starts[c+n+1]-1 > r.end { // an event could still come
-					share = nil
-				}
-				res.Rows = append(res.Rows, append(m.cells(g), starts[c], counts[0], int64(n), count, share))
-			}
+			res.Rows = append(res.Rows, append(m.cells(key.group), key.start, counts[0], int64(n), count, share))
 		}
 	}
 	return res, nil
 }
 
-// starts lists when periods begin: those of all cohorts, those that follow the
-// last one, and the end of the last of these.
-func (o *retentionOperator) starts(first, last event.Time, groups int) ([]event.Time, error) {
-	var starts []event.Time
-	cohorts := 0
-	for start := first; start <= last; start = o.calendar.next(start) {
-		starts = append(starts, start)
-		cohorts++
-		if n := groups * cohorts * (o.periods + 1); n > o.r.opt.Rows && o.r.plan.Limit == 0 || n > o.r.opt.Groups {
-			return nil, &LimitError{Limit: "rows", Value: int64(o.r.opt.Rows), Reached: int64(n),
-				Hint: "every cohort shows all its periods: choose longer periods or fewer of them with for, shorten the range with during, or raise the limit"}
-		}
+// checkRows reserves the memory of the answer, and refuses one that is too long
+// before it is made: every cohort has as many rows as periods.
+func (o *retentionOperator) checkRows(cohorts int) error {
+	rows := cohorts * (o.periods + 1)
+	if o.r.plan.Limit == 0 && rows > o.r.opt.Rows {
+		return &LimitError{Limit: "rows", Value: int64(o.r.opt.Rows), Reached: int64(rows),
+			Hint: "every cohort shows all its periods: choose longer periods or fewer of them with for, shorten the range with during, or raise the limit"}
 	}
-	if err := o.r.memory.reserve(int64(groups*cohorts*(o.periods+1)) * 160); err != nil {
-		return nil, err
-	}
-	for range o.periods + 1 {
-		starts = append(starts, o.calendar.next(starts[len(starts)-1]))
-	}
-	return starts, nil
+	return o.r.memory.reserve(int64(rows) * 160)
 }
