@@ -93,9 +93,7 @@ func attributeColumns(s *settings) []string {
 	columns := []string{"label"}
 	for _, m := range s.models {
 		columns = append(columns, "conversions_"+modelColumn(m))
-	}
-	if s.worth != nil {
-		for _, m := range s.models {
+		if s.worth != nil {
 			columns = append(columns, "value_"+modelColumn(m))
 		}
 	}
@@ -157,14 +155,12 @@ func (t *table) shownAs(group []any) []any {
 func attributeRows(s *settings, conversions, without []conversion) [][]any {
 	one := func(conversion) float64 { return 1 }
 	value := func(c conversion) float64 { return c.worth }
-	var counted, worth []map[string]float64 // by model
+	var columns []map[string]float64
 	for _, m := range s.models {
-		counted = append(counted, credits(m, conversions, without, one))
-		worth = append(worth, credits(m, conversions, without, value))
-	}
-	columns := counted
-	if s.worth != nil {
-		columns = append(columns, worth...)
+		columns = append(columns, credits(m, conversions, without, one))
+		if s.worth != nil {
+			columns = append(columns, credits(m, conversions, without, value))
+		}
 	}
 	var labels []string
 	for _, c := range conversions {

@@ -8,7 +8,7 @@ import (
 // Where the language is silent about retention: START and RETURN are events
 // that `where` lets exist; a RETURN at the time of START is later if it arrived
 // later. A period is over if its last microsecond is not later than the end of
-// the data.
+// the data. Periods in which nobody began are no cohorts.
 
 // starter is a customer with its first START and all that it did.
 type starter struct {
@@ -21,6 +21,7 @@ func (ev *evaluator) retention(q *query.Query, s *settings) *Answer {
 	whole.every = "" // the cohorts are the periods
 	t := ev.newTable(&whole, false, "cohort", "size", "period", "customers", "share")
 	var starters []starter
+	first, last := event.MaxTime, event.MinTime // cohorts of the whole answer
 	for _, u := range ev.units(s) {
 		for _, f := range u.events {
 			if !ev.fulfils(q.From, f) {
@@ -29,17 +30,17 @@ func (ev *evaluator) retention(q *query.Query, s *settings) *Answer {
 			if s.during.has(f.Time) {
 				starters = append(starters, starter{f, u})
 				t.add(0, 0, &scope{at: f})
+				begin := ev.period(f.Time, s.every).from
+				first, last = min(first, begin), max(last, begin)
 			}
 			break
 		}
 	}
 	return t.finish(false, func(members []int) [][]any {
 		cohorts := map[event.Time][]starter{}
-		first, last := event.MaxTime, event.MinTime
 		for _, i := range members {
 			begin := ev.period(starters[i].start.Time, s.every).from
 			cohorts[begin] = append(cohorts[begin], starters[i])
-			first, last = min(first, begin), max(last, begin)
 		}
 		var rows [][]any
 		for begin := first; begin <= last; begin = ev.period(begin, s.every).to {
