@@ -125,9 +125,14 @@ func (f *flights) do(ctx context.Context, key string, progress func(done, total 
 		f.mu.Unlock()
 		go func() {
 			defer cancel()
+			defer close(fl.done)
+			defer f.forget(key, fl)
+			defer func() {
+				if p := recover(); p != nil {
+					fl.result, fl.err = nil, newPanicError(p)
+				}
+			}()
 			fl.result, fl.err = run(shared, fl.report)
-			f.forget(key, fl)
-			close(fl.done)
 		}()
 	}
 	select {

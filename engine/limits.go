@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 )
@@ -37,6 +38,19 @@ func (e *LimitError) Error() string {
 
 // Is makes errors.Is(err, ErrLimit) true.
 func (e *LimitError) Is(target error) bool { return target == ErrLimit }
+
+// PanicError is a bug in the engine that a statement ran into. The statement
+// ends with it; the process and all other statements go on.
+type PanicError struct {
+	Value any    // what was panicked with
+	Stack []byte // where
+}
+
+func newPanicError(value any) *PanicError { return &PanicError{value, debug.Stack()} }
+
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("the statement ran into a bug of wend: %v; other statements are not affected", e.Value)
+}
 
 // budget is memory that a query may use: it is reserved before it is
 // allocated. A budget may draw on a shared one, which all queries of a DB use

@@ -75,9 +75,16 @@ func scan[W worker](r *run, make func() (W, error)) ([]W, error) {
 		wait.Add(1)
 		go func() {
 			defer wait.Done()
+			i := -1
+			defer func() {
+				if p := recover(); p != nil {
+					failed.set(i, newPanicError(p))
+					cancel()
+				}
+			}()
 			v := &view{run: r, ctx: ctx}
 			for {
-				i := int(next.Add(1) - 1)
+				i = int(next.Add(1) - 1)
 				if i >= tiles || ctx.Err() != nil {
 					return
 				}

@@ -229,8 +229,10 @@ func metaOf(m *engine.Meta) *meta {
 	return out
 }
 
-// hasEnd reports whether the data has an end: that of an empty store is zero.
-func hasEnd(m *engine.Meta) bool { return m.EndOfData != 0 || m.EventsRead > 0 }
+// hasEnd reports whether the data has an end: an empty store's is the least time.
+func hasEnd(m *engine.Meta) bool {
+	return m.EndOfData > event.MinTime && (m.EndOfData != 0 || m.EventsRead > 0)
+}
 
 func finite(f float64) float64 {
 	if math.IsNaN(f) || math.IsInf(f, 0) {

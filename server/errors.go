@@ -56,6 +56,11 @@ func writeError(w http.ResponseWriter, e *apiError) {
 // client's mistake is logged, without anything a client sent.
 func (s *Server) answerError(w http.ResponseWriter, r *http.Request, err error) {
 	e := toAPIError(err)
+	var bug *engine.PanicError
+	if errors.As(err, &bug) {
+		s.metrics.panics.Inc()
+		s.log.Error("a statement ran into a bug", "route", routePath(r), "stack", string(bug.Stack))
+	}
 	if e.Status >= 500 {
 		s.log.Error("request failed", "route", routePath(r), "code", e.Code, "status", e.Status)
 	}
