@@ -36,8 +36,8 @@ func special(r *engine.Result) drawing {
 }
 
 // Drawable reports whether an answer has a drawing that shows more than its
-// table.
-func Drawable(r *engine.Result) bool { return special(r) != nil }
+// table. A histogram does not: it leaves the percentiles out.
+func Drawable(r *engine.Result) bool { return r.Chart == nil && special(r) != nil }
 
 func writeChart(out *bufio.Writer, r *engine.Result, opt Options) {
 	if opt.Width == 0 {
