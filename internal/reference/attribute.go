@@ -93,7 +93,9 @@ func attributeColumns(s *settings) []string {
 	columns := []string{"label"}
 	for _, m := range s.models {
 		columns = append(columns, "conversions_"+modelColumn(m))
-		if s.worth != nil {
+	}
+	if s.worth != nil {
+		for _, m := range s.models {
 			columns = append(columns, "value_"+modelColumn(m))
 		}
 	}
@@ -158,7 +160,9 @@ func attributeRows(s *settings, conversions, without []conversion) [][]any {
 	var columns []map[string]float64
 	for _, m := range s.models {
 		columns = append(columns, credits(m, conversions, without, one))
-		if s.worth != nil {
+	}
+	if s.worth != nil {
+		for _, m := range s.models {
 			columns = append(columns, credits(m, conversions, without, value))
 		}
 	}
