@@ -191,6 +191,7 @@ func (o *funnelOperator) run(r *run) (*Result, error) {
 		Column{"step", Integer}, Column{"touchpoint", String}, Column{r.plan.Count, Integer},
 		Column{"from_previous", Share}, Column{"from_first", Share}, Column{"dropped", Integer}, Column{"open", Integer},
 		Column{"median_from_previous", Duration}, Column{"median_from_first", Duration})}
+	medians := o.medians(r, parts)
 	for i, of := range parts {
 		whole := newFunnelGroup(steps)
 		for _, part := range of {
@@ -215,17 +216,7 @@ func (o *funnelOperator) run(r *run) (*Result, error) {
 			if k == 0 {
 				row = append(row, nil, zeroIfAny(reached[0]))
 			} else {
-				var previous, first [][]event.Duration
-				for _, part := range of {
-					previous = append(previous, part.steps[k].fromPrevious)
-					first = append(first, part.steps[k].fromFirst)
-				}
-				fromFirst := elapsedQuantile(0.5, first)
-				if k == 1 {
-					row = append(row, fromFirst, fromFirst)
-				} else {
-					row = append(row, elapsedQuantile(0.5, previous), fromFirst)
-				}
+				row = append(row, medians[i*steps+k][:]...)
 			}
 			res.Rows = append(res.Rows, row)
 			res.Meta.Open += whole.open[k]
@@ -235,6 +226,35 @@ func (o *funnelOperator) run(r *run) (*Result, error) {
 	res.Meta.Denominator = fmt.Sprintf("from_previous: %[1]s at the step before; from_first: %[1]s at step 1", r.plan.Count)
 	res.Meta.Cut = m.cut
 	return res, nil
+}
+
+// medians are, by group and step, those from the step before and from the
+// first. They are what an answer waits for in the end, so all workers look for them.
+func (o *funnelOperator) medians(r *run, parts [][]*funnelGroup) [][2]Cell {
+	steps := len(o.pattern.matches)
+	cells := make([][2]Cell, len(parts)*steps)
+	r.parallel(2*len(cells), func(n int) {
+		i, k, kind := n/2/steps, n/2%steps, n%2
+		if k == 0 || k == 1 && kind == 0 {
+			return
+		}
+		var lists [][]event.Duration
+		for _, part := range parts[i] {
+			if t := &part.steps[k]; kind == 0 {
+				lists = append(lists, t.fromPrevious)
+			} else {
+				lists = append(lists, t.fromFirst)
+			}
+		}
+		cells[n/2][kind] = elapsedQuantile(0.5, lists)
+	})
+	if steps > 1 {
+		for i := range parts {
+			second := &cells[i*steps+1]
+			second[0] = second[1]
+		}
+	}
+	return cells
 }
 
 // zeroIfAny is the time from the entry to itself, null if there is none.

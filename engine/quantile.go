@@ -44,7 +44,7 @@ func quantile[T number](share float64, parts ...[]T) (value float64, ok bool) {
 	return float64(a) + (float64(b)-float64(a))*fraction, true
 }
 
-// quantiles is quantile for several shares of the same values.
+// quantiles is quantile for several shares of the same values, in rising order.
 func quantiles[T number](shares []float64, parts ...[]T) []float64 {
 	n := 0
 	for _, part := range parts {
@@ -60,14 +60,16 @@ func quantiles[T number](shares []float64, parts ...[]T) []float64 {
 			all = append(all, part...)
 		}
 	}
-	slices.Sort(all)
 	values := make([]float64, len(shares))
+	from := 0 // what comes before is not greater than the rest
 	for i, share := range shares {
 		rank := share * float64(n-1)
 		low := int(math.Floor(rank))
+		selectRank(all[from:], low-from)
+		from = low
 		values[i] = float64(all[low])
 		if fraction := rank - float64(low); fraction > 0 {
-			values[i] += (float64(all[low+1]) - float64(all[low])) * fraction
+			values[i] += (float64(slices.Min(all[low+1:])) - float64(all[low])) * fraction
 		}
 	}
 	return values

@@ -109,6 +109,20 @@ func scan[W worker](r *run, make func() (W, error)) ([]W, error) {
 	return ws, nil
 }
 
+// parallel calls f for each number below n, by as many goroutines as the run has workers.
+func (r *run) parallel(n int, f func(i int)) {
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for range min(n, r.opt.Workers) {
+		wait.Go(func() {
+			for i := int(next.Add(1) - 1); i < n; i = int(next.Add(1) - 1) {
+				f(i)
+			}
+		})
+	}
+	wait.Wait()
+}
+
 // prune asks for no more than the times that matter, where the operator said
 // how far it looks around an anchor (run.reach) and nothing looks further.
 func (r *run) prune() {
