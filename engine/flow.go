@@ -194,12 +194,22 @@ func (w *flowWorker) forward(v *view, u unit, anchor int, s span) error {
 			return err
 		}
 	}
-	if last > w.r.end && !u.ended {
+	if last > v.endOf(u) && !u.ended {
 		w.codes = append(w.codes, openCode)
 	} else {
 		w.codes = append(w.codes, exitCode)
 	}
 	return nil
+}
+
+// endOf is the end of the data for a unit: of a unit whose clock was ahead, its
+// last event.
+func (v *view) endOf(u unit) event.Time {
+	end := v.run.end
+	if v.Time.At(u.hi-1) > end {
+		end = max(end, v.Time.At(v.last(u.lo, u.hi)))
+	}
+	return end
 }
 
 // backward reads the labels from the anchor back.

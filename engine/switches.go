@@ -199,7 +199,7 @@ func (w *switchesWorker) fate(v *view, u unit, row int) fate {
 	switch {
 	case follows < u.hi && v.Time.At(follows) <= until:
 		return fateKept
-	case until > w.r.end && !u.ended:
+	case until > v.endOf(u) && !u.ended:
 		return fateOpen
 	}
 	return fateLost
