@@ -18,7 +18,7 @@ const (
 type drawing func(out *bufio.Writer, r *engine.Result, opt Options)
 
 // special finds the drawing made for an answer's statement, nil if there is
-// none: of a funnel, of paths, of a distribution of times.
+// none: of a funnel, of a journey map, of paths, of a distribution of times.
 func special(r *engine.Result) drawing {
 	if len(r.Rows) == 0 {
 		return nil
@@ -29,6 +29,9 @@ func special(r *engine.Result) drawing {
 	if newFunnel(r) != nil {
 		return drawFunnel
 	}
+	if newJourneyMap(r) != nil {
+		return drawMap
+	}
 	if path := columnIndex(r, "path"); path >= 0 && r.Columns[path].Type == engine.List && columnIndex(r, "journeys") >= 0 {
 		return drawPaths
 	}
@@ -36,8 +39,10 @@ func special(r *engine.Result) drawing {
 }
 
 // Drawable reports whether an answer has a drawing that shows more than its
-// table. A histogram does not: it leaves the percentiles out.
-func Drawable(r *engine.Result) bool { return r.Chart == nil && special(r) != nil }
+// table. A histogram and a journey map do not: they leave columns out.
+func Drawable(r *engine.Result) bool {
+	return r.Chart == nil && special(r) != nil && newJourneyMap(r) == nil
+}
 
 func writeChart(out *bufio.Writer, r *engine.Result, opt Options) {
 	if opt.Width == 0 {
