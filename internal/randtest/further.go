@@ -68,7 +68,10 @@ func (g *gen) furtherClause(kind string) string {
 		if i := slices.Index(models, "decay(7d)"); i >= 0 && slices.Contains(models, "decay") {
 			models = slices.Delete(models, i, i+1) // they are one
 		}
-		g.columns = append(g.columns[:0], "conversions_"+column(models[0]))
+		g.columns = []string{"label"} // shares that are nearly equal have no order
+		if models[0] == "first" || models[0] == "last" {
+			g.columns = append(g.columns, "conversions_"+models[0])
+		}
 		return "using " + strings.Join(models, ", ")
 	case "value":
 		choices := []string{"hour(time)", "length(event)", "hour(time) / 7"}

@@ -233,11 +233,7 @@ func (ev *evaluator) decided(o outcome, s *settings) event.Time {
 	entry := o.places()[0]
 	limit := m.events[entry].Time.Add(m.window)
 	if s.session {
-		for _, part := range ev.sessions(m.events[entry].customer, s) {
-			if slices.Contains(part, m.events[entry]) {
-				limit = min(limit, part[len(part)-1].Time.Add(s.gap))
-			}
-		}
+		limit = min(limit, ev.sessionEnd(m.events[entry], s))
 	}
 	if m.anyOrder {
 		return limit

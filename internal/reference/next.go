@@ -65,7 +65,20 @@ func (ev *evaluator) nextOf(p *pattern, s *settings, o outcome) (successor, bool
 	if until > m.end && !m.over {
 		return successor{}, false
 	}
+	if s.session {
+		until = min(until, ev.sessionEnd(m.events[last], s))
+	}
 	return successor{label: nothing, time: until}, true
+}
+
+// sessionEnd is when the session that an event lies in could no longer go on.
+func (ev *evaluator) sessionEnd(f *fact, s *settings) event.Time {
+	for _, part := range ev.sessions(f.customer, s) {
+		if slices.Contains(part, f) {
+			return part[len(part)-1].Time.Add(s.gap)
+		}
+	}
+	return event.MaxTime
 }
 
 func successorRows(s *settings, of []successor) [][]any {
