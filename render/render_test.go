@@ -180,7 +180,7 @@ func TestColor(t *testing.T) {
 
 func TestDrawable(t *testing.T) {
 	for name, r := range results() {
-		want := name == "funnel" || name == "paths" || name == "times"
+		want := name == "funnel" || name == "paths"
 		if Drawable(r) != want {
 			t.Errorf("%s is drawable: %v", name, !want)
 		}
