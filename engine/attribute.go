@@ -390,7 +390,9 @@ func (o *attributeOperator) run(r *run) (*Result, error) {
 	res := &Result{Columns: append(o.grouping.columns(), Column{"label", String}), weight: "conversions_" + o.models[0].Column}
 	for _, model := range o.models {
 		res.Columns = append(res.Columns, Column{"conversions_" + model.Column, Number})
-		if o.value != nil {
+	}
+	if o.value != nil {
+		for _, model := range o.models {
 			res.Columns = append(res.Columns, Column{"value_" + model.Column, Number})
 		}
 	}
@@ -403,7 +405,11 @@ func (o *attributeOperator) run(r *run) (*Result, error) {
 			return nil, err
 		}
 		for _, row := range rows {
-			res.Rows = append(res.Rows, append(append(m.cells(i), row.label), row.cells...))
+			cells := append(append(m.cells(i), row.label), row.conversions...)
+			if o.value != nil {
+				cells = append(cells, row.value...)
+			}
+			res.Rows = append(res.Rows, cells)
 		}
 	}
 	res.Meta.Unit = "conversions"
@@ -435,8 +441,8 @@ func (g *credits) merge(o *credits) {
 
 // attributeRow is one label's row: for each model conversions and value.
 type attributeRow struct {
-	label string
-	cells []Cell
+	label              string
+	conversions, value []Cell
 }
 
 // rows are those of one group: most conversions by the first model first,
@@ -458,28 +464,25 @@ func (o *attributeOperator) rows(g *credits) ([]attributeRow, error) {
 				part := effects[slices.Index(o.chains, model.Order)][code]
 				conversions, value = part*float64(g.touched), part*g.value.value()
 			}
-			row.add(conversions, value, o.value != nil)
+			row.add(conversions, value)
 		}
 		rows = append(rows, row)
 	}
 	if g.direct > 0 {
 		row := attributeRow{label: directLabel}
 		for range o.models {
-			row.add(float64(g.direct), g.directValue.value(), o.value != nil)
+			row.add(float64(g.direct), g.directValue.value())
 		}
 		rows = append(rows, row)
 	}
 	slices.SortFunc(rows, func(a, b attributeRow) int {
-		return cmp.Or(cmp.Compare(rounded(b.cells[0]), rounded(a.cells[0])), strings.Compare(a.label, b.label))
+		return cmp.Or(cmp.Compare(rounded(b.conversions[0]), rounded(a.conversions[0])), strings.Compare(a.label, b.label))
 	})
 	return rows, nil
 }
 
-func (row *attributeRow) add(conversions, value float64, valued bool) {
-	row.cells = append(row.cells, conversions)
-	if valued {
-		row.cells = append(row.cells, value)
-	}
+func (row *attributeRow) add(conversions, value float64) {
+	row.conversions, row.value = append(row.conversions, conversions), append(row.value, value)
 }
 
 func rounded(c Cell) float64 { return math.Round(c.(float64)*1e6) / 1e6 }

@@ -36,24 +36,29 @@ func TestAttributionOfThePublishedSample(t *testing.T) {
 			sums[i] += row[i].(float64)
 		}
 	}
+	place := map[string]int{}
+	for i, column := range res.Columns {
+		place[column.Name] = i
+	}
+	all := sums[place["value_first"]]
 	for i := 1; i < len(sums); i++ {
 		want := 19785.0
 		if strings.HasPrefix(res.Columns[i].Name, "value_") {
-			want = sums[2]
+			want = all
 		}
 		if math.Abs(sums[i]-want) > 1e-6 {
 			t.Errorf("%s adds up to %v, want %v", res.Columns[i].Name, sums[i], want)
 		}
 	}
-	if math.Abs(sums[2]-74802.97) > 0.01 {
-		t.Errorf("the value of all conversions is %v", sums[2])
+	if math.Abs(all-74802.97) > 0.01 {
+		t.Errorf("the value of all conversions is %v", all)
 	}
 	known := readCSV(t, shared.Path(t, "data", "attribution-pathdata", "reference_heuristic_models.csv"))[1:]
 	for _, line := range known {
-		for i := 1; i < len(line); i++ {
-			want, _ := strconv.ParseFloat(line[i], 64)
-			if x := got[line[0]][i].(float64); math.Abs(x-want) > 1e-6 {
-				t.Errorf("%s of %s: %v, want %v", res.Columns[i].Name, line[0], x, want)
+		for i, name := range []string{"conversions_first", "value_first", "conversions_last", "value_last", "conversions_linear", "value_linear"} {
+			want, _ := strconv.ParseFloat(line[i+1], 64)
+			if x := got[line[0]][place[name]].(float64); math.Abs(x-want) > 1e-6 {
+				t.Errorf("%s of %s: %v, want %v", name, line[0], x, want)
 			}
 		}
 	}
@@ -62,7 +67,7 @@ func TestAttributionOfThePublishedSample(t *testing.T) {
 		t.Errorf("%d labels, want %d and %d", len(res.Rows), len(known), len(exact))
 	}
 	for label, want := range exact {
-		if x := got[label][7].(float64); math.Abs(x-want) > 1e-6 {
+		if x := got[label][place["conversions_markov"]].(float64); math.Abs(x-want) > 1e-6 {
 			t.Errorf("markov gives %s %v, want %v", label, x, want)
 		}
 	}
