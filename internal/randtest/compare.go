@@ -17,6 +17,9 @@ func Difference(want *reference.Answer, columns []string, rows [][]any) string {
 	if !slices.Equal(want.Columns, columns) {
 		return fmt.Sprintf("columns %q, want %q", columns, want.Columns)
 	}
+	if slices.Equal(columns, whyColumns) {
+		return whyDifference(want, rows)
+	}
 	if len(want.Rows) != len(rows) {
 		return fmt.Sprintf("%d rows, want %d", len(rows), len(want.Rows))
 	}

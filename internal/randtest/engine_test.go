@@ -67,9 +67,6 @@ func compare(c Case, snap engine.Snapshot, workers int) outcome {
 	}
 	columns := answer(got).Columns
 	d := Difference(want, columns, got.Rows)
-	if plan.Verb == "why" {
-		d = whyDifference(want, got.Rows)
-	}
 	if d != "" {
 		return outcome{kind: "differs", detail: d + "\nthe engine's answer:\n" + Table(columns, got.Rows), want: want}
 	}
@@ -360,39 +357,4 @@ func answer(res *engine.Result) *reference.Answer {
 		a.Columns = append(a.Columns, c.Name)
 	}
 	return a
-}
-
-// whyDifference compares what the reference tells: the steps that the reported
-// attempt reached, and the verdict.
-func whyDifference(want *reference.Answer, rows [][]any) string {
-	if len(want.Rows) == 0 && len(rows) == 1 && rows[0][4] == "no entry" {
-		return "" // who has no events that exist can be told so or not be known
-	}
-	var got [][]any
-	for i, row := range rows {
-		if i == len(rows)-1 || row[4] == "entry" || row[4] == "reached" {
-			got = append(got, row)
-		}
-	}
-	if len(rows) > 0 && len(want.Rows) > 0 && want.Rows[len(want.Rows)-1][3] == nil {
-		got = got[len(got)-1:] // what is not counted has no level
-	}
-	if len(got) != len(want.Rows) {
-		return fmt.Sprintf("%d steps, want %d:\n%s", len(got), len(want.Rows), Table(want.Columns, want.Rows))
-	}
-	for i, w := range want.Rows {
-		if i < len(got)-1 {
-			for k := range w {
-				if !sameCell(w[k], got[i][k]) {
-					return fmt.Sprintf("step %d, %s: %v, want %v", i+1, want.Columns[k], got[i][k], w[k])
-				}
-			}
-			continue
-		}
-		verdict, _ := got[i][4].(string)
-		if !reference.IsVerdict(w[4].(string), verdict) || w[3] != nil && !sameCell(w[3], got[i][3]) {
-			return fmt.Sprintf("verdict %s at step %v, want %s at step %v", verdict, got[i][3], w[4], w[3])
-		}
-	}
-	return ""
 }

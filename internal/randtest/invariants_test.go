@@ -143,6 +143,9 @@ func holdInvariants(t *testing.T, evaluate func(*World, string) (*reference.Answ
 			w.EndOfData = max(w.EndOfData, w.Events[i].Time)
 		}
 		s := NewStatement(w, 13, g.r.Uint64(), Pair{})
+		if s.Verb == "next for" {
+			return "" // it may have nothing to tell
+		}
 		before := ask(s.String())
 		g.r.Shuffle(len(w.Events), func(i, j int) { w.Events[i], w.Events[j] = w.Events[j], w.Events[i] })
 		return Difference(before, ask(s.String()).Columns, ask(s.String()).Rows)
