@@ -5,7 +5,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
 SEED ?= 1
 
-.PHONY: demo test build race lint fuzz seeded bench check clean
+.PHONY: demo test build race lint fuzz seeded seeded-storage bench check clean
 
 build: bin/wend
 
@@ -37,8 +37,11 @@ fuzz:
 	done
 
 # Deliberate bugs, each of which the random tests must notice.
-seeded:
+seeded: seeded-storage
 	go test -tags seeded ./internal/randtest -run Seeded
+
+seeded-storage:
+	go test -tags seeded ./storage -run SeededStorage -v -timeout 60m | grep -v '^=== '
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./bench/... ./tile/...

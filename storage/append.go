@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"wend/event"
+	"wend/internal/seeded"
 )
 
 // Durability says what an acknowledged batch survives.
@@ -181,7 +182,7 @@ func (s *Store) take(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch,
 	}
 	mem = &memBatch{lsn: s.lsn, received: now, token: opt.Token, durability: opt.Durability, visible: opt.Durability != Sync}
 	s.remember(mem, picked, ack)
-	if opt.Durability == Sync {
+	if opt.Durability == Sync && !seeded.On("acknowledged_before_sync") {
 		wait.lsn = s.lsn
 	}
 	return ack, mem, wait, nil

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"slices"
 	"time"
+
+	"wend/internal/seeded"
 )
 
 // Flush writes the memtable as segments and drops the log. It is done by the
@@ -174,7 +176,11 @@ func (s *Store) writeRun(ctx context.Context, sources []*source, width string, m
 	m := &merger{width: width, properties: meta.Properties, workers: s.workers()}
 	want := int64(0)
 	for _, src := range sources {
-		m.sources = append(m.sources, &mergeSource{seg: src.seg, lsn: src.lsn, drop: src.drop})
+		lsn := src.lsn
+		if seeded.On("arrival_order_lost") {
+			lsn = ^lsn
+		}
+		m.sources = append(m.sources, &mergeSource{seg: src.seg, lsn: lsn, drop: src.drop})
 		m.bits = max(m.bits, src.seg.PrefixBits)
 		want += src.seg.Rows - src.undone
 	}
@@ -193,7 +199,7 @@ func (s *Store) writeRun(ctx context.Context, sources []*source, width string, m
 	for _, r := range records {
 		got += r.Rows
 	}
-	if got != want {
+	if got != want && !seeded.On("last_row_dropped") {
 		for _, o := range out.by {
 			o.discard()
 		}
@@ -427,6 +433,11 @@ func (s *Store) compactSome(ctx context.Context, choose func([]runFiles) []runFi
 	e := &edit{Add: records}
 	for _, f := range files {
 		e.Remove = append(e.Remove, f.record.ID)
+	}
+	if seeded.On("removed_before_edit") {
+		for _, f := range files {
+			_ = s.fs.Remove(f.path)
+		}
 	}
 	if err := s.publishSegments(e, written); err != nil {
 		return false, fmt.Errorf("compact %d segments: %w", len(files), err)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"wend/event"
+	"wend/internal/seeded"
 )
 
 // idFilter says of most ids that a segment does not have them: a Bloom filter
@@ -98,6 +99,9 @@ func (s *Store) storedEvent(key eventID) (event.Event, bool, error) {
 		}
 		if !may {
 			continue
+		}
+		if seeded.On("filter_decides") {
+			return event.Event{}, true, nil
 		}
 		e, found, err := s.lookUp(f, hash, key, undone)
 		if err != nil || found {

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/storage/vfs"
 )
 
@@ -395,7 +396,7 @@ func (m *manifest) commit(st *state, e *edit) (*state, error) {
 		return nil, err
 	}
 	_, err = m.file.Write(frame)
-	if err == nil {
+	if err == nil && !seeded.On("edit_not_synced") {
 		err = m.file.Sync()
 	}
 	if err != nil {
@@ -438,13 +439,16 @@ func (m *manifest) rewrite(st *state) error {
 		return err
 	}
 	_, err = f.Write(data)
-	if err == nil {
+	if err == nil && !seeded.On("synced_after_rename") {
 		err = f.Sync()
 	}
 	if err == nil {
 		err = m.fs.Rename(temp, name)
 	}
-	if err == nil {
+	if err == nil && seeded.On("synced_after_rename") {
+		err = f.Sync()
+	}
+	if err == nil && !seeded.On("manifest_name_not_synced") {
 		err = m.fs.SyncDir(m.dir)
 	}
 	if err != nil {

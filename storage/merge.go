@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/tile"
 )
 
@@ -192,6 +193,9 @@ type outputRows struct {
 // split hands a customer's rows, in order, to the partitions of their times.
 func split(outs []*outputRows, months *partitioner, parts []*part, who member, list []piece) []*outputRows {
 	var out *outputRows
+	if k := len(list) - 1; k > 0 && seeded.On("last_row_dropped") {
+		list = list[:k]
+	}
 	for _, q := range list {
 		times := parts[q.part].times
 		for row, end := q.row, q.row+q.n; row < end; {

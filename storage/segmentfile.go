@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/storage/vfs"
 	"wend/tile"
 )
@@ -86,7 +87,7 @@ func (s *Store) openSegmentFile(r segmentRecord) (*segmentFile, error) {
 func (f *segmentFile) retain() { f.refs.Add(1) }
 
 func (f *segmentFile) release() {
-	if f.refs.Add(-1) > 0 {
+	if f.refs.Add(-1) > 0 && !(seeded.On("unpinned_early") && f.obsolete.Load()) {
 		return
 	}
 	_ = f.file.Close() // only read from
@@ -175,7 +176,7 @@ func (o *segmentOutput) finish() error {
 	if err == nil {
 		err = o.buffer.Flush()
 	}
-	if err == nil {
+	if err == nil && !seeded.On("segment_not_synced") {
 		err = o.file.Sync()
 	}
 	if e := o.file.Close(); err == nil {
@@ -281,7 +282,7 @@ func (o *outputs) write(ctx context.Context, m *merger, number func() uint64) (r
 		}
 		records = append(records, out.done...)
 	}
-	if len(records) > 0 {
+	if len(records) > 0 && !seeded.On("segment_name_not_synced") {
 		err = o.store.fs.SyncDir(o.store.dir)
 	}
 	return records, err

@@ -77,6 +77,9 @@ func mutatingSites(t *testing.T) []string {
 	var sites []string
 	for _, file := range files {
 		ast.Inspect(file, func(n ast.Node) bool {
+			if branch, ok := n.(*ast.IfStmt); ok && deliberate(branch.Cond) {
+				return false
+			}
 			call, ok := n.(*ast.CallExpr)
 			if !ok {
 				return true
@@ -106,6 +109,22 @@ func mutatingSites(t *testing.T) []string {
 	}
 	slices.Sort(sites)
 	return slices.Compact(sites)
+}
+
+// deliberate reports whether a condition holds only while a deliberate bug is on.
+func deliberate(cond ast.Expr) bool {
+	switch e := cond.(type) {
+	case *ast.BinaryExpr:
+		return e.Op == token.LAND && (deliberate(e.X) || deliberate(e.Y))
+	case *ast.CallExpr:
+		sel, ok := e.Fun.(*ast.SelectorExpr)
+		if !ok {
+			return false
+		}
+		x, ok := sel.X.(*ast.Ident)
+		return ok && x.Name == "seeded" && sel.Sel.Name == "On"
+	}
+	return false
 }
 
 // covered compares the sites of the sources with those where crashes happened.

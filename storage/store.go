@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/storage/vfs"
 )
 
@@ -146,6 +147,9 @@ func (s *Store) openWriter() error {
 func (s *Store) keepDirectory() error {
 	for dir := path.Clean(s.dir); ; {
 		parent := path.Dir(dir)
+		if seeded.On("directory_not_kept") {
+			return nil
+		}
 		err := s.fs.SyncDir(parent)
 		if errors.Is(err, fs.ErrPermission) {
 			return nil // not ours to read, so it was there before
@@ -162,6 +166,9 @@ func (s *Store) keepDirectory() error {
 // files go that it says are not needed, and batches that are sent again get
 // the answer that they are stored.
 func (s *Store) keepRead() error {
+	if seeded.On("read_not_kept") {
+		return nil
+	}
 	files := []string{manifestName(s.manifest.number)}
 	for _, w := range s.oldWAL {
 		files = append(files, walName(w.number))

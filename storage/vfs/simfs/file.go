@@ -3,6 +3,7 @@ package simfs
 import (
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 
 	"wend/storage/vfs"
@@ -14,6 +15,7 @@ type file struct {
 	name  string
 	node  *node
 	write bool
+	shut  bool
 }
 
 func (h *file) Write(p []byte) (n int, err error) {
@@ -45,6 +47,9 @@ func (h *file) Write(p []byte) (n int, err error) {
 func (h *file) ReadAt(p []byte, off int64) (n int, err error) {
 	end := false
 	err = h.fs.do(ReadAt, h.name, len(p), func(fault Fault) error {
+		if h.shut {
+			return fs.ErrClosed
+		}
 		if off < int64(len(h.node.view)) {
 			n = copy(p, h.node.view[off:])
 		}
@@ -133,5 +138,8 @@ func (h *file) Size() (size int64, err error) {
 }
 
 func (h *file) Close() error {
-	return h.fs.do(Close, h.name, 0, func(Fault) error { return nil })
+	return h.fs.do(Close, h.name, 0, func(Fault) error {
+		h.shut = true
+		return nil
+	})
 }
