@@ -145,12 +145,15 @@ func (m *masks) classify(v *view) {
 			x = cut(words[0], words[n], lo) & all
 			y = cut(words[second], words[n+second], lo) & all
 			row = lo + uint32(bits.Len64(x)) - 1
+			if n == 1 {
+				row = lo + uint32(bits.TrailingZeros64(x)) // the first entry converts
+			}
 		} else {
 			x, y, row = m.classifyLong(int(lo), int(hi), second)
 		}
 		y = above(x, y)
 		if n == 1 {
-			y, row = 0, lo+uint32(bits.TrailingZeros64(x)) // the first entry converts
+			y = 0
 		}
 		entered[some], rows[some], deeper[more] = uint32(c), row, uint32(c)
 		isSome, isMore := 0, 0
@@ -182,7 +185,7 @@ func (m *masks) classifyLong(lo, hi, second int) (x, y uint64, newest uint32) {
 		return 0, 0, 0
 	}
 	if len(m.steps) == 1 {
-		return 1 << 63, 0, uint32(first - 63)
+		return 1, 0, uint32(first)
 	}
 	if m.steps[second].Next(first+1, hi) < hi {
 		y = 2
