@@ -200,9 +200,7 @@ func (s *Store) writeRun(ctx context.Context, sources []*source, width string, m
 		got += r.Rows
 	}
 	if got != want && !seeded.On("last_row_dropped") {
-		for _, o := range out.by {
-			o.discard()
-		}
+		out.discard()
 		return nil, fmt.Errorf("the merge of %d segments has %d rows, expected %d", len(sources), got, want)
 	}
 	return records, nil

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
 	"sync/atomic"
@@ -247,9 +248,7 @@ func (s *Store) newOutputs(meta segmentMeta, bits func(partition int64) int) *ou
 func (o *outputs) write(ctx context.Context, m *merger, number func() uint64) (records []segmentRecord, err error) {
 	defer func() {
 		if err != nil {
-			for _, out := range o.by {
-				out.discard()
-			}
+			o.discard()
 		}
 	}()
 	err = m.run(ctx, func(p int, rows []partitionRows) error {
@@ -286,6 +285,13 @@ func (o *outputs) write(ctx context.Context, m *merger, number func() uint64) (r
 		err = o.store.fs.SyncDir(o.store.dir)
 	}
 	return records, err
+}
+
+// discard removes what was written, in an order that runs of a simulation repeat.
+func (o *outputs) discard() {
+	for _, partition := range slices.Sorted(maps.Keys(o.by)) {
+		o.by[partition].discard()
+	}
 }
 
 // openInMemory opens a segment that was written to a buffer.
