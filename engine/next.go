@@ -68,23 +68,24 @@ func (o *nextAfterOperator) nextOf(v *view, a *attempt) (row int, known event.Ti
 		}
 		return -1, until, true
 	}
+	over := false
 	if r := o.pattern.run; r.plan.Unit.Session {
-		if end := v.sessionEnd(a.customer, a.rows[a.level-1]); end < until {
-			until = end
-		}
+		end, later := v.sessionEnd(a.customer, a.rows[a.level-1])
+		until, over = min(until, end), later
 	}
-	return -1, until, until <= o.pattern.run.end
+	return -1, until, over || until <= o.pattern.run.end
 }
 
 // sessionEnd is the time from which no event can belong to the session of a
-// row any more.
-func (v *view) sessionEnd(customer, row int) event.Time {
+// row any more, and whether the customer has a later session: then this one is
+// over, also if its events lie after the end of data.
+func (v *view) sessionEnd(customer, row int) (end event.Time, later bool) {
 	_, hi := v.extent(customer)
 	gap := v.run.plan.Unit.Gap
 	for row+1 < hi && v.Time.At(row+1).Sub(v.Time.At(row)) <= gap {
 		row++
 	}
-	return v.Time.At(row).Add(gap)
+	return v.Time.At(row).Add(gap), row+1 < hi
 }
 
 // count scans and counts what came next; late are outcomes known after split.
