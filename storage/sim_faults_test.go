@@ -140,3 +140,63 @@ func TestSimFaults(t *testing.T) {
 	}
 	trust.Report(t, "P8", "sim faults", runs.Load(), "kinds", "EIO,ENOSPC,short,EMFILE,sync-drops; once and for good", "violations", lost)
 }
+
+// afterFailedLoad loads while every file operation from number at on fails,
+// then appends without faults, and tries what crashes right after that leave.
+// Nothing may hide the batch that was acknowledged: least of all the load's
+// edit, which may be found after all.
+func afterFailedLoad(at int) (failed bool, err error) {
+	d := newSim(7, newSimTally())
+	d.order, d.fs = simfs.Strict, simfs.New(simfs.Strict)
+	defer d.abandon()
+	d.fs.Hook, d.fs.Fault = d.hook, d.decide
+	if err := d.open(powerLost); err != nil {
+		return false, err
+	}
+	d.append(d.batch(2), "one")
+	n := 0
+	d.fault = func(op *simfs.Op) simfs.Fault {
+		if !op.Kind.Mutates() {
+			return simfs.None
+		}
+		if n++; n < at {
+			return simfs.None
+		}
+		failed = true
+		return simfs.EIO
+	}
+	d.load()
+	d.calm()
+	d.settle()
+	b := d.batch(3)
+	for i := range b {
+		b[i].ID = ""
+		*d.known[eventNumber(&b[i])] = b[i]
+	}
+	d.seq++
+	d.send(&simBatch{seq: d.seq, events: b, sent: b, level: Sync}, 0, 0)
+	if err := d.failed(); err != nil {
+		return failed, err
+	}
+	seen := map[uint64]bool{}
+	for range 8 {
+		for mode := range simfs.Modes {
+			d.try(d.fs.Crash(d.hookR, mode), fmt.Sprintf("after a load failed at operation %d, %v", at, mode), seen, 3, powerLost)
+		}
+	}
+	return failed, d.failed()
+}
+
+// A failed load leaves nothing behind that hides what comes later.
+func TestSimAfterFailedLoad(t *testing.T) {
+	for at := 1; ; at++ {
+		failed, err := afterFailedLoad(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !failed {
+			trust.Report(t, "P8", "loads failed at", at-1, "operations, violations", 0)
+			return
+		}
+	}
+}

@@ -79,6 +79,16 @@ func catch(t *testing.T, bug string) (by string, runs int) {
 			}
 		}
 	}
+	for at := 1; ; at++ {
+		runs++
+		failed, err := afterFailedLoad(at)
+		if err != nil {
+			return "TestSimAfterFailedLoad", runs
+		}
+		if !failed {
+			break
+		}
+	}
 	tally := newSimTally()
 	for seed := uint64(1); tally.states < 20000; seed++ {
 		d := newSim(seed, tally)
