@@ -20,7 +20,7 @@ import (
 )
 
 // casesDefault is how many random cases the ordinary tests compare.
-const casesDefault = 20000
+const casesDefault = 30000
 
 // perWorld statements share one world: making it costs more than a statement.
 const perWorld = 20
@@ -198,7 +198,7 @@ func TestEngineAgainstReference(t *testing.T) {
 	if t.Failed() || cov.cases < casesDefault {
 		return
 	}
-	if cov.withRows*10 < cov.cases*3 || least < 20 || cov.tied*5 < cov.worlds || cov.repeated*5 < cov.worlds || cov.linked*10 < cov.worlds {
+	if cov.withRows*10 < cov.cases*3 || least < 50 || cov.tied*5 < cov.worlds || cov.repeated*5 < cov.worlds || cov.linked*10 < cov.worlds {
 		t.Errorf("the cases cover too little")
 	}
 }
