@@ -15,11 +15,14 @@ bin/wend: $(shell find . -name '*.go' -not -name '*_test.go') go.mod go.sum Make
 demo: bin/wend
 	./bin/wend demo
 
+# The suites that try random cases say how many and from which seed.
 test:
-	go test ./...
+	@rm -f .suites
+	WEND_TRUST=$(CURDIR)/.suites go test -timeout 30m $(TESTFLAGS) ./...
+	@test ! -f .suites || { echo; echo 'suites, their cases and seeds:'; cat .suites; rm -f .suites; }
 
 race:
-	WEND_CASES=$${WEND_CASES:-2000} go test -race -short ./...
+	WEND_CASES=$${WEND_CASES:-2000} WEND_STATES=$${WEND_STATES:-300} go test -race -short -timeout 30m ./...
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo 'these files are not formatted as gofmt does:'; gofmt -l .; exit 1; }
@@ -36,10 +39,11 @@ fuzz:
 	  done; \
 	done
 
-# Deliberate bugs, each of which the random tests must notice.
-seeded: seeded-storage
+# Deliberate bugs in language and operators, each of which the random tests must notice.
+seeded:
 	go test -tags seeded ./internal/randtest -run Seeded
 
+# The same for storage and its crash states; this takes a good part of an hour.
 seeded-storage:
 	go test -tags seeded ./storage -run SeededStorage -v -timeout 60m | grep -v '^=== '
 

@@ -16,6 +16,7 @@ import (
 	"wend/engine"
 	"wend/engine/enginetest"
 	"wend/internal/reference"
+	"wend/internal/trust"
 	"wend/query"
 )
 
@@ -195,6 +196,8 @@ func TestEngineAgainstReference(t *testing.T) {
 	pair, least := cov.rarest()
 	t.Logf("seed %d: %d cases, %d with rows (%d %%), %d refused by both, %d skipped; %d worlds: %d with equal times, %d with repeated events, %d linked; rarest pair of clauses %v: %d times; %v",
 		seed, cov.cases, cov.withRows, 100*cov.withRows/max(1, cov.cases), cov.broken, cov.skipped, cov.worlds, cov.tied, cov.repeated, cov.linked, pair, least, cov.verbs)
+	trust.Report(t, "P16", "random cases", cov.cases, "non-empty", fmt.Sprintf("%d%%", 100*cov.withRows/max(1, cov.cases)), "worlds", cov.worlds,
+		"rarest pair of clauses", least, "failed", t.Failed(), "seed", seed)
 	if t.Failed() || cov.cases < casesDefault {
 		return
 	}
