@@ -104,11 +104,9 @@ func commonUnit(values []int64, least, greatest int64) uint64 {
 func appendHeld(dst []byte, values []int64, anchors tile.Bitmap, width, most int) []byte {
 	changes := changed(values)
 	all, beside, atAnchors := changes.Count(), 0, 0
-	if anchors != nil {
-		for i, w := range anchors {
-			atAnchors += bits.OnesCount64(w)
-			beside += bits.OnesCount64(changes[i] &^ w)
-		}
+	for i, w := range anchors {
+		atAnchors += bits.OnesCount64(w)
+		beside += bits.OnesCount64(changes[i] &^ w)
 	}
 	size := func(stored, marked int) int {
 		return (stored*width + int(markBits(marked, len(values)))) / 8

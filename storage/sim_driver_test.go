@@ -60,14 +60,13 @@ type simPin struct {
 
 // simTally counts over many runs, of several goroutines.
 type simTally struct {
-	mu       sync.Mutex
-	states   int
-	distinct int
-	nested   int
-	inside   map[string]int // crashes by call site and side
-	tried    [4]int         // batches by size class
-	crashes  int
-	rotated  int
+	mu      sync.Mutex
+	states  int
+	nested  int
+	inside  map[string]int // crashes by call site and side
+	tried   [4]int         // batches by size class
+	crashes int
+	rotated int
 }
 
 func newSimTally() *simTally { return &simTally{inside: map[string]int{}} }

@@ -93,17 +93,6 @@ func (g *gen) furtherClause(kind string) string {
 	panic("no generator for clause " + kind)
 }
 
-// column is what an attribution model calls its columns.
-func column(model string) string {
-	switch {
-	case model == "decay":
-		return "decay_7d"
-	case model == "markov(2)":
-		return "markov_2"
-	}
-	return strings.TrimSuffix(strings.ReplaceAll(model, "(", "_"), ")")
-}
-
 // needs adds the clauses that a statement cannot do without and drops those
 // that the world has nothing for.
 func (g *gen) needs(verb string, kinds map[string]bool) {

@@ -13,12 +13,6 @@ import (
 // who fulfilled `goal` with the last event or after it did not break. With
 // `by channel` all stages have all channels, the one with most events first.
 
-// stageOf is one named stage with the channel its row is about.
-type stageRow struct {
-	stage   string
-	channel []any // one cell with `by channel`, else none
-}
-
 func (ev *evaluator) journeyMap(q *query.Query, s *settings) *Answer {
 	t := &table{ev: ev, s: s, answer: &Answer{Columns: []string{"stage", "channel", "customers", "events", "reached", "to_next_stage", "median_time_to_next", "score_avg", "score_n", "breaks"}}}
 	units := ev.unitsInRange(s)

@@ -87,7 +87,6 @@ type reader struct {
 	section string
 	world   Case // what the next query is asked of
 	at      *Case
-	fresh   bool // the world was changed since the last query
 }
 
 func (r *reader) line(number int, line string) error {
