@@ -47,10 +47,23 @@ seeded:
 seeded-storage:
 	go test -tags seeded ./storage -run SeededStorage -v -timeout 60m | grep -v '^=== '
 
-bench:
-	go test -run '^$$' -bench . -benchmem ./bench/... ./tile/...
+# Whole statements over a store of the workload (made once, from ../shared),
+# and the parts they are made of.
+BENCH_EVENTS ?= 20000000
+BENCH_USERS ?= 1000000
+BENCH_DIR = $(CURDIR)/bin/bench-$(BENCH_EVENTS)
 
-check: lint test race fuzz
+bench: $(BENCH_DIR)/store
+	WEND_BENCH_DB=$(BENCH_DIR)/store go test -run '^$$' -bench . -benchtime 5x -benchmem ./bench
+	go test -run '^$$' -bench . -benchmem ./tile ./storage ./ingest
+
+$(BENCH_DIR)/store: | bin/wend
+	mkdir -p $(BENCH_DIR)
+	cd ../shared/workload && go run ./gen -n $(BENCH_EVENTS) -u $(BENCH_USERS) -o $(BENCH_DIR)/events
+	./bin/wend import $@ $(BENCH_DIR)/events.csv
+	./bin/wend compact $@
+
+check: lint test race seeded fuzz
 
 clean:
 	rm -rf bin demo-shop

@@ -2,33 +2,13 @@ package ingest
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"wend/event"
+	"wend/internal/shared"
 )
-
-// sharedData finds the folder of real data beside the repository.
-func sharedData(t *testing.T) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			break
-		}
-		dir = filepath.Dir(dir)
-	}
-	data := filepath.Join(dir, "..", "shared", "data")
-	if _, err := os.Stat(data); err != nil {
-		t.Skip("no real data beside the repository")
-	}
-	return data
-}
 
 // readAll reads files to their end.
 func readAll(t *testing.T, opt Options, paths ...string) (*Reader, []*event.Batch) {
@@ -46,7 +26,7 @@ func readAll(t *testing.T, opt Options, paths ...string) (*Reader, []*event.Batc
 }
 
 func TestRealData(t *testing.T) {
-	data := sharedData(t)
+	data := shared.Path(t, "data")
 	tests := []struct {
 		file             string
 		opt              Options
