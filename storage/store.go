@@ -209,7 +209,7 @@ func (s *Store) openReader() error {
 // read reads the published state beside a writer that may at any moment
 // publish another one and remove what this one needs.
 func (s *Store) read() error {
-	const tries = 20 // a writer publishes a few times a second at most
+	const tries = 1000 // each of which a writer has overtaken
 	for try := 0; ; try++ {
 		m, st, err := readManifest(s.fs, s.dir)
 		if err == nil && st == nil {
@@ -219,13 +219,18 @@ func (s *Store) read() error {
 			s.manifest, s.state = m, st
 			err = s.load()
 		}
-		// A flush meanwhile may have taken log files away before they were
-		// listed: then the manifest is not the newest any more.
-		stale := false
-		if err == nil {
-			stale, err = m.stale()
+		// A writer may have taken files away meanwhile, after it published
+		// another state: then the manifest is not the newest any more. A file
+		// that is missing from the newest state stays missing.
+		stale := m == nil && isNotExist(err)
+		if m != nil {
+			newer, failed := m.stale()
+			if err == nil {
+				err = failed
+			}
+			stale = newer || isNotExist(failed)
 		}
-		if err == nil && !stale || err != nil && !isNotExist(err) || try == tries {
+		if !stale || err != nil && !isNotExist(err) || try == tries {
 			return err
 		}
 		s.oldWAL = nil
