@@ -200,3 +200,56 @@ func TestSimAfterFailedLoad(t *testing.T) {
 		}
 	}
 }
+
+// A disk fails one fsync, drops what it was to write, and says of the next
+// fsync that all is well. A batch that is then acknowledged has to be there
+// when the power is lost at that moment, before anything writes it once more.
+func TestSyncFailsThenLies(t *testing.T) {
+	tried := 0
+	for at := 1; ; at++ {
+		d := newSim(7, newSimTally())
+		d.order, d.fs = simfs.Strict, simfs.New(simfs.Strict)
+		fired, n := false, 0
+		d.fault = func(op *simfs.Op) simfs.Fault {
+			if op.Kind != simfs.Sync {
+				return simfs.None
+			}
+			if n++; n == at {
+				fired = true
+				return simfs.SyncDrops
+			}
+			return simfs.None
+		}
+		d.fs.Hook, d.fs.Fault = d.hook, d.decide
+		if err := d.open(powerLost); err != nil {
+			t.Fatal(err)
+		}
+		for i, step := range []func(){
+			func() { d.sendSync(2) }, func() { d.sendSync(3) }, d.load, func() { d.sendSync(1) },
+			func() { d.work("flush", true, d.store.Flush) }, func() { d.sendSync(2) },
+		} {
+			step()
+			d.settle()
+			if err := d.failed(); err != nil {
+				t.Fatal(err)
+			}
+			tried++
+			if err := d.check(d.fs.Crash(d.hookR, simfs.AllLost), map[uint64]bool{}, "a sync failed", 3, powerLost); err != nil {
+				t.Fatalf("fsync %d fails; the power is lost after step %d: %v\n  %s", at, i, err, strings.Join(d.log, "\n  "))
+			}
+		}
+		d.abandon()
+		if !fired {
+			break
+		}
+	}
+	trust.Report(t, "P8", "power cuts after a sync that fails and then lies, states", tried, "violations", 0)
+}
+
+// sendSync appends n new events as durable as it gets.
+func (d *sim) sendSync(n int) {
+	b := d.batch(n)
+	events, duplicates, conflicts := d.m.fresh(b, false)
+	d.seq++
+	d.send(&simBatch{seq: d.seq, events: events, sent: b, level: Sync, token: fmt.Sprint("t", d.seq)}, duplicates, conflicts)
+}

@@ -16,8 +16,9 @@ import (
 var layers = map[string]string{
 	"wend/event":                 "",
 	"wend/docs":                  "",
-	"wend/internal/seeded":       "",
+	"wend/internal/seeded":       "", // with its tag, internal/trust
 	"wend/internal/trust":        "",
+	"wend/internal/trust/show":   "internal/trust",
 	"wend/internal/demo":         "",
 	"wend/internal/shared":       "",
 	"wend/tile":                  "event",
