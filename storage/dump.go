@@ -15,7 +15,8 @@ var dumps = []struct {
 	dump  func(d *dumper, name string, r io.ReaderAt, size int64) error
 }{
 	{segmentMagic, dumpSegment},
-	{manifestMagic, dumpManifest},
+	{manifestMagic1, dumpManifest},
+	{manifestMagic2, dumpManifest},
 	{walMagic, dumpWAL},
 }
 

@@ -23,6 +23,10 @@ type Options struct {
 	Rand     *rand.Rand       // store and import ids; nil: seeded by the system
 	Log      *slog.Logger     // nil: silent
 
+	// Format is the format of a store that is made; 0: FormatVersion. One that
+	// exists keeps the format it has.
+	Format int
+
 	CacheBytes     int64 // merged tiles and verified pages kept in memory; 0: 256 MiB
 	MemtableEvents int   // events in the log before they are written as segments; 0: 262,144
 	SegmentRows    int   // rows of one segment file, roughly; 0: 4,194,304
@@ -50,6 +54,7 @@ func (o Options) withDefaults() Options {
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
+	setDefault(&o.Format, FormatVersion)
 	setDefault(&o.CacheBytes, 256<<20)
 	setDefault(&o.MemtableEvents, 256<<10)
 	setDefault(&o.SegmentRows, 4<<20)

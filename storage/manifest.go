@@ -21,7 +21,7 @@ import (
 
 // The manifest is a log of edits. Its file, MANIFEST-000007, begins with
 //
-//	8 bytes  "wendMAN1"
+//	8 bytes  "wendMAN1" in a store of format 1, "wendMAN2" in a newer one
 //	16       store id
 //	8        file number, little endian like all numbers here
 //	4        CRC32C of the 32 bytes before
@@ -33,12 +33,13 @@ import (
 //	4        CRC32C of store id, file number, place in the log (8 bytes each number), edit
 //	...      the edit in JSON, so that it can be read without this program
 //
-// The first edit of a file holds the whole state. A state is published when
+// The first edit of a file holds the whole state, and the store's format. A state is published when
 // its edit is synced. When a file has grown far past its first edit, the state
 // is written to the next number under a temporary name, synced, renamed, and
 // only then is the old file removed: the highest number is the one that counts.
 const (
-	manifestMagic  = "wendMAN1"
+	manifestMagic1 = "wendMAN1"
+	manifestMagic2 = "wendMAN2"
 	manifestPrefix = "MANIFEST-"
 	editMagic      = "wEdt"
 	editHeader     = 12
@@ -58,6 +59,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // edit is one change of a store's state. Absent fields change nothing.
 type edit struct {
+	Format     int                `json:"format,omitempty"`   // see FormatVersion; absent: 1; in the first edit of a file only
 	Next       uint64             `json:"next,omitempty"`     // file numbers below are taken
 	LSN        uint64             `json:"lsn,omitempty"`      // batches up to it are in segments
 	Epoch      uint64             `json:"epoch,omitempty"`    // counts visible changes that are not batches
@@ -117,6 +119,7 @@ type tokenRecord struct {
 // change: apply makes the next one.
 type state struct {
 	store      [16]byte
+	format     int
 	next       uint64
 	lsn        uint64
 	epoch      uint64
@@ -136,6 +139,7 @@ type state struct {
 // apply returns the state after e. It fails on an edit that no writer makes.
 func (s *state) apply(e *edit) (*state, error) {
 	n := *s
+	n.format = max(s.format, e.Format)
 	n.next = max(s.next, e.Next)
 	n.lsn = max(s.lsn, e.LSN)
 	n.epoch = max(s.epoch, e.Epoch)
@@ -234,6 +238,9 @@ func (s *state) whole() *edit {
 		Events: s.events, Channels: s.channels, Properties: propertyRecords(s.properties),
 		Add: s.segments, Imports: s.imports, Define: s.defines,
 	}
+	if s.format > 1 {
+		e.Format = s.format
+	}
 	for _, from := range slices.Sorted(maps.Keys(s.links)) {
 		e.Links = append(e.Links, Link{from, s.links[from]})
 	}
@@ -303,13 +310,20 @@ func (m *manifest) stale() (bool, error) {
 // parseManifest adds up the edits of one file. valid is where the last good
 // one ends: what follows was being written when the writer stopped.
 func parseManifest(data []byte, number uint64) (st *state, count uint64, valid int64, err error) {
-	if len(data) < manifestHeader || string(data[:8]) != manifestMagic {
+	if len(data) < manifestHeader {
+		return nil, 0, 0, fmt.Errorf("%w: not a manifest", ErrCorrupt)
+	}
+	magic := string(data[:8])
+	if magic != manifestMagic1 && !newerMagic(data, manifestMagic1) {
 		return nil, 0, 0, fmt.Errorf("%w: not a manifest", ErrCorrupt)
 	}
 	if crc32.Checksum(data[:32], castagnoli) != binary.LittleEndian.Uint32(data[32:]) || binary.LittleEndian.Uint64(data[24:]) != number {
 		return nil, 0, 0, fmt.Errorf("%w: checksum mismatch in the header", ErrCorrupt)
 	}
-	st = &state{}
+	if newerMagic(data, manifestMagic2) {
+		return nil, 0, 0, fmt.Errorf("%w: it begins with %q, and this release reads up to %q; use the release that wrote it, or a later one", ErrNewer, magic, manifestMagic2)
+	}
+	st = &state{format: 1}
 	copy(st.store[:], data[8:24])
 	pos := manifestHeader
 	for {
@@ -317,9 +331,9 @@ func parseManifest(data []byte, number uint64) (st *state, count uint64, valid i
 		if !ok {
 			break
 		}
-		e := &edit{}
-		if err := json.Unmarshal(payload, e); err != nil {
-			return nil, 0, 0, fmt.Errorf("%w: edit %d at offset %d: %v", ErrCorrupt, count, pos, err)
+		e, err := decodeEdit(payload, magic, count == 0)
+		if err != nil {
+			return nil, 0, 0, fmt.Errorf("edit %d at offset %d: %w", count, pos, err)
 		}
 		if st, err = st.apply(e); err != nil {
 			return nil, 0, 0, fmt.Errorf("%w: edit %d at offset %d: %v", ErrCorrupt, count, pos, err)
@@ -422,7 +436,7 @@ func (m *manifest) abandon() {
 // rewrite begins the next file with the whole of st.
 func (m *manifest) rewrite(st *state) error {
 	number := m.number + 1
-	data := append([]byte(manifestMagic), st.store[:]...)
+	data := append([]byte(manifestMagicOf(st.format)), st.store[:]...)
 	data = binary.LittleEndian.AppendUint64(data, number)
 	data = binary.LittleEndian.AppendUint32(data, crc32.Checksum(data, castagnoli))
 	data, err := appendEdit(data, st.store, number, 0, st.whole())

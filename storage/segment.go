@@ -171,13 +171,16 @@ func (s *segment) readHeader() error {
 		if crc32.Checksum(b[:44], castagnoli) != binary.LittleEndian.Uint32(b[44:]) {
 			return corrupt("offset 44: checksum mismatch")
 		}
-		return fmt.Errorf("format version %d; this release reads %d: use a newer one", v, formatVersion)
+		if v < formatVersion {
+			return corrupt("offset 8: format version %d", v)
+		}
+		return fmt.Errorf("%w: a segment of format version %d, and this release reads %d; use a release that reads %d", ErrNewer, v, formatVersion, v)
 	}
 	if crc32.Checksum(b[:44], castagnoli) != binary.LittleEndian.Uint32(b[44:]) {
 		return corrupt("offset 44: checksum mismatch")
 	}
 	if features := binary.LittleEndian.Uint32(b[12:]); features&^featuresKnown != 0 {
-		return fmt.Errorf("needs features %#x that this release does not have: use a newer one", features&^featuresKnown)
+		return fmt.Errorf("%w: a segment that needs features %#x, which this release does not have; use the release that wrote it, or a later one", ErrNewer, features&^featuresKnown)
 	}
 	if [16]byte(b[16:32]) != s.Store {
 		return corrupt("offset 16: belongs to store %x, not %x", b[16:32], s.Store)

@@ -16,6 +16,7 @@ import (
 // Status is what a store holds and what it costs.
 type Status struct {
 	Dir       string     `json:"dir"`
+	Format    int        `json:"format"` // see FormatVersion
 	ReadOnly  bool       `json:"read_only"`
 	Events    int64      `json:"events"`
 	Customers int64      `json:"customers"`
@@ -104,6 +105,7 @@ func (s *Store) summary() (Status, *Snapshot) {
 		s.mu.Unlock()
 		return st, nil
 	}
+	st.Format = s.state.format
 	st.MemtableEvents, st.Links, st.Definitions, st.Partition = s.mem.rows, len(s.state.links), len(s.state.defines), s.state.width
 	st.Missing = append(st.Missing, s.missing...)
 	columns := map[string]int64{}

@@ -96,6 +96,9 @@ func Open(dir string, opt Options) (*Store, error) {
 }
 
 func (s *Store) openWriter() error {
+	if err := s.refuseNewer(); err != nil {
+		return err
+	}
 	if err := s.fs.MkdirAll(s.dir); err != nil {
 		return err
 	}
@@ -115,7 +118,7 @@ func (s *Store) openWriter() error {
 		if err := s.keepDirectory(); err != nil {
 			return err
 		}
-		st := &state{next: 1, wal: 1}
+		st := &state{format: s.opt.Format, next: 1, wal: 1}
 		for i := range 2 {
 			putUint64(st.store[8*i:], s.opt.Rand.Uint64())
 		}
@@ -256,7 +259,7 @@ func (s *Store) load() error {
 		switch {
 		case err == nil:
 			s.segments[r.ID] = f
-		case s.opt.ReadOnly && isNotExist(err):
+		case s.opt.ReadOnly && isNotExist(err), errors.Is(err, ErrNewer):
 			for _, f := range old {
 				s.segments[f.record.ID] = f
 			}
@@ -301,6 +304,9 @@ func (s *Store) replay() error {
 		f, err := parseWAL(data, s.state.store, n, limit)
 		if errors.Is(err, errTornHeader) && limit == nil {
 			continue // it was being made: nothing in it was ever acknowledged
+		}
+		if errors.Is(err, ErrNewer) {
+			return fmt.Errorf("read %s: %w", name, err)
 		}
 		if err != nil {
 			s.missing = append(s.missing, Missing{Segment: walName(n), Reason: err.Error()})

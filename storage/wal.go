@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"path"
@@ -18,7 +19,7 @@ import (
 
 // A log file, 000012.wal, begins with
 //
-//	8 bytes  "wendWAL1"
+//	8 bytes  "wendWAL1"; another digit is a newer version, which is refused
 //	16       store id
 //	8        file number, little endian like all numbers here
 //	4        how many entries about older files that are still needed follow, each
@@ -292,6 +293,9 @@ type walHole struct{ from, to int64 }
 func parseWAL(data []byte, store [16]byte, number uint64, limit *walExtent) (*walFile, error) {
 	w := &walFile{store: store, number: number, size: int64(len(data))}
 	head, err := w.header(data, store)
+	if errors.Is(err, ErrNewer) {
+		return nil, err
+	}
 	if err != nil {
 		// Records are written when the header is durable. Those that can be
 		// read without it count; the file without any was never used.
@@ -381,10 +385,11 @@ func (w *walFile) header(data []byte, store [16]byte) (end int, err error) {
 		return 0, errTornHeader
 	}
 	older := int(binary.LittleEndian.Uint32(data[32:]))
-	if string(data[:8]) == walMagic && (older > (len(data)-end)/16 || len(data) < end+16*older+4) || torn(data, 0, int64(min(len(data), sector))) {
+	known := string(data[:8]) == walMagic
+	if known && (older > (len(data)-end)/16 || len(data) < end+16*older+4) || torn(data, 0, int64(min(len(data), sector))) {
 		return 0, errTornHeader
 	}
-	if string(data[:8]) != walMagic {
+	if !known && !(newerMagic(data, walMagic) && older <= (len(data)-end-4)/16) {
 		return 0, fmt.Errorf("%w: not a log", ErrCorrupt)
 	}
 	end += 16 * older
@@ -394,6 +399,9 @@ func (w *walFile) header(data []byte, store [16]byte) (end int, err error) {
 			return 0, errTornHeader
 		}
 		return 0, fmt.Errorf("%w: checksum mismatch in the header, or the log of another store", ErrCorrupt)
+	}
+	if !known {
+		return 0, fmt.Errorf("%w: a log that begins with %q, and this release reads %q; use the release that wrote it, or a later one", ErrNewer, data[:8], walMagic)
 	}
 	w.older = decodeExtents(data[36:], older)
 	return end + 4, nil
