@@ -22,8 +22,7 @@ type driversOperator struct {
 	r       *run
 	pattern *pattern
 	factors []driverFactor
-	events  int    // which factor is events; -1: none
-	held    scalar // the held property; nil without
+	events  int // which factor is events; -1: none
 }
 
 // driverFactor is one expression of by.
@@ -51,15 +50,6 @@ func newDrivers(r *run) (operator, error) {
 			return nil, err
 		}
 		o.factors = append(o.factors, f)
-	}
-	if name := r.plan.Holding; name != "" && o.events >= 0 {
-		e := r.property(name)
-		if name == "channel" {
-			e = &query.ScalarExpr{Op: "field", Field: name, Type: event.StringType, Text: name}
-		}
-		if o.held, err = r.compile(e); err != nil {
-			return nil, err
-		}
 	}
 	r.reachForward(o.pattern)
 	return o, nil
@@ -139,7 +129,8 @@ func (o *driversOperator) worker(soon *event.Duration) *driversWorker {
 	w := &driversWorker{driversOperator: o, soon: soon, memory: ration{budget: o.r.memory}, counts: make([][]outcomes, len(o.factors))}
 	if soon != nil {
 		w.events, w.met = make([]outcomes, len(o.r.schema.Events)), make([]int64, len(o.r.schema.Events))
-		w.tracker = o.pattern.worker(w.follow)
+		w.tracker = o.pattern.thorough().worker(w.follow)
+		w.tracker.inspect = func(v *view, a *attempt) { a.undecided = !a.open && w.undecided(v, a) }
 		return w
 	}
 	for i := range o.factors {
@@ -191,7 +182,7 @@ func (w *driversWorker) take(v *view, a *attempt) error {
 
 // follow counts a unit by the events between its entry and T after it.
 func (w *driversWorker) follow(v *view, a *attempt) error {
-	if a.open || !w.undecided(v, a) {
+	if !a.undecided {
 		return nil
 	}
 	converted := a.converted(len(w.pattern.matches))
@@ -240,50 +231,15 @@ func (w *driversWorker) laterInOrder(v *view, i, j int) bool {
 	return i > j
 }
 
-// undecided reports whether T after its entry the reported attempt could still
-// go on: it had not converted, no window or bound was over, no excluded event
-// and no wrong next event had come, and its session had not ended.
+// undecided reports whether T after its entry the attempt could still go on: it
+// had not converted, its session had not ended, and some chain from its entry,
+// not only the one that is reported, could still have gone on with a later event.
 func (w *driversWorker) undecided(v *view, a *attempt) bool {
-	p := w.pattern
 	soon := a.time[0].Add(*w.soon)
-	if a.converted(len(p.matches)) {
+	if a.converted(len(w.pattern.matches)) {
 		return a.time[a.level-1] > soon
 	}
-	if a.time[0].Add(p.windows[0]) <= soon || w.sessionOver(v, a, soon) {
-		return false
-	}
-	if p.anyOrder {
-		return true
-	}
-	last, step := a.time[a.level-1], a.level
-	if p.bounds[step] >= 0 && last.Add(p.bounds[step]) <= soon {
-		return false
-	}
-	if p.next>>step&1 != 0 && a.next >= 0 && v.Time.At(a.next) <= soon {
-		return false
-	}
-	return p.excludes[step] == nil || !w.excluded(v, a, step, soon)
-}
-
-// excluded reports whether an event that must not occur before a step came
-// after the attempt's last and not later than until.
-func (w *driversWorker) excluded(v *view, a *attempt, step int, until event.Time) bool {
-	found := false
-	row := a.rows[a.level-1]
-	w.after(v, a, row, until, func(i int) error {
-		if !w.tracker.killRows[step].Get(i) {
-			return nil
-		}
-		if w.held == nil {
-			found = true
-			return nil
-		}
-		x, _ := w.held.value(v, &place{row: i, customer: a.customer, last: i})
-		y, _ := w.held.value(v, &place{row: row, customer: a.customer, last: row})
-		found = found || x.IsNull() || event.Compare(x, y) == 0
-		return nil
-	})
-	return found
+	return !w.sessionOver(v, a, soon) && w.tracker.couldGoOn(a, soon)
 }
 
 // sessionOver reports whether the attempt's session had ended by a time.
@@ -410,32 +366,34 @@ func (o *driversOperator) rows(factor int, list []valued, all outcomes) []driver
 			rows = append(rows, driver{factor: factor, value: value, rank: len(rows), contingency: n.against(all)})
 		}
 	}
+	shown, other := list, outcomes{}
 	switch {
 	case f.top > 0 && int64(len(list)) > f.top:
-		slices.SortStableFunc(list, func(a, b valued) int {
-			return cmp.Compare(b.converted+b.dropped, a.converted+a.dropped)
-		})
-		var other outcomes
-		for i, x := range list {
-			if int64(i) < f.top {
-				add(textCell(x.value), x.outcomes)
-			} else {
-				other.merge(x.outcomes)
-			}
-		}
-		add(otherLabel, other)
-		return rows
+		shown, other = mostCommon(list, int(f.top))
 	case f.number && len(known) > numbersMax:
 		quarters(known, add)
-	default:
-		for _, x := range known {
-			add(textCell(x.value), x.outcomes)
-		}
+		shown = list[len(known):]
 	}
-	for _, x := range list[len(known):] {
-		add(nil, x.outcomes)
+	for _, x := range shown {
+		add(textCell(x.value), x.outcomes)
 	}
+	add(otherLabel, other)
 	return rows
+}
+
+// mostCommon parts the values that most units have, in their order, from the
+// sum of the others. Of equally frequent ones the lower stay.
+func mostCommon(list []valued, top int) (kept []valued, other outcomes) {
+	byUnits := slices.Clone(list)
+	slices.SortStableFunc(byUnits, func(a, b valued) int {
+		return cmp.Compare(b.converted+b.dropped, a.converted+a.dropped)
+	})
+	for _, x := range byUnits[top:] {
+		other.merge(x.outcomes)
+	}
+	kept = byUnits[:top]
+	slices.SortFunc(kept, func(a, b valued) int { return compareNullsLast(a.value, b.value) })
+	return kept, other
 }
 
 // textCell is a value as text, null as null.
@@ -489,6 +447,9 @@ func quarters(list []valued, add func(Cell, outcomes)) {
 	}
 }
 
+// result puts the rows in order: by chi-square falling, rows that have none
+// last; then by factor as by lists them, then by value, null after the values
+// and (other) after null. The statement's top keeps the first of these.
 func (o *driversOperator) result(r *run, rows []driver, denominator string, open int64) (*Result, error) {
 	o.prove(rows)
 	slices.SortFunc(rows, func(a, b driver) int {

@@ -133,6 +133,14 @@ func (p *pattern) hold(name string) error {
 	return nil
 }
 
+// thorough is the pattern without the short cuts that find an attempt without
+// loading its journey.
+func (p *pattern) thorough() *pattern {
+	t := *p
+	t.plain, t.free = false, 0
+	return &t
+}
+
 // attempt is what a pattern found in a unit: the reported attempt, with the
 // unit's level and whether it is open. When attempts or entries are counted it
 // is one of those.
@@ -144,6 +152,8 @@ type attempt struct {
 	standing [stepsMax]int // of the event that stands for each step, -1 where none does
 	next     int           // the unit's next event after the chain's last; -1: none
 	period   event.Time    // the end of the period; 0 without every
+
+	undecided bool // what the tracker's inspect found out, if it has one
 }
 
 func (a *attempt) converted(steps int) bool { return a.level == steps }
@@ -182,6 +192,7 @@ type tracker struct {
 	pending  []attempt // of the customer at hand, when it is counted by the best of its sessions
 	found    attempt
 	emit     func(v *view, a *attempt) error
+	inspect  func(v *view, a *attempt) // nil, or asked about every attempt while its journey is at hand
 
 	stepRows []tile.Bitmap
 	killRows []tile.Bitmap
@@ -450,6 +461,9 @@ func (t *tracker) report(v *view, c *chain) error {
 		t.any.stand(j, c, a)
 	}
 	a.next = j.after(c.place[c.level-1])
+	if t.inspect != nil {
+		t.inspect(v, a)
+	}
 	if t.count != countSessionsCustomers {
 		return t.emit(v, a)
 	}
@@ -627,12 +641,20 @@ func (t *tracker) findHits() error {
 		t.entrants.enterAll(marks, entryRange{minInstant, maxInstant})
 		for e, at := range t.entrants.entries {
 			if t.entrants.hit[e] {
-				i, _ := slices.BinarySearchFunc(all, marks[at].place, func(x mark, place int32) int { return int(x.place) - int(place) })
-				all[i].hit = true
+				all[t.journey.markAt(marks[at].place)].hit = true
 			}
 		}
 		return nil
 	})
+}
+
+// couldGoOn reports whether an attempt that did not convert could still go on
+// after a time, by any chain from its entry. Its journey is the one at hand.
+func (t *tracker) couldGoOn(a *attempt, at event.Time) bool {
+	if t.anyOrder {
+		return a.time[0].Add(t.windows[a.window]) > at
+	}
+	return t.machine.couldGoOn(&t.journey, t.journey.markAt(a.place[0]), at)
 }
 
 // anyHit reports whether an attempt with an entry in the range was hit.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"math"
 	"math/bits"
 	"slices"
@@ -62,6 +63,12 @@ func (j *journey) load(v *view, u unit, t *tracker) error {
 		j.value()
 	}
 	return v.tick(len(j.marks))
+}
+
+// markAt is the number of the first mark at a place or after it.
+func (j *journey) markAt(place int32) int {
+	i, _ := slices.BinarySearchFunc(j.marks, place, func(x mark, place int32) int { return cmp.Compare(x.place, place) })
+	return i
 }
 
 // tied reports whether two events of the unit that exist have one time.

@@ -187,12 +187,7 @@ func (m *machine) follow(j *journey, i int) (c *chain, end int, hit bool) {
 		if m.expire(&x); m.alive == 0 {
 			return m.result(j), n, false
 		}
-		if m.holding.set && x.value != value {
-			x.steps = 0
-			if x.value != noValue {
-				x.kills = 0
-			}
-		}
+		m.hold(&x, value)
 		killed := m.apply(&x, false)
 		if m.seen>>last&1 != 0 {
 			if seeded.On("attempts_reuse") {
@@ -210,6 +205,47 @@ func (m *machine) follow(j *journey, i int) (c *chain, end int, hit bool) {
 		return m.result(j), n, false // x broke a =>, and is free
 	}
 	return m.result(j), len(j.marks), false
+}
+
+// hold leaves of x what it is to attempts whose steps all carry a value.
+func (m *machine) hold(x *mark, value int32) {
+	if !m.holding.set || x.value == value {
+		return
+	}
+	x.steps = 0
+	if x.value != noValue {
+		x.kills = 0
+	}
+}
+
+// couldGoOn reports whether some chain from the entry marks[i], of an attempt
+// that had not converted by then, could still go on after a time.
+func (m *machine) couldGoOn(j *journey, i int, at event.Time) bool {
+	m.reset()
+	m.enter(&j.marks[i])
+	value := j.marks[i].value
+	for _, x := range j.marks[i+1:] {
+		if x.time > at {
+			break
+		}
+		m.expire(&x)
+		m.hold(&x, value)
+		m.apply(&x, false)
+		m.miss(&x)
+	}
+	for s := m.alive; s != 0; s &= s - 1 {
+		k := bits.TrailingZeros32(s)
+		if m.limit(k) <= at {
+			continue
+		}
+		if m.next>>(k+1)&1 == 0 {
+			return true
+		}
+		if row := j.after(m.chains[k].place[k]); row < 0 || j.v.Time.At(row) > at {
+			return true
+		}
+	}
+	return false
 }
 
 // expire ends the chains that were over before x.

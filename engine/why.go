@@ -45,8 +45,7 @@ func newWhy(r *run) (operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.plain = false // the journey is looked at afterwards, so it must have been loaded
-	return &whyOperator{p}, nil
+	return &whyOperator{p.thorough()}, nil // the journey is looked at afterwards
 }
 
 func (o *whyOperator) explain(r *run) PlanNode {
@@ -242,8 +241,7 @@ func (w *whyWorker) end(s *story, u unit) {
 			return
 		}
 	}
-	first, _ := slices.BinarySearchFunc(j.marks, last+1, func(x mark, place int32) int { return cmp.Compare(x.place, place) })
-	rest := j.marks[first:]
+	rest := j.marks[j.markAt(last+1):]
 	for i := range rest {
 		x := &rest[i]
 		if x.time > limit {
@@ -300,9 +298,8 @@ func (w *whyWorker) sameValue(x *mark) bool {
 }
 
 func (w *whyWorker) valueAt(place int32) int32 {
-	marks := w.tracker.journey.marks
-	i, _ := slices.BinarySearchFunc(marks, place, func(x mark, place int32) int { return cmp.Compare(x.place, place) })
-	return marks[i].value
+	j := &w.tracker.journey
+	return j.marks[j.markAt(place)].value
 }
 
 // stillGoing finds the newest chain that can go on, where it is not the one

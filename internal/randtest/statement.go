@@ -22,13 +22,6 @@ type Statement struct {
 // Clause is one clause: its kind as the syntax tree names it, and its text.
 type Clause struct{ Kind, Text string }
 
-// plain reports whether only the window ends attempts. By events, drivers takes
-// the reported chain for the attempt, which makes no difference then; where
-// another chain of the entry could go on, it is known to differ.
-func (p *Pattern) plain() bool {
-	return !p.AnyOrder && len(p.Steps) > 1 && !slices.ContainsFunc(p.Links, func(link string) bool { return strings.TrimSpace(link) != "->" })
-}
-
 // Pattern is the text of a pattern, or the name of a funnel as its only step.
 type Pattern struct {
 	AnyOrder bool
@@ -406,7 +399,7 @@ func (g *gen) clause(s *Statement, kind string) string {
 		switch {
 		case s.Verb == "map":
 			return "by channel" + pick(g.r, []string{"", " top 1"})
-		case s.Verb == "drivers" && s.Pattern.plain() && g.r.IntN(2) == 0:
+		case s.Verb == "drivers" && g.r.IntN(2) == 0:
 			return "by events" + pick(g.r, []string{"", ", channel"})
 		case s.Verb == "drivers":
 			g.steps = nil // of the later ones there is no factor

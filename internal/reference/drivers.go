@@ -15,8 +15,8 @@ import (
 // belongs below, and with `top` nothing is cut. p_value is null where a margin
 // of the table is empty, and Holm counts the others only. lift is taken of the
 // cells as they are. Rows by chi-square, the greatest first, then by factor as
-// listed and value, or by frequency where the factor's `top` leaves values out;
-// the statement's `top` keeps the first.
+// listed, then by value, null after the values and what the factor's `top` leaves
+// out after null; the statement's `top` keeps the first.
 
 // normal975 is the 97.5 % point of the normal distribution.
 const normal975 = 1.959963984540054
@@ -52,9 +52,6 @@ func (ev *evaluator) drivers(q *query.Query, s *settings) *Answer {
 	}
 	slices.SortStableFunc(rows, func(a, b factorRow) int {
 		if a.chi == b.chi && a.factor == b.factor {
-			if a.cut {
-				return 0 // the most frequent first, as they come
-			}
 			return compareCells(a.value, b.value)
 		}
 		return cmp.Or(cmp.Compare(b.chi, a.chi), cmp.Compare(a.factor, b.factor))
@@ -75,7 +72,6 @@ type factorRow struct {
 	factor int
 	value  any // orders rows
 	text   any
-	cut    bool    // only the most frequent values are shown
 	chi    float64 // negative: undefined
 	cells  []any
 }
@@ -92,7 +88,6 @@ func (ev *evaluator) factorRows(factor int, g query.Group, subjects []subject) [
 	}
 	different := mostFrequent(all)
 	var bounds []float64
-	cut := g.Top > 0 && int(g.Top) < len(different)
 	if g.Top > 0 {
 		different = different[:min(int(g.Top), len(different))]
 		for i, v := range values {
@@ -118,7 +113,7 @@ func (ev *evaluator) factorRows(factor int, g query.Group, subjects []subject) [
 		for i, v := range values {
 			with[i] = equalCells([]any{v}, d)
 		}
-		row := factorRow{factor: factor, value: d[0], cut: cut}
+		row := factorRow{factor: factor, value: d[0]}
 		switch v := d[0].(type) {
 		case nil:
 		case rest:
