@@ -86,11 +86,11 @@ func decodeEdit(payload []byte, magic string, first bool) (*edit, error) {
 // the lock included. Whatever else it finds is for the opening to report.
 func (s *Store) refuseNewer() error {
 	_, st, err := readManifest(s.fs, s.dir)
-	if errors.Is(err, ErrNewer) {
-		return err
+	if isNotExist(err) || errors.Is(err, ErrCorrupt) {
+		return nil
 	}
 	if err != nil || st == nil {
-		return nil
+		return err
 	}
 	for _, r := range st.segments {
 		seg := &segment{name: r.file(), r: bytes.NewReader(s.head(r.file(), headerSize))}
@@ -101,7 +101,7 @@ func (s *Store) refuseNewer() error {
 	}
 	names, err := s.fs.ReadDir(s.dir)
 	if err != nil {
-		return nil
+		return err
 	}
 	for _, n := range walNumbers(names, st.wal) {
 		const most = 64 << 10 // holds the header of a log with thousands of predecessors
@@ -112,17 +112,18 @@ func (s *Store) refuseNewer() error {
 	return nil
 }
 
-// head is what can be read of the first bytes of a file.
+// head is what can be read of the first bytes of a file. A file that cannot be
+// read is not newer; opening it tells what is missing.
 func (s *Store) head(name string, size int) []byte {
-	f, err := s.fs.Open(path.Join(s.dir, name))
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
 	data := make([]byte, size)
-	n, err := f.ReadAt(data, 0)
+	n := 0
+	f, err := s.fs.Open(path.Join(s.dir, name))
+	if err == nil {
+		n, err = f.ReadAt(data, 0)
+		_ = f.Close() // only read from
+	}
 	if err != nil && err != io.EOF {
-		return nil
+		s.opt.Log.Warn("look for a newer version", "file", name, "error", err)
 	}
 	return data[:n]
 }
