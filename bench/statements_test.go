@@ -4,7 +4,9 @@ package bench
 
 import (
 	"os"
+	"syscall"
 	"testing"
+	"time"
 
 	"wend/engine"
 )
@@ -46,7 +48,7 @@ func BenchmarkStatements(b *testing.B) {
 			if _, err := db.Query(b.Context(), s.text, engine.NoCache()); err != nil {
 				b.Fatal(err)
 			}
-			events := int64(0)
+			events, begun := int64(0), processorTime()
 			for b.Loop() {
 				res, err := db.Query(b.Context(), s.text, engine.NoCache())
 				if err != nil {
@@ -55,6 +57,17 @@ func BenchmarkStatements(b *testing.B) {
 				events += res.Meta.EventsRead
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(events), "ns/event")
+			b.ReportMetric((processorTime()-begun).Seconds()*1000/float64(b.N), "cpu-ms/op")
 		})
 	}
+}
+
+// processorTime is what the process has used of all processors: on a shared
+// machine it says more than the time that passed.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -48,6 +48,14 @@ func (d *dictionary) code(x event.Value) (uint32, error) {
 	return code, nil
 }
 
+// find returns the code of a value, if it has one already.
+func (d *dictionary) find(x event.Value) (code uint32, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	code, ok = d.index[x]
+	return code, ok
+}
+
 // value returns the value of a code, also while workers still add some.
 func (d *dictionary) value(code uint32) event.Value {
 	d.mu.Lock()

@@ -287,6 +287,7 @@ type measureWorker struct {
 	customer     int64                    // number of the current customer, from 1, over all tiles of this worker
 	session      int64
 	place        place
+	counters     denseMeasure
 }
 
 func (o *measureOperator) worker(counting bool) *measureWorker {
@@ -298,9 +299,6 @@ func (o *measureOperator) worker(counting bool) *measureWorker {
 }
 
 func (w *measureWorker) visit(v *view) error {
-	if err := w.groups.load(v); err != nil {
-		return err
-	}
 	for k, a := range w.aggregates {
 		w.columns[k], w.filters[k] = nil, nil
 		if a.column >= 0 {
@@ -312,6 +310,13 @@ func (w *measureWorker) visit(v *view) error {
 				return err
 			}
 		}
+	}
+	if w.dense() && w.counters.fits(w, v) {
+		v.took = "dense counters"
+		return w.counters.visit(w, v)
+	}
+	if err := w.groups.load(v); err != nil {
+		return err
 	}
 	for c := range v.Customers() {
 		if !v.member(c) {
@@ -361,11 +366,8 @@ func (w *measureWorker) rows(v *view, c, lo, hi int) error {
 		if w.counting {
 			continue
 		}
-		for id >= len(w.accumulators) {
-			if err := w.memory.take(int64(len(w.aggregates)) * accumulatorBytes); err != nil {
-				return err
-			}
-			w.accumulators = append(w.accumulators, make([]accumulator, len(w.aggregates)))
+		if err := w.reach(id); err != nil {
+			return err
 		}
 		accumulators := w.accumulators[id]
 		for k := range accumulators {
@@ -378,6 +380,17 @@ func (w *measureWorker) rows(v *view, c, lo, hi int) error {
 		}
 	}
 	return v.tick(hi - lo)
+}
+
+// reach makes the accumulators of all groups up to one.
+func (w *measureWorker) reach(id int) error {
+	for !w.counting && id >= len(w.accumulators) {
+		if err := w.memory.take(int64(len(w.aggregates)) * accumulatorBytes); err != nil {
+			return err
+		}
+		w.accumulators = append(w.accumulators, make([]accumulator, len(w.aggregates)))
+	}
+	return nil
 }
 
 // count adds the event at w.place to one accumulator.

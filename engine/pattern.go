@@ -221,6 +221,7 @@ func (t *tracker) visit(v *view) error {
 		return err
 	}
 	if t.free > 1 || t.free == len(t.matches) {
+		v.took = "bit masks"
 		return t.visitMasks(v)
 	}
 	customer := -1

@@ -57,6 +57,7 @@ type RunOptions struct {
 	Time        time.Duration         // how long it may take; 0: the default, 10 minutes; negative: any time
 	Progress    func(done, total int) // called now and then with tiles done; may be nil
 	General     bool                  // take no short cuts: the general algorithms only, for tests that compare
+	Took        func(shortCut string) // called for every tile with the short cut that it took, "" for none, by several goroutines; for tests that count
 
 	status func() [][2]string // further rows of `show status`; may be nil
 	shared *budget            // what all queries of a DB may use together; nil: no such bound

@@ -196,6 +196,7 @@ type view struct {
 	rows    tile.Bitmap // events that where and end leave; nil: all
 	members tile.Bitmap // customers in the cohort of among; nil: all
 
+	took       string        // the short cut that the operator took; "": none
 	free, used []tile.Bitmap // scratch
 	ticks      int
 	cohorts    cohortMemo
@@ -208,7 +209,7 @@ func (v *view) visit(i int, w worker) error {
 	if err != nil {
 		return err
 	}
-	v.Tile, v.index, v.rows, v.members = t, i, nil, nil
+	v.Tile, v.index, v.rows, v.members, v.took = t, i, nil, nil, ""
 	v.free, v.used = append(v.free, v.used...), v.used[:0]
 	read := time.Now()
 	if err := v.prepare(); err != nil {
@@ -217,6 +218,9 @@ func (v *view) visit(i int, w worker) error {
 	ready := time.Now()
 	if err := w.visit(v); err != nil {
 		return err
+	}
+	if r.opt.Took != nil {
+		r.opt.Took(v.took)
 	}
 	if r.ordered {
 		r.stats.tied.Add(v.countTied())
@@ -303,6 +307,44 @@ func (v *view) next(from, end int) int {
 		return min(from, end)
 	}
 	return v.rows.Next(from, end)
+}
+
+// anchors returns the rows that exist, lie in the range of during and belong to
+// customers of the cohort; nil: all.
+func (v *view) anchors() tile.Bitmap {
+	during := &v.run.plan.During
+	if v.members == nil && !during.Set {
+		return v.rows
+	}
+	rows := v.bitmap(v.Rows)
+	for c := range v.Customers() {
+		if !v.member(c) {
+			continue
+		}
+		lo, hi := v.Range(c)
+		if during.Set && lo < hi {
+			lo = v.since(lo, hi, during.From)
+			if v.Time.At(hi-1) >= during.To {
+				hi = v.since(lo, hi, during.To)
+			}
+		}
+		rows.SetRange(lo, hi)
+	}
+	if v.rows != nil {
+		rows.And(v.rows)
+	}
+	return rows
+}
+
+// starts marks the first row of every customer who has one.
+func (v *view) starts() tile.Bitmap {
+	starts := v.bitmap(v.Rows)
+	for _, start := range v.Starts {
+		if int(start) < v.Rows {
+			starts.Set(int(start))
+		}
+	}
+	return starts
 }
 
 // member reports whether customer c is in the cohort of among.

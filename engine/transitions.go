@@ -79,6 +79,7 @@ func (o *transitionsOperator) worker() *transitionsWorker {
 
 func (w *transitionsWorker) visit(v *view) error {
 	if w.flat.fits(w, v) {
+		v.took = "flat pairs"
 		w.flat.visit(w, v)
 		return nil
 	}

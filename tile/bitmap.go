@@ -28,6 +28,24 @@ func (b Bitmap) Fill(n int) {
 	}
 }
 
+// SetRange sets bits [lo, hi).
+func (b Bitmap) SetRange(lo, hi int) {
+	if lo >= hi {
+		return
+	}
+	first, last := ^uint64(0)<<(lo&63), ^uint64(0)>>(63-(hi-1)&63)
+	from, to := lo>>6, (hi-1)>>6
+	if from == to {
+		b[from] |= first & last
+		return
+	}
+	b[from] |= first
+	for i := from + 1; i < to; i++ {
+		b[i] = ^uint64(0)
+	}
+	b[to] |= last
+}
+
 // And keeps the bits that o has too.
 func (b Bitmap) And(o Bitmap) {
 	for i := range b {

@@ -41,6 +41,21 @@ func TestBitmapSearch(t *testing.T) {
 	})
 }
 
+func TestBitmapRange(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 200).Draw(t, "n")
+		b, list := drawBits(t, n)
+		lo := rapid.IntRange(0, n).Draw(t, "lo")
+		hi := rapid.IntRange(0, n).Draw(t, "hi")
+		b.SetRange(lo, hi)
+		for i := range n {
+			if want := list[i] || i >= lo && i < hi; b.Get(i) != want {
+				t.Fatalf("SetRange(%d, %d): bit %d is %v", lo, hi, i, b.Get(i))
+			}
+		}
+	})
+}
+
 func TestBitmapAlgebra(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(0, 130).Draw(t, "n")

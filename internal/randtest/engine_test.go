@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
 	"runtime"
@@ -35,10 +36,24 @@ type outcome struct {
 	broken bool // both refused to answer
 
 	skipped bool // one of them does not know the statement yet
+
+	took map[string]bool // short cuts of the engine, by any of the case's tiles; "": none
 }
 
 // compare answers a case by reference and by engine.
 func compare(c Case, snap engine.Snapshot, workers int) outcome {
+	var mu sync.Mutex
+	took := map[string]bool{}
+	o := compareTaking(c, snap, engine.RunOptions{Workers: workers, Took: func(shortCut string) {
+		mu.Lock()
+		defer mu.Unlock()
+		took[shortCut] = true
+	}})
+	o.took = took
+	return o
+}
+
+func compareTaking(c Case, snap engine.Snapshot, opt engine.RunOptions) outcome {
 	text := c.Statement.String()
 	st, err := query.Parse(text)
 	if err != nil {
@@ -49,7 +64,7 @@ func compare(c Case, snap engine.Snapshot, workers int) outcome {
 	if err != nil {
 		return outcome{kind: "refused", detail: err.Error()}
 	}
-	got, err := engine.Run(context.Background(), plan, snap, engine.RunOptions{Workers: workers})
+	got, err := engine.Run(context.Background(), plan, snap, opt)
 	if other := generally(plan, snap, got, err); other != "" {
 		return outcome{kind: "differs", detail: "without short cuts: " + other}
 	}
@@ -109,6 +124,7 @@ type coverage struct {
 	pairs                   map[Pair]int
 	verbs                   map[string]int
 	byKind                  map[string]int
+	took                    map[string]int // cases by short cut
 }
 
 func (cov *coverage) world(w *World) {
@@ -138,6 +154,9 @@ func (cov *coverage) add(s *Statement, o outcome) {
 	cov.broken += btoi(o.broken)
 	cov.skipped += btoi(o.skipped)
 	cov.byKind[o.kind]++
+	for shortCut := range o.took {
+		cov.took[shortCut]++
+	}
 	for _, p := range s.PairsOf() {
 		cov.pairs[p]++
 	}
@@ -171,7 +190,7 @@ func TestEngineAgainstReference(t *testing.T) {
 	}
 	cases := int(fromEnvironment(t, "WEND_CASES", usual))
 	failuresMax := int(fromEnvironment(t, "WEND_FAILURES", 3))
-	cov := &coverage{pairs: map[Pair]int{}, verbs: map[string]int{}, byKind: map[string]int{}}
+	cov := &coverage{pairs: map[Pair]int{}, verbs: map[string]int{}, byKind: map[string]int{}, took: map[string]int{}}
 	worlds := make(chan uint64)
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
@@ -196,14 +215,27 @@ func TestEngineAgainstReference(t *testing.T) {
 	pair, least := cov.rarest()
 	t.Logf("seed %d: %d cases, %d with rows (%d %%), %d refused by both, %d skipped; %d worlds: %d with equal times, %d with repeated events, %d linked; rarest pair of clauses %v: %d times; %v",
 		seed, cov.cases, cov.withRows, 100*cov.withRows/max(1, cov.cases), cov.broken, cov.skipped, cov.worlds, cov.tied, cov.repeated, cov.linked, pair, least, cov.verbs)
+	t.Logf("all of them once more without short cuts; cases with tiles that took one: %v", shortCuts(cov.took))
 	trust.Report(t, "P16", "random cases", cov.cases, "non-empty", fmt.Sprintf("%d%%", 100*cov.withRows/max(1, cov.cases)), "worlds", cov.worlds,
 		"rarest pair of clauses", least, "failed", t.Failed(), "seed", seed)
 	if t.Failed() || cov.cases < casesDefault {
 		return
 	}
+	for _, shortCut := range []string{"bit masks", "dense counters", "flat pairs"} {
+		if cov.took[shortCut] < 50 {
+			t.Errorf("the short cut %q was taken by %d cases only", shortCut, cov.took[shortCut])
+		}
+	}
 	if cov.withRows*10 < cov.cases*3 || least < 50 || cov.tied*5 < cov.worlds || cov.repeated*5 < cov.worlds || cov.linked*10 < cov.worlds {
 		t.Errorf("the cases cover too little")
 	}
+}
+
+// shortCuts are the counts of the cases that took one.
+func shortCuts(took map[string]int) map[string]int {
+	named := maps.Clone(took)
+	delete(named, "")
+	return named
 }
 
 func compareWorld(t *testing.T, cov *coverage, seed, index uint64, failuresMax int) {

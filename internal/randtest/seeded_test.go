@@ -52,6 +52,7 @@ var bugs = map[string]string{
 	"distinct_null":            "distinct counts null as a value",
 	"cohort_never_did":         "at most N leaves out customers who never did",
 	"cohort_reached_exact":     "reached means exactly that step",
+	"dense_start_late":         "the first counted event of a customer counts for the one before",
 	"customer_first":           "customer.b is the first value, not the latest",
 }
 

@@ -208,12 +208,17 @@ func (g *gen) head(s *Statement, windowed bool) {
 		}
 	case "measure":
 		var outputs []string
+		counts := g.r.IntN(3) == 0 // nothing else: the most usual question
 		for i := range 1 + g.r.IntN(3) {
 			name := fmt.Sprintf("m%d", i+1)
-			outputs = append(outputs, g.measure(2)+" as "+name)
+			output := g.measure(2)
+			if counts {
+				output = pick(g.r, []string{"events", "customers", "distinct(customer)", "customers[" + g.condition(1, true) + "]"})
+			}
+			outputs = append(outputs, output+" as "+name)
 			g.columns = append(g.columns, name)
 		}
-		if g.r.IntN(4) == 0 {
+		if !counts && g.r.IntN(4) == 0 {
 			outputs = append(outputs, pick(g.r, []string{"events", "customers", "sessions"}))
 		}
 		s.Head = strings.Join(outputs, ", ")
