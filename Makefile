@@ -5,7 +5,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
 SEED ?= 1
 
-.PHONY: demo test build race lint fuzz seeded seeded-storage trust trust-nightly trust-page trials bench check clean
+.PHONY: demo test build race lint fuzz seeded seeded-storage trust trust-nightly trust-page trials bench bench-peers peers-other check clean
 
 build: bin/wend
 
@@ -27,6 +27,7 @@ race:
 lint:
 	@test -z "$$(gofmt -l .)" || { echo 'these files are not formatted as gofmt does:'; gofmt -l .; exit 1; }
 	go vet ./...
+	cd bench/peers && CGO_ENABLED=0 go vet ./...
 	go mod tidy -diff
 	go run $(STATICCHECK) ./...
 
@@ -113,6 +114,31 @@ $(BENCH_DIR)/store: | bin/wend
 	cd ../shared/workload && go run ./gen -n $(BENCH_EVENTS) -u $(BENCH_USERS) -o $(BENCH_DIR)/events
 	./bin/wend import $@ $(BENCH_DIR)/events.csv
 	./bin/wend compact $@
+
+# The same questions to ClickHouse and DuckDB, side by side in one run, on the
+# workload and on two other logs repeated to five million events. The table
+# goes to bench/RESULTS.md. The peers come as npm packages; without them wend
+# is measured alone and the table says so.
+PEERS = $(CURDIR)/bin/peers
+PEERS_EVENTS ?= 5000000
+PEERS_RUN = $(PEERS)/peers -modules $(PEERS) -commit "$$(git describe --always --dirty)" -out bench/RESULTS.md
+
+bench-peers: $(BENCH_DIR)/store
+	mkdir -p $(PEERS)
+	npm install --silent --no-audit --no-fund --prefix $(PEERS) @chdb/lib-linux-x64-gnu@26.5.3 @duckdb/node-api@1.5.6-r.1 || echo 'the peers cannot be had'
+	cd bench/peers && CGO_ENABLED=0 go build -o $(PEERS)/peers .
+	cd ../shared/workload && go build -o $(PEERS)/limit ./limit
+	printf '# Side by side\n\nMade by `make bench-peers` on %s, %s.\n\n' "$$(date -u +%F)" "$$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1), $$(nproc) cores" > bench/RESULTS.md
+	$(PEERS_RUN) -csv $(BENCH_DIR)/events.csv -store $(BENCH_DIR)/store -work $(PEERS)/$(BENCH_EVENTS) -limit "$(PEERS)/limit $(BENCH_DIR)/events.bin" -title "The workload, $(BENCH_EVENTS) events"
+	$(MAKE) peers-other NAME=road-traffic-fines CUSTOMER=case_id CHANNEL=vehicleclass
+	$(MAKE) peers-other NAME=bpi2012 CUSTOMER=case CHANNEL=resource
+
+peers-other:
+	$(PEERS)/peers prepare -from ../shared/data/$(NAME).csv.zst -customer $(CUSTOMER) -event activity -time timestamp -channel $(CHANNEL) -events $(PEERS_EVENTS) -o $(PEERS)/$(NAME).csv
+	rm -rf $(PEERS)/$(NAME)
+	./bin/wend import $(PEERS)/$(NAME) $(PEERS)/$(NAME).csv
+	./bin/wend compact $(PEERS)/$(NAME)
+	$(PEERS_RUN) -data $(NAME) -csv $(PEERS)/$(NAME).csv -store $(PEERS)/$(NAME) -work $(PEERS)/work-$(NAME) -title "$(NAME), repeated to $(PEERS_EVENTS) events"
 
 check: lint test race seeded fuzz
 
