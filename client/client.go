@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 
+	"wend/access"
 	"wend/engine"
 	"wend/event"
 	"wend/query"
@@ -22,13 +23,13 @@ import (
 // Client asks one server.
 type Client struct {
 	base  string
-	token string
+	token access.Token
 	http  *http.Client
 }
 
 // Options configure a Client.
 type Options struct {
-	Token string       // sent as a bearer token
+	Token access.Token // sent as a bearer token; the zero Token: none
 	HTTP  *http.Client // nil: http.DefaultClient
 }
 
@@ -92,8 +93,8 @@ func (c *Client) send(ctx context.Context, method, path string, header http.Head
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	req.Header = header
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
+	if token := c.token.Reveal(); token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	res, err := c.http.Do(req)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 
+	"wend/access"
 	"wend/client"
 	"wend/engine"
 	"wend/event"
@@ -258,13 +259,14 @@ func TestServersThatCannotBeAsked(t *testing.T) {
 		}
 	}
 	srv := httptest.NewServer(http.NotFoundHandler())
-	c, _ := client.New(srv.URL, client.Options{HTTP: srv.Client(), Token: "secret"})
+	token := access.NewToken()
+	c, _ := client.New(srv.URL, client.Options{HTTP: srv.Client(), Token: token})
 	if _, err := c.Query(t.Context(), "show events"); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("another kind of server: %v", err)
 	}
 	srv.Close()
 	_, err := c.Query(t.Context(), "show events")
-	if err == nil || !strings.Contains(err.Error(), "is the server running?") || strings.Contains(err.Error(), "secret") {
+	if err == nil || !strings.Contains(err.Error(), "is the server running?") || strings.Contains(err.Error(), token.Reveal()) {
 		t.Errorf("no server: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"wend/access"
 	"wend/event"
 	"wend/storage"
 )
@@ -20,11 +21,14 @@ type document struct {
 	Components struct {
 		Schemas   map[string]any
 		Responses map[string]response
+
+		SecuritySchemes map[string]struct{ Type, Scheme string }
 	}
 }
 
 type operation struct {
 	OperationID string
+	Security    []map[string][]access.Scope
 	RequestBody struct {
 		Content map[string]struct{ Schema any }
 	}
@@ -51,8 +55,13 @@ func TestDocumentListsTheRoutes(t *testing.T) {
 		t.Errorf("openapi %q", d.OpenAPI)
 	}
 	served, described, ids := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	scopes := map[string][]access.Scope{}
 	for _, r := range routes {
-		served[r.method+" "+r.path] = true
+		served[r.name()] = true
+		scopes[r.name()] = r.scopes
+	}
+	if scheme := d.Components.SecuritySchemes["token"]; scheme.Type != "http" || scheme.Scheme != "bearer" {
+		t.Errorf("the security scheme is %+v", scheme)
 	}
 	for path, operations := range d.Paths {
 		for method, op := range operations {
@@ -65,6 +74,16 @@ func TestDocumentListsTheRoutes(t *testing.T) {
 				t.Errorf("%s has no id of its own: %q", name, op.OperationID)
 			}
 			ids[op.OperationID] = true
+			wanted := []access.Scope{}
+			for _, one := range op.Security {
+				wanted = append(wanted, one["token"]...)
+			}
+			if len(wanted) == 0 && op.Security != nil {
+				wanted = []access.Scope{anyone}
+			}
+			if served[name] && !slices.Equal(wanted, scopes[name]) {
+				t.Errorf("%s is described for %v and served for %v", name, wanted, scopes[name])
+			}
 			if op.Responses["default"].Ref != "#/components/responses/Error" {
 				t.Errorf("%s does not say how it fails", name)
 			}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"wend/access"
 	"wend/engine"
 	"wend/event"
 	"wend/render"
@@ -42,7 +43,14 @@ func (s *Server) postQuery(w http.ResponseWriter, r *http.Request) error {
 	} else if err := strictJSON(body, &req); err != nil {
 		return badRequest("bad_request", "the body is not a query: "+err.Error(), `send {"query": "…"}, or the text itself as text/plain`)
 	}
-	return s.query(w, r, req)
+	if granted(r).Has(access.Admin) {
+		return s.query(w, r, req)
+	}
+	err = s.query(w, r, req, engine.ReadOnlyQuery())
+	if errors.Is(err, storage.ErrReadOnly) {
+		return missingScope("define and drop need", access.Admin)
+	}
+	return err
 }
 
 func (s *Server) getQuery(w http.ResponseWriter, r *http.Request) error {
@@ -230,7 +238,7 @@ func (s *Server) run(r *http.Request, id string, req queryRequest, afresh bool, 
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
 	defer context.AfterFunc(s.stop, cancel)()
-	if !s.running.add(id, cancel) {
+	if !s.running.add(id, granted(r).ID, cancel) {
 		return nil, &apiError{Status: http.StatusConflict, Code: "query_id_in_use", Message: "a query with this X-Query-Id is running"}
 	}
 	defer s.running.remove(id)
@@ -334,47 +342,53 @@ func (s *Server) takeSlot(ctx context.Context) error {
 // runningQueries finds a running query by its id.
 type runningQueries struct {
 	mu      sync.Mutex
-	cancels map[string]context.CancelFunc
+	queries map[string]runningQuery
+}
+
+type runningQuery struct {
+	owner  string // the id of the token that asked; empty without tokens
+	cancel context.CancelFunc
 }
 
 func newRunningQueries() *runningQueries {
-	return &runningQueries{cancels: map[string]context.CancelFunc{}}
+	return &runningQueries{queries: map[string]runningQuery{}}
 }
 
-func (q *runningQueries) add(id string, cancel context.CancelFunc) bool {
+func (q *runningQueries) add(id, owner string, cancel context.CancelFunc) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.cancels[id] != nil {
+	if _, taken := q.queries[id]; taken {
 		return false
 	}
-	q.cancels[id] = cancel
+	q.queries[id] = runningQuery{owner, cancel}
 	return true
 }
 
 func (q *runningQueries) remove(id string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.cancels, id)
+	delete(q.queries, id)
 }
 
-func (q *runningQueries) end(id string) bool {
+// end ends a query of the one who asks, or any for who may end others'.
+func (q *runningQueries) end(id string, by access.Grant) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	cancel := q.cancels[id]
-	if cancel != nil {
-		cancel()
+	x, ok := q.queries[id]
+	if ok = ok && (x.owner == by.ID || by.Has(access.Admin)); ok {
+		x.cancel()
 	}
-	return cancel != nil
+	return ok
 }
 
 func (q *runningQueries) count() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.cancels)
+	return len(q.queries)
 }
 
 func (s *Server) endQuery(w http.ResponseWriter, r *http.Request) error {
-	if !s.running.end(r.PathValue("id")) {
+	if !s.running.end(r.PathValue("id"), granted(r)) {
 		return &apiError{Status: http.StatusNotFound, Code: "not_found", Message: "no query with this id is running"}
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/klauspost/compress/gzhttp"
 
+	"wend/access"
 	"wend/engine"
 )
 
@@ -44,11 +45,12 @@ const (
 
 // Options configure a Server. Zero options are safe: loopback hosts only.
 type Options struct {
-	Log          *slog.Logger  // nil: discard
-	LogQueries   bool          // statements in the log; they can hold personal data
-	CORS         []string      // exact origins that may call from a browser
-	Hosts        []string      // host names that requests may be addressed to, besides loopback ones
-	QueryTimeout time.Duration // 0: 30 s
+	Log          *slog.Logger   // nil: discard
+	LogQueries   bool           // statements in the log; they can hold personal data
+	CORS         []string       // exact origins that may call from a browser
+	Hosts        []string       // host names that requests may be addressed to, besides loopback ones
+	QueryTimeout time.Duration  // 0: 30 s
+	Access       *access.Keeper // who may do what; nil: everybody everything
 	Version      string
 }
 
@@ -82,37 +84,11 @@ func New(db *engine.DB, opt Options) *Server {
 	return s
 }
 
-// route is one call that the server answers.
-type route struct {
-	method, path string
-	handle       func(s *Server, w http.ResponseWriter, r *http.Request) error
-}
-
-// routes is the whole interface; a test holds openapi.json against it.
-var routes = []route{
-	{"POST", "/v1/query", (*Server).postQuery},
-	{"GET", "/v1/query", (*Server).getQuery},
-	{"DELETE", "/v1/queries/{id}", (*Server).endQuery},
-	{"POST", "/v1/check", (*Server).check},
-	{"POST", "/v1/complete", (*Server).complete},
-	{"POST", "/v1/events", (*Server).postEvents},
-	{"POST", "/v1/sync", (*Server).sync},
-	{"POST", "/v1/links", (*Server).postLink},
-	{"GET", "/v1/links", (*Server).getLinks},
-	{"DELETE", "/v1/links/{from}", (*Server).deleteLink},
-	{"GET", "/v1/schema", (*Server).schema},
-	{"GET", "/v1/status", (*Server).status},
-	{"GET", "/v1/openapi.json", (*Server).openAPI},
-	{"GET", "/healthz", (*Server).health},
-	{"GET", "/readyz", (*Server).readiness},
-	{"GET", "/metrics", (*Server).exposition},
-}
-
 // Handler returns the server's routes with everything that stands before them.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	for _, r := range routes {
-		mux.Handle(r.method+" "+r.path, s.endpoint(r))
+	for _, rt := range routes {
+		mux.Handle(rt.name(), s.endpoint(rt))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { notFound(mux, w, r) })
 	compressed, err := gzhttp.NewWrapper(gzhttp.MinSize(2048))
@@ -129,7 +105,7 @@ func (s *Server) Handler() http.Handler {
 		writeError(w, &apiError{Status: http.StatusForbidden, Code: "foreign_origin",
 			Message: "a page of another site may not change anything here", Hint: "start the server with --cors and the page's origin"})
 	}))
-	return s.hosts(s.cors(guard.Handler(compressed(mux))))
+	return s.hosts(noTokenInURL(s.cors(guard.Handler(compressed(mux)))))
 }
 
 // notFound answers what no route answers: a call that is not there, or one
@@ -155,7 +131,7 @@ func notFound(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
 // endpoint runs one route, counts it, and turns its error into an answer. A
 // panic in it ends the request and not the process.
 func (s *Server) endpoint(rt route) http.Handler {
-	name := rt.method + " " + rt.path
+	name := rt.name()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		counted := &statusWriter{ResponseWriter: w, control: http.NewResponseController(w)}
@@ -174,7 +150,11 @@ func (s *Server) endpoint(rt route) http.Handler {
 			}
 			s.metrics.request(name, counted.code(), time.Since(began))
 		}()
-		if err := rt.handle(s, counted, r); err != nil {
+		r, err := s.authorize(rt, r)
+		if err == nil {
+			err = rt.handle(s, counted, r)
+		}
+		if err != nil {
 			if r.Context().Err() != nil && s.stop.Err() == nil && errors.Is(err, context.Canceled) {
 				counted.status = 499 // the client went away: nobody reads an answer
 			} else {

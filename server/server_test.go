@@ -266,8 +266,8 @@ func TestCallsThatAreNotThere(t *testing.T) {
 
 func TestPanicsAreAnsweredAndCounted(t *testing.T) {
 	s := open(t, Options{})
-	early := s.server.endpoint(route{"GET", "/early", func(*Server, http.ResponseWriter, *http.Request) error { panic("secret customer") }})
-	late := s.server.endpoint(route{"GET", "/late", func(_ *Server, w http.ResponseWriter, _ *http.Request) error {
+	early := s.server.endpoint(route{"GET", "/early", needs(anyone), func(*Server, http.ResponseWriter, *http.Request) error { panic("secret customer") }})
+	late := s.server.endpoint(route{"GET", "/late", needs(anyone), func(_ *Server, w http.ResponseWriter, _ *http.Request) error {
 		io.WriteString(w, "half an ans")
 		w.(*statusWriter).control.Flush()
 		panic(errors.New("secret customer"))

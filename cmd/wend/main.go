@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"wend/access"
 	"wend/client"
 	"wend/engine"
 	"wend/query"
@@ -75,7 +76,7 @@ func exitStatus(err error) int {
 	case errors.Is(err, errPartial):
 		return exitPartial
 	case errors.As(err, &m), errors.As(err, &q), errors.As(err, &one), errors.Is(err, engine.ErrLimit),
-		errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrBadLink),
+		errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrBadLink), errors.Is(err, access.ErrNoToken),
 		errors.As(err, &refused) && refused.Mistaken():
 		return exitMistaken
 	}
@@ -148,7 +149,7 @@ func newRoot() *cobra.Command {
 	root.SetVersionTemplate("wend {{.Version}}\n")
 	root.CompletionOptions.DisableDefaultCmd = true // ours knows the names of shells
 	root.AddCommand(
-		demoCommand(), importCommand(), queryCommand(), replCommand(), serveCommand(),
+		demoCommand(), importCommand(), queryCommand(), replCommand(), serveCommand(), tokenCommand(),
 		statusCommand(), checkCommand(), compactCommand(), dumpCommand(), exportCommand(), undoCommand(),
 		linkCommand(), linksCommand(), unlinkCommand(), completionCommand(), versionCommand(),
 	)

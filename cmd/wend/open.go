@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"wend/access"
 	"wend/client"
 	"wend/engine"
 	"wend/repl"
@@ -21,20 +22,20 @@ func isURL(db string) bool {
 	return strings.HasPrefix(db, "http://") || strings.HasPrefix(db, "https://")
 }
 
-// access is what a command wants of a store.
-type access int
+// purpose is what a command wants of a store.
+type purpose int
 
 const (
-	reading  access = iota // beside a writer, if there is one
-	changing               // a store that is there
-	making                 // a store that may be new
+	reading  purpose = iota // beside a writer, if there is one
+	changing                // a store that is there
+	making                  // a store that may be new
 )
 
 // openStore opens a folder. Only importing and serving make a store where
 // there is none: with anything else the name is more likely mistyped.
-func openStore(dir string, want access) (*engine.DB, error) { return openLogged(dir, want, nil) }
+func openStore(dir string, want purpose) (*engine.DB, error) { return openLogged(dir, want, nil) }
 
-func openLogged(dir string, want access, log *slog.Logger) (*engine.DB, error) {
+func openLogged(dir string, want purpose, log *slog.Logger) (*engine.DB, error) {
 	found, err := lookAt(dir)
 	switch {
 	case err != nil:
@@ -74,7 +75,7 @@ func lookAt(dir string) (place, error) {
 		switch name := e.Name(); {
 		case strings.HasPrefix(name, "MANIFEST"):
 			return aStore, nil
-		case name != "LOCK": // all that a store leaves behind that was never begun
+		case name != "LOCK" && name != access.FileName && name != access.LockName: // all that may be there before a store is begun
 			found = otherThings
 		}
 	}
@@ -82,7 +83,7 @@ func lookAt(dir string) (place, error) {
 }
 
 // openLocal opens a folder for a command that servers have no call for.
-func openLocal(db, command string, want access) (*engine.DB, error) {
+func openLocal(db, command string, want purpose) (*engine.DB, error) {
 	if isURL(db) {
 		return nil, mistake{fmt.Errorf("a server has no call for wend %s; run it on the machine of %s with the folder that is served", command, db)}
 	}
@@ -112,11 +113,13 @@ func (f *remoteFlags) database(db string) (d repl.Database, done func() error, e
 func (f *remoteFlags) client(url string) (*client.Client, error) {
 	opt := client.Options{}
 	if f.tokenFile != "" {
-		token, err := os.ReadFile(f.tokenFile)
+		file, err := os.ReadFile(f.tokenFile)
 		if err != nil {
 			return nil, mistake{fmt.Errorf("read the token: %w", err)}
 		}
-		opt.Token = strings.TrimSpace(string(token))
+		if opt.Token, err = access.ReadToken(file); err != nil {
+			return nil, mistake{fmt.Errorf("read the token of %s: %w", f.tokenFile, err)}
+		}
 	}
 	c, err := client.New(url, opt)
 	if err != nil {

@@ -29,12 +29,14 @@ func TestMain(m *testing.M) {
 //
 //	exits N wend …        runs a command that must end with a status
 //	encode FORM IN OUT    writes a file in another form: gzip, zstd, zip, crlf, bom, windows-1252
+//	revoke DB NAME        revokes the token of a name
+//	sleep TIME            waits, for what another process may take a moment to notice
 //	serve DB              runs wend serve until the story ends; $URL is its address
 func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("..", "..", "testdata", "script"),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "encode": encode, "serve": serve,
+			"exits": exits, "encode": encode, "serve": serve, "revoke": revoke, "sleep": sleep,
 		},
 		RequireUniqueNames:  true,
 		RequireExplicitExec: false,
@@ -99,6 +101,29 @@ func encode(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		ts.Check(w.Close())
 	}
+}
+
+func revoke(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: revoke DB NAME")
+	}
+	ts.Check(ts.Exec("wend", "token", args[0], "list"))
+	for line := range strings.Lines(ts.ReadFile("stdout")) {
+		if words := strings.Fields(line); words[len(words)-1] == args[1] {
+			ts.Check(ts.Exec("wend", "token", args[0], "revoke", words[0]))
+			return
+		}
+	}
+	ts.Fatalf("no token is called %s", args[1])
+}
+
+func sleep(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: sleep TIME")
+	}
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	time.Sleep(d)
 }
 
 var served = regexp.MustCompile(`http://[0-9.:]+`)

@@ -11,11 +11,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"wend/access"
 	"wend/server"
+	"wend/storage/vfs"
 )
 
 func serveCommand() *cobra.Command {
-	var listen string
+	var listen, tokenFile string
 	var opt server.Options
 	cmd := &cobra.Command{
 		Use:   "serve DB",
@@ -39,6 +41,9 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if opt.Access, err = access.Keep(vfs.OS{}, args[0], tokenFile, nil); err != nil {
+				return errors.Join(err, db.Close())
+			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()
 			opt.Log, opt.Version = log, version
@@ -51,6 +56,7 @@ func serveCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7171", "address to listen on; loopback only")
+	cmd.Flags().StringVar(&tokenFile, "token-file", "", "file of tokens that are let in besides those of wend token: one a line, behind it its scopes")
 	cmd.Flags().StringArrayVar(&opt.CORS, "cors", nil, "origin whose pages may call this server; may be repeated")
 	cmd.Flags().StringArrayVar(&opt.Hosts, "host", nil, "host name that clients use besides loopback ones; may be repeated")
 	cmd.Flags().BoolVar(&opt.LogQueries, "log-queries", false, "write statements to the log; they can hold personal data")
