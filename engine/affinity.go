@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"wend/internal/seeded"
 	"wend/query"
 	"wend/tile"
 )
@@ -194,9 +195,15 @@ func (w *affinityWorker) unit(v *view, u unit) error {
 		}
 	}
 	if len(w.codes) == 0 {
+		if seeded.On("empty_baskets_count") {
+			w.counts.baskets++
+		}
 		return nil
 	}
 	slices.Sort(w.codes)
+	if seeded.On("baskets_are_bags") {
+		return w.counts.add(v, w.codes)
+	}
 	return w.counts.add(v, slices.Compact(w.codes))
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/query"
 	"wend/tile"
 )
@@ -141,9 +142,11 @@ func (w *attributeWorker) unit(v *view, u unit) error {
 		if err := v.tick(row + 1 - first); err != nil {
 			return err
 		}
-		first = row + 1
+		if first = row + 1; seeded.On("touches_taken_twice") {
+			first = u.lo
+		}
 	}
-	if len(w.chains) == 0 {
+	if len(w.chains) == 0 || seeded.On("only_conversions_lead") {
 		return nil
 	}
 	return w.unconverted(v, u, first)
@@ -236,7 +239,10 @@ func (w *attributeWorker) share(g *credits, model int, value float64) {
 		// the sum of equal shares, and no set needs to be looked at.
 		w.distinct = append(w.distinct[:0], codes...)
 		slices.Sort(w.distinct)
-		w.give(g, slices.Compact(w.distinct), nil, model, value)
+		if !seeded.On("shapley_counts_repeats") {
+			w.distinct = slices.Compact(w.distinct)
+		}
+		w.give(g, w.distinct, nil, model, value)
 	}
 }
 
@@ -299,6 +305,9 @@ func (w *attributeWorker) positions(n int) []float64 {
 // that they do not all vanish where all touches are old.
 func (w *attributeWorker) decays(halfLife event.Duration) []float64 {
 	n := len(w.times)
+	if seeded.On("decay_turned_round") {
+		halfLife = -halfLife
+	}
 	w.weights = slices.Grow(w.weights[:0], n)[:n]
 	for i, t := range w.times {
 		w.weights[i] = math.Exp2(-float64(w.times[n-1].Sub(t)) / float64(halfLife))

@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"wend/internal/seeded"
 )
 
 // transitionCounts are the transitions of journeys between states: pairs of
@@ -58,7 +60,7 @@ func (t transitionCounts) add(codes []uint32, order int64, converted bool, memor
 
 // then is the state after a label.
 func (s markovState) then(label uint32, order int64) markovState {
-	if order == 1 {
+	if order == 1 || seeded.On("pairs_forgotten") {
 		return markovState{startCode, label}
 	}
 	return markovState{s.label, label}

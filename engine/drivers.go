@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/query"
 )
 
@@ -190,6 +191,9 @@ func (w *driversWorker) follow(v *view, a *attempt) error {
 	w.units++
 	entry := a.rows[0]
 	until := a.time[0].Add(*w.soon)
+	if seeded.On("after_effects_count") {
+		until = maxInstant
+	}
 	return w.after(v, a, entry, until, func(row int) error {
 		if e := v.Event.At(row); w.met[e] != w.units {
 			w.met[e] = w.units
@@ -235,6 +239,9 @@ func (w *driversWorker) laterInOrder(v *view, i, j int) bool {
 // had not converted, its session had not ended, and some chain from its entry,
 // not only the one that is reported, could still have gone on with a later event.
 func (w *driversWorker) undecided(v *view, a *attempt) bool {
+	if seeded.On("decided_take_part") {
+		return true
+	}
 	soon := a.time[0].Add(*w.soon)
 	if a.converted(len(w.pattern.matches)) {
 		return a.time[a.level-1] > soon

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/tile"
 )
 
@@ -189,15 +190,18 @@ func (w *flowWorker) forward(v *view, u unit, anchor int, s span) error {
 	if w.from == nil {
 		last = min(last, s.to-1) // during selects events, not only the anchor
 	}
+	if seeded.On("flow_window_exclusive") {
+		last--
+	}
 	for row := anchor; row < u.hi && v.Time.At(row) <= last; row = v.next(row+1, u.hi) {
 		if full, err := w.label(v, u, row); err != nil || full {
 			return err
 		}
 	}
-	if last > v.endOf(u) && !u.ended {
-		w.codes = append(w.codes, openCode)
-	} else {
+	if last <= v.endOf(u) || u.ended || seeded.On("open_leaves") {
 		w.codes = append(w.codes, exitCode)
+	} else {
+		w.codes = append(w.codes, openCode)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/tile"
 )
 
@@ -149,7 +150,7 @@ func (w *mapWorker) customer(v *view, lo, hi int) error {
 			}
 			c.last = w.customers
 			c.customers++
-			if over {
+			if over || seeded.On("open_breaks") {
 				c.over++
 			}
 			if s == len(w.rows)-1 {

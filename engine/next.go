@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"wend/event"
+	"wend/internal/seeded"
 )
 
 // newNext makes the operator of `next after` or `next for`.
@@ -62,6 +63,9 @@ type nextGroup struct {
 func (o *nextAfterOperator) nextOf(v *view, a *attempt) (row int, known event.Time, ok bool) {
 	last := a.time[a.level-1]
 	until := last.Add(o.pattern.windows[0])
+	if seeded.On("next_window_from_entry") {
+		until = a.time[0].Add(o.pattern.windows[0])
+	}
 	if a.next >= 0 {
 		if t := v.Time.At(a.next); t <= until {
 			return a.next, t, true

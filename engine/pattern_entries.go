@@ -76,7 +76,11 @@ func (n *entrants) enterAll(marks []mark, r entryRange) {
 
 // age leaves behind entries whose window is over.
 func (n *entrants) age(x *mark) {
-	for n.young < len(n.entries) && (x.time.Sub(n.marks[n.entries[n.young]].time) > n.window || seeded.On("entries_window_exclusive") && x.time.Sub(n.marks[n.entries[n.young]].time) == n.window) {
+	longest := n.window
+	if seeded.On("entries_window_exclusive") {
+		longest--
+	}
+	for n.young < len(n.entries) && x.time.Sub(n.marks[n.entries[n.young]].time) > longest {
 		n.young++
 	}
 }

@@ -233,6 +233,9 @@ func (m *machine) couldGoOn(j *journey, i int, at event.Time) bool {
 		m.apply(&x, false)
 		m.miss(&x)
 	}
+	if seeded.On("deepest_chain_decides") {
+		m.alive &= 1 << (bits.Len32(m.seen) - 1)
+	}
 	for s := m.alive; s != 0; s &= s - 1 {
 		k := bits.TrailingZeros32(s)
 		if m.limit(k) <= at {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/query"
 	"wend/tile"
 )
@@ -246,7 +247,11 @@ func (m *regexMachine) lead(from, start int32, gap event.Duration) {
 		case regexSplit:
 			m.stack = append(m.stack, n.other, n.next)
 		case regexArrow:
-			if gap <= n.bound {
+			inTime := gap <= n.bound
+			if seeded.On("match_over_gap") {
+				inTime = true
+			}
+			if inTime {
 				m.stack = append(m.stack, n.next)
 			}
 		}

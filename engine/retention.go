@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/tile"
 )
 
@@ -80,6 +81,9 @@ func (w *retentionWorker) visit(v *view) error {
 	}
 	return v.units(func(u unit) error {
 		row := starts.Next(u.lo, u.hi)
+		for seeded.On("first_start_of_range") && row < u.hi && !w.r.inRange(v.Time.At(row)) {
+			row = starts.Next(row+1, u.hi)
+		}
 		if row == u.hi || !w.r.inRange(v.Time.At(row)) {
 			return nil
 		}
@@ -176,7 +180,11 @@ func (o *retentionOperator) run(r *run) (*Result, error) {
 		for n, count := range counts {
 			end = o.calendar.next(end)
 			share := ratio(count, counts[0])
-			if end-1 > r.end { // an event could still come
+			couldCome := end-1 > r.end
+			if seeded.On("unfinished_periods_shared") {
+				couldCome = false
+			}
+			if couldCome {
 				share = nil
 			}
 			res.Rows = append(res.Rows, append(m.cells(key.group), key.start, counts[0], int64(n), count, share))

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/tile"
 )
 
@@ -111,6 +112,9 @@ func (w *switchesWorker) unit(v *view, u unit) error {
 	for row := v.next(u.lo, u.hi); row < u.hi; row = v.next(row+1, u.hi) {
 		channel := v.channelAt(row)
 		if channel == 0 {
+			if seeded.On("no_channel_parts") {
+				old = -1
+			}
 			continue
 		}
 		if old >= 0 && channel != before && wants(w.from, before) && wants(w.to, channel) && w.r.inRange(v.Time.At(old)) {
@@ -190,11 +194,9 @@ const (
 // fate tells what became of the unit after it arrived at row.
 func (w *switchesWorker) fate(v *view, u unit, row int) fate {
 	until := v.Time.At(row).Add(w.window)
-	follows := 0
-	if w.goal != nil {
+	follows := v.next(row+1, u.hi)
+	if w.goal != nil && !seeded.On("goal_forgotten") {
 		follows = w.goals.Next(row, u.hi) // the arrival itself may be the goal
-	} else {
-		follows = v.next(row+1, u.hi)
 	}
 	switch {
 	case follows < u.hi && v.Time.At(follows) <= until:

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"wend/event"
+	"wend/internal/seeded"
 )
 
 // whyOperator answers `why`: what became of one customer in a pattern, event
@@ -228,7 +229,7 @@ func (w *whyWorker) end(s *story, u unit) {
 	j, k := &t.journey, a.level // k is the step waited for, from 0
 	last := a.place[k-1]
 	limit, over := a.time[0].Add(t.windows[0]), verdictWindow
-	if t.bounds[k] >= 0 && !t.anyOrder {
+	if t.bounds[k] >= 0 && !t.anyOrder && !seeded.On("why_knows_no_gap") {
 		if bound := a.time[k-1].Add(t.bounds[k]); bound < limit {
 			limit, over = bound, verdictGap
 		}
@@ -247,7 +248,11 @@ func (w *whyWorker) end(s *story, u unit) {
 		if x.time > limit {
 			break
 		}
-		if x.kills>>k&1 != 0 && (w.sameValue(x) || x.value == noValue) {
+		excluded := x.kills>>k&1 != 0
+		if !seeded.On("why_any_value_excludes") {
+			excluded = excluded && (w.sameValue(x) || x.value == noValue)
+		}
+		if excluded {
 			s.verdict, s.at = verdictExclusion, x.time
 			s.moments = append(s.moments, w.moment(u, x.place, k+1, effectExcluded))
 			return
