@@ -51,6 +51,7 @@ type Options struct {
 	Hosts        []string       // host names that requests may be addressed to, besides loopback ones
 	QueryTimeout time.Duration  // 0: 30 s
 	Access       *access.Keeper // who may do what; nil: everybody everything
+	BehindProxy  bool           // X-Forwarded-For says who calls
 	Version      string
 }
 
@@ -235,26 +236,6 @@ func (s *Server) hosts(next http.Handler) http.Handler {
 	})
 }
 
-func (s *Server) knownHost(hostport string) bool {
-	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
-	}
-	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
-	if host == "localhost" {
-		return true
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
-		return true
-	}
-	for _, h := range s.opt.Hosts {
-		if strings.EqualFold(h, host) {
-			return true
-		}
-	}
-	return false
-}
-
 // cors lets the pages of the configured origins read answers.
 func (s *Server) cors(next http.Handler) http.Handler {
 	allowed := map[string]bool{}
@@ -280,16 +261,23 @@ func (s *Server) cors(next http.Handler) http.Handler {
 	})
 }
 
+// httpServer is the server of connections, with its limits.
+func (s *Server) httpServer() *http.Server {
+	return &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: headerTimeout, // of a TLS handshake, too
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    headerBytesMax,
+		// It would answer OPTIONS * before anybody has looked at the host.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
+	}
+}
+
 // Serve answers on a listener until ctx ends, then stops gracefully: no new
 // requests, running ones have ten seconds to finish, then they are cancelled.
 func (s *Server) Serve(ctx context.Context, l net.Listener, tlsConfig *tls.Config) error {
-	srv := &http.Server{
-		Handler:           s.Handler(),
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    headerBytesMax,
-		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
-	}
+	srv := s.httpServer()
 	l = limitConnections(l, connectionsMax)
 	if tlsConfig != nil {
 		l = tls.NewListener(l, tlsConfig)
@@ -342,22 +330,6 @@ type limitedConn struct {
 func (c *limitedConn) Close() error {
 	c.closed.Do(func() { <-c.slots })
 	return c.Conn.Close()
-}
-
-// LoopbackOnly checks a listening address: others can reach anything but
-// loopback, and until access is controlled nothing else is served.
-func LoopbackOnly(address string) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("listen on %q: %w", address, err)
-	}
-	if host == "localhost" {
-		return nil
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
-		return nil
-	}
-	return fmt.Errorf("listen on %q: only loopback addresses are served without access control; use 127.0.0.1:7171 behind a proxy that authenticates", address)
 }
 
 var errTooLarge = errors.New("too large")

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,10 +94,11 @@ func openLocal(db, command string, want purpose) (*engine.DB, error) {
 }
 
 // remoteFlags are those of commands that also talk to a server.
-type remoteFlags struct{ tokenFile string }
+type remoteFlags struct{ tokenFile, caFile string }
 
 func (f *remoteFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.tokenFile, "token-file", "", "file that holds the token for a server")
+	cmd.Flags().StringVar(&f.caFile, "ca-file", "", "file of the certificate that a server's rests on, where the system does not know it")
 }
 
 // database opens what DB names, for reading: a folder or a server.
@@ -121,9 +125,31 @@ func (f *remoteFlags) client(url string) (*client.Client, error) {
 			return nil, mistake{fmt.Errorf("read the token of %s: %w", f.tokenFile, err)}
 		}
 	}
+	if f.caFile != "" {
+		trusted, err := trusting(f.caFile)
+		if err != nil {
+			return nil, mistake{err}
+		}
+		opt.HTTP = trusted
+	}
 	c, err := client.New(url, opt)
 	if err != nil {
 		return nil, mistake{err}
 	}
 	return c, nil
+}
+
+// trusting is a client of servers whose certificate rests on one in a file.
+func trusting(caFile string) (*http.Client, error) {
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("there is no certificate in %s", caFile)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	return &http.Client{Transport: transport}, nil
 }

@@ -18,6 +18,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/text/encoding/charmap"
+
+	"wend/internal/selfsigned"
 )
 
 func TestMain(m *testing.M) {
@@ -31,12 +33,13 @@ func TestMain(m *testing.M) {
 //	encode FORM IN OUT    writes a file in another form: gzip, zstd, zip, crlf, bom, windows-1252
 //	revoke DB NAME        revokes the token of a name
 //	sleep TIME            waits, for what another process may take a moment to notice
-//	serve DB              runs wend serve until the story ends; $URL is its address
+//	certificate CERT KEY  makes a certificate for the machine itself
+//	serve DB [FLAG…]      runs wend serve until the story ends; $URL is its address
 func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("..", "..", "testdata", "script"),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "encode": encode, "serve": serve, "revoke": revoke, "sleep": sleep,
+			"exits": exits, "encode": encode, "serve": serve, "revoke": revoke, "sleep": sleep, "certificate": certificate,
 		},
 		RequireUniqueNames:  true,
 		RequireExplicitExec: false,
@@ -126,15 +129,23 @@ func sleep(ts *testscript.TestScript, neg bool, args []string) {
 	time.Sleep(d)
 }
 
-var served = regexp.MustCompile(`http://[0-9.:]+`)
+func certificate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: certificate CERT KEY")
+	}
+	ts.Check(selfsigned.Write(ts.MkAbs(args[0]), ts.MkAbs(args[1])))
+}
+
+var served = regexp.MustCompile(`https?://[0-9.:]+`)
 
 func serve(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: serve DB")
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: serve DB [FLAG…]")
 	}
 	wend, err := exec.LookPath("wend")
 	ts.Check(err)
-	cmd := exec.Command(wend, "serve", ts.MkAbs(args[0]), "--listen", "127.0.0.1:0")
+	cmd := exec.Command(wend, append([]string{"serve", ts.MkAbs(args[0]), "--listen", "127.0.0.1:0"}, args[1:]...)...)
+	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = append(os.Environ(), "TESTSCRIPT_COMMAND=wend")
 	said, err := cmd.StderrPipe()
 	ts.Check(err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,49 +18,93 @@ import (
 )
 
 func serveCommand() *cobra.Command {
-	var listen, tokenFile string
+	var listen, tokenFile, certFile, keyFile string
+	var exposed server.Exposure
 	var opt server.Options
 	cmd := &cobra.Command{
 		Use:   "serve DB",
 		Short: "Answer queries and take events over HTTP",
-		Long:  "Opens the store for writing and serves it until it is told to stop (Ctrl-C or SIGTERM): running queries then have ten seconds to finish.",
-		Args:  cobra.ExactArgs(1),
+		Long: `Opens the store for writing and serves it until it is told to stop (Ctrl-C or SIGTERM): running queries then have ten seconds to finish.
+
+Without tokens it answers everybody, and listens on loopback addresses only. wend token makes tokens; from the first one on every call needs one. On an address that others can reach, tokens and TLS are needed.`,
+		Example: `  wend serve shop.wend
+  wend serve shop.wend --listen 0.0.0.0:7171 --host wend.example.com --tls-cert wend.crt --tls-key wend.key
+  wend serve shop.wend --listen 10.0.0.5:7171 --host wend.example.com --behind-tls-proxy`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if isURL(args[0]) {
 				return mistake{fmt.Errorf("serve opens a folder, and %s is a server already", args[0])}
 			}
-			if err := server.LoopbackOnly(listen); err != nil {
-				return mistake{err}
-			}
 			log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-			l, err := net.Listen("tcp", listen)
+			if err := server.CheckOrigins(opt.CORS); err != nil {
+				return mistake{fmt.Errorf("--cors: %w", err)}
+			}
+			if (certFile == "") != (keyFile == "") {
+				return mistake{errors.New("--tls-cert and --tls-key belong together")}
+			}
+			var err error
+			if opt.Access, err = access.Keep(vfs.OS{}, args[0], tokenFile, nil); err != nil {
+				return err
+			}
+			var tlsConfig *tls.Config
+			scheme := "http"
+			if certFile != "" {
+				certificate, err := server.LoadCertificate(certFile, keyFile, log)
+				if err != nil {
+					return mistake{err}
+				}
+				tlsConfig, scheme = certificate.Config(), "https"
+			}
+			exposed.Tokens, exposed.TLS, exposed.Proxy = opt.Access.Required(), tlsConfig != nil, opt.BehindProxy
+			l, err := listenOn(listen, exposed)
 			if err != nil {
-				return fmt.Errorf("listen on %s: %w; --listen takes another address", listen, errors.Unwrap(err))
+				return err
 			}
 			defer l.Close()
+			if host, _, err := net.SplitHostPort(listen); err == nil && !net.ParseIP(host).IsUnspecified() && host != "" {
+				opt.Hosts = append(opt.Hosts, host) // who names an address to listen on means requests to it
+			}
 			db, err := openLogged(args[0], making, log)
 			if err != nil {
 				return err
 			}
-			if opt.Access, err = access.Keep(vfs.OS{}, args[0], tokenFile, nil); err != nil {
-				return errors.Join(err, db.Close())
-			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()
 			opt.Log, opt.Version = log, version
-			fmt.Fprintf(os.Stderr, "wend %s serves %s on http://%s; Ctrl-C stops it\n", version, args[0], l.Addr())
-			err = server.New(db, opt).Serve(ctx, l, nil)
+			fmt.Fprintf(os.Stderr, "wend %s serves %s on %s://%s; Ctrl-C stops it\n", version, args[0], scheme, l.Addr())
+			err = server.New(db, opt).Serve(ctx, l, tlsConfig)
 			if e := db.Close(); err == nil {
 				err = e
 			}
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7171", "address to listen on; loopback only")
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7171", "address to listen on; others than loopback ones need tokens and TLS")
+	cmd.Flags().StringVar(&certFile, "tls-cert", "", "file of the certificate for https, with those that it rests on; a changed file is read again")
+	cmd.Flags().StringVar(&keyFile, "tls-key", "", "file of its key")
+	cmd.Flags().BoolVar(&opt.BehindProxy, "behind-tls-proxy", false, "a proxy that encrypts stands in front; its X-Forwarded-For says who calls")
+	cmd.Flags().BoolVar(&exposed.Insecure, "insecure", false, "let tokens and answers cross a network in plain text")
 	cmd.Flags().StringVar(&tokenFile, "token-file", "", "file of tokens that are let in besides those of wend token: one a line, behind it its scopes")
 	cmd.Flags().StringArrayVar(&opt.CORS, "cors", nil, "origin whose pages may call this server; may be repeated")
 	cmd.Flags().StringArrayVar(&opt.Hosts, "host", nil, "host name that clients use besides loopback ones; may be repeated")
 	cmd.Flags().BoolVar(&opt.LogQueries, "log-queries", false, "write statements to the log; they can hold personal data")
 	cmd.Flags().DurationVar(&opt.QueryTimeout, "query-timeout", 30*time.Second, "longest time a query may take")
 	return cmd
+}
+
+// listenOn listens on an address that may be listened on. A name is looked at
+// again once it is known what it stands for.
+func listenOn(address string, exposed server.Exposure) (net.Listener, error) {
+	if err := server.CheckExposure(address, exposed); err != nil {
+		return nil, mistake{err}
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w; --listen takes another address", address, errors.Unwrap(err))
+	}
+	if err := server.CheckExposure(l.Addr().String(), exposed); err != nil {
+		l.Close()
+		return nil, mistake{err}
+	}
+	return l, nil
 }

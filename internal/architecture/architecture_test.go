@@ -22,6 +22,7 @@ var layers = map[string]string{
 	"wend/internal/trust/show":   "internal/trust",
 	"wend/internal/demo":         "",
 	"wend/internal/shared":       "",
+	"wend/internal/selfsigned":   "",
 	"wend/tile":                  "event",
 	"wend/query":                 "event internal/seeded",
 	"wend/storage/vfs":           "",
