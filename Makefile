@@ -5,7 +5,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
 SEED ?= 1
 
-.PHONY: demo test build race lint fuzz seeded seeded-storage trust trust-nightly trust-page trials bench bench-peers peers-other check clean
+.PHONY: demo test build race lint fuzz seeded seeded-storage trust trust-nightly trust-page trials bench bench-peers peers-other check golden clean
 
 build: bin/wend
 
@@ -141,6 +141,13 @@ peers-other:
 	$(PEERS_RUN) -data $(NAME) -csv $(PEERS)/$(NAME).csv -store $(PEERS)/$(NAME) -work $(PEERS)/work-$(NAME) -title "$(NAME), repeated to $(PEERS_EVENTS) events"
 
 check: lint test race seeded fuzz
+
+# The golden store of this release's format; see testdata/stores/README.md. Each
+# store is made once more until its format is released, and never after that.
+FORMAT = $(shell sed -n 's/^const FormatVersion = //p' storage/version.go)
+
+golden: bin/wend
+	./testdata/stores/make.sh $(CURDIR)/bin/wend testdata/stores/v$(FORMAT)
 
 clean:
 	rm -rf bin demo-shop

@@ -187,6 +187,10 @@ func (db *DB) Compact(ctx context.Context) error { return db.store.Compact(ctx) 
 // Verify reads everything that is stored and checks it.
 func (db *DB) Verify(ctx context.Context) (storage.Report, error) { return db.store.Check(ctx) }
 
+// Upgrade raises the store to the newest format that this release knows;
+// releases that do not know it no longer open it then.
+func (db *DB) Upgrade(ctx context.Context) (from, to int, err error) { return db.store.Upgrade(ctx) }
+
 // Status says what is stored and how.
 func (db *DB) Status() storage.Status { return db.store.Status() }
 

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,6 +53,30 @@ func manifestMagicOf(format int) string {
 func newerMagic(head []byte, known string) bool {
 	k := len(known) - 1
 	return len(head) > k && string(head[:k]) == known[:k] && head[k] > known[k] && head[k] <= '9'
+}
+
+// Upgrade raises the store to FormatVersion: from then on releases that do not
+// know it refuse the store. It is one manifest written anew, so a crash leaves
+// the one format or the other. A store that has the format already stays as it is.
+func (s *Store) Upgrade(ctx context.Context) (from, to int, err error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
+		return 0, 0, fmt.Errorf("upgrade: %w", err)
+	}
+	from = s.state.format
+	if from == FormatVersion {
+		return from, from, nil
+	}
+	next := *s.state
+	next.format = FormatVersion
+	if err := s.manifest.rewrite(&next); err != nil {
+		return from, from, fmt.Errorf("upgrade to format %d: %w", FormatVersion, err)
+	}
+	s.state = &next
+	return from, FormatVersion, nil
 }
 
 // decodeEdit reads an edit, the first of a file or a later one, and refuses

@@ -150,7 +150,7 @@ func newRoot() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true // ours knows the names of shells
 	root.AddCommand(
 		demoCommand(), importCommand(), queryCommand(), replCommand(), serveCommand(), tokenCommand(),
-		statusCommand(), checkCommand(), compactCommand(), dumpCommand(), exportCommand(), undoCommand(),
+		statusCommand(), checkCommand(), compactCommand(), upgradeCommand(), dumpCommand(), exportCommand(), undoCommand(),
 		linkCommand(), linksCommand(), unlinkCommand(), completionCommand(), versionCommand(),
 	)
 	for _, c := range root.Commands() {
