@@ -16,7 +16,8 @@ const (
 	alternativesMax  = 1000  // touchpoints one step stands for, definitions expanded
 	segmentsMax      = 1000  // segments that segments are made of
 	inListMax        = 1000  // values of in (…)
-	regexpBytesMax   = 1000  // of ~ and like
+	regexpBytesMax   = 1024  // of ~ and like
+	regexpStatesMax  = 2000  // of ~ and like, repeats written out
 	repeatMax        = 1000  // of {m,n} in match
 	periodsMax       = 10000 // periods of retention
 	lengthMax        = 256   // labels of a path

@@ -39,6 +39,8 @@ var limitCases = []struct {
 		}},
 	{code: CodeBadRegexp, most: regexpBytesMax,
 		statement: func(n int) string { return "measure events where event ~ '" + strings.Repeat("a", n) + "'" }},
+	{code: CodeBadRegexp, most: regexpStatesMax / 5,
+		statement: func(n int) string { return fmt.Sprintf("measure events where event ~ '(?:a|bc){%d}'", n) }},
 	{code: CodeTooManySteps, most: stepsMax,
 		statement: func(n int) string { return "funnel a" + strings.Repeat(" -> a", n-1) }},
 	{code: CodeTooManySteps, most: anyOrderMax,

@@ -34,6 +34,7 @@ const (
 	CodeNestingTooDeep        = "nesting_too_deep"
 	CodeExpressionTooLong     = "expression_too_long"
 	CodeTextTooLong           = "text_too_long"
+	CodeTooManyNodes          = "too_many_nodes"
 	CodeTooManyMistakes       = "too_many_mistakes"
 )
 

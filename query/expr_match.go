@@ -3,6 +3,7 @@ package query
 import (
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"strings"
 	"unicode/utf8"
 
@@ -32,8 +33,9 @@ func (b *binder) match(e *Expr, s scope) *ScalarExpr {
 	return negated(e.Op == "notlike", &ScalarExpr{Op: op, Type: event.BooleanType, Args: args[:1], Regexp: re}, e)
 }
 
-// compile makes the regular expression of like or ~. RE2 runs in linear time;
-// the limit on its length, and its own on repetitions, bound its size.
+// compile makes the regular expression of like or ~. RE2 runs in time linear in
+// the text, but also in its own size, which counted repeats multiply: so it is
+// told beforehand.
 func compile(op, pattern string) (*regexp.Regexp, error) {
 	if len(pattern) > regexpBytesMax {
 		return nil, fmt.Errorf("the pattern has %d bytes, the limit is %d", len(pattern), regexpBytesMax)
@@ -45,11 +47,29 @@ func compile(op, pattern string) (*regexp.Regexp, error) {
 		}
 		pattern = translated
 	}
-	re, err := regexp.Compile(pattern)
+	tree, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
 		return nil, fmt.Errorf("this is not a regular expression: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 	}
-	return re, nil
+	if n := regexpStates(tree); n > regexpStatesMax {
+		return nil, fmt.Errorf("the pattern has %d states, {m,n} written out n times; the limit is %d: repeat fewer times", n, regexpStatesMax)
+	}
+	return regexp.Compile(pattern)
+}
+
+// regexpStates is about how many instructions an expression becomes.
+func regexpStates(re *syntax.Regexp) int {
+	n := 1
+	if re.Op == syntax.OpLiteral {
+		n = len(re.Rune)
+	}
+	for _, sub := range re.Sub {
+		n += regexpStates(sub)
+	}
+	if re.Op == syntax.OpRepeat {
+		n *= max(1, re.Min, re.Max)
+	}
+	return n
 }
 
 // likePattern translates like to RE2: % is any text, _ any one character, and

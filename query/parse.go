@@ -19,6 +19,10 @@ const (
 	// textBytesMax bounds a script, and so the time to read it, about a second
 	// for each 300 KB of nothing but parentheses.
 	textBytesMax = 1 << 20
+	// StatementBytesMax bounds one statement, and nodesMax the names, values and
+	// operators in it: what is bound, printed and evaluated one by one.
+	StatementBytesMax = 64 << 10
+	nodesMax          = 5000
 	// mistakesMax bounds the list of mistakes: nobody reads more, and each is
 	// shown with its line.
 	mistakesMax = 100
@@ -87,9 +91,33 @@ func (n *production) Parse(lex *lexer.PeekingLexer) error {
 	if len(p.tokens) == 1 {
 		return participle.NextMatch
 	}
-	n.statement = p.statement()
+	if p.withinLimits() {
+		n.statement = p.statement()
+	}
 	n.mistakes = p.mistakes
 	return nil
+}
+
+// withinLimits reports whether the statement is small enough to be parsed.
+func (p *parser) withinLimits() bool {
+	first, last := p.tokens[0], p.tokens[len(p.tokens)-1]
+	if n := last.end() - first.Pos.Offset; n > StatementBytesMax {
+		p.fail(CodeTextTooLong, place(&first), "import a long list of values as a property",
+			"the statement has %d bytes; the limit is %d", n, StatementBytesMax)
+		return false
+	}
+	nodes := 0
+	for i := range p.tokens[:len(p.tokens)-1] { // the last is the end
+		if t := &p.tokens[i]; !t.symbol(",") && !t.symbol("(") && !t.symbol(")") {
+			nodes++
+		}
+	}
+	if nodes > nodesMax {
+		p.fail(CodeTooManyNodes, place(&first), "ask in parts, or define a part as a touchpoint or a segment and use its name",
+			"the statement has %d names, values and operators; the limit is %d", nodes, nodesMax)
+		return false
+	}
+	return true
 }
 
 // parser goes through the tokens of one statement, with one token of
