@@ -308,8 +308,10 @@ func (o *affinityOperator) result(r *run, total *affinityCounts) (*Result, error
 	}
 	for _, x := range shown {
 		left, right := total.values[x.left], total.values[x.right]
-		res.Rows = append(res.Rows, []Cell{cell(values[x.left]), cell(values[x.right]), x.together, ratio(x.together, total.baskets), ratio(x.together, left),
-			float64(x.together) * float64(total.baskets) / (float64(left) * float64(right))})
+		if err := r.add(res, []Cell{cell(values[x.left]), cell(values[x.right]), x.together, ratio(x.together, total.baskets), ratio(x.together, left),
+			float64(x.together) * float64(total.baskets) / (float64(left) * float64(right))}); err != nil {
+			return nil, err
+		}
 	}
 	if r.plan.Per != "" {
 		res.Meta.Unit = "baskets"

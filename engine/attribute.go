@@ -418,7 +418,9 @@ func (o *attributeOperator) run(r *run) (*Result, error) {
 			if o.value != nil {
 				cells = append(cells, row.value...)
 			}
-			res.Rows = append(res.Rows, cells)
+			if err := r.add(res, cells); err != nil {
+				return nil, err
+			}
 		}
 	}
 	res.Meta.Unit = "conversions"

@@ -76,6 +76,7 @@ func (s *benchSnapshot) Missing() []engine.Missing       { return nil }
 func (s *benchSnapshot) Tile(_ context.Context, i int, _ tile.Need) (*tile.Tile, error) {
 	return s.tiles[i], nil
 }
+func (s *benchSnapshot) TileRows(int) int64 { return 0 }
 func (s *benchSnapshot) Locate(context.Context, string) (int, int, string, bool, error) {
 	return 0, 0, "", false, nil
 }

@@ -42,7 +42,7 @@ func (c *resultCache) get(key string) (*Result, bool) {
 }
 
 func (c *resultCache) put(key string, res *Result) {
-	cost := int64(len(key)) + res.bytes()
+	cost := int64(len(key)) + res.Bytes()
 	if cost > c.max {
 		return
 	}
@@ -50,8 +50,8 @@ func (c *resultCache) put(key string, res *Result) {
 	c.cache.Wait() // so that who asks again finds it
 }
 
-// bytes is about how much memory an answer takes.
-func (res *Result) bytes() int64 {
+// Bytes is about how much memory an answer takes.
+func (res *Result) Bytes() int64 {
 	n := int64(1024)
 	for _, row := range res.Rows {
 		n += 24 + 16*int64(len(row))

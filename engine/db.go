@@ -16,8 +16,11 @@ type Options struct {
 	ReadOnly bool         // beside a writer, at the state it published last
 	Logger   *slog.Logger // nil: nothing is logged
 
-	CacheBytes  int64 // finished answers and pages of the store together; 0: 256 MiB
-	MemoryBytes int64 // all queries together; 0: 512 MiB
+	// What of the process's memory (GOMEMLIMIT, or the machine's or its control
+	// group's) is for answers and pages of the store that are kept, and what for
+	// all queries that run, together. The one is beside the other.
+	CacheBytes  int64 // 0: 256 MiB, but no more than a fifth
+	MemoryBytes int64 // 0: 40 %
 	Workers     int   // goroutines a query; 0: one a core
 
 	Storage storage.Options // seams for tests; the fields above win where both say something
@@ -26,7 +29,7 @@ type Options struct {
 
 const (
 	cacheDefault        = 256 << 20
-	sharedMemoryDefault = 512 << 20
+	sharedMemoryDefault = 512 << 20 // where nobody says how much memory there is
 )
 
 // DB is an open store together with the language: what an embedding program
@@ -34,7 +37,7 @@ const (
 type DB struct {
 	store    *storage.Store
 	opt      Options
-	memory   *budget // of all queries
+	memory   *pool // of all queries
 	results  *resultCache
 	flights  flights
 	defining sync.Mutex // held from checking a definition until it is stored
@@ -49,12 +52,7 @@ type DB struct {
 // Open opens the store in a directory. It makes one if there is none, unless
 // the store is opened for reading only.
 func Open(dir string, opt Options) (*DB, error) {
-	if opt.CacheBytes <= 0 {
-		opt.CacheBytes = cacheDefault
-	}
-	if opt.MemoryBytes <= 0 {
-		opt.MemoryBytes = sharedMemoryDefault
-	}
+	opt.shareMemory(memoryForProcess())
 	// A finished answer is small and spares the whole work; pages need the room.
 	resultBytes := opt.CacheBytes / 8
 	opt.Storage.ReadOnly = opt.Storage.ReadOnly || opt.ReadOnly
@@ -77,10 +75,43 @@ func Open(dir string, opt Options) (*DB, error) {
 		results.close()
 		return nil, err
 	}
-	db := &DB{store: store, opt: opt, memory: newBudget(opt.MemoryBytes, nil), results: results}
+	db := &DB{store: store, opt: opt, memory: newPool(opt.MemoryBytes), results: results}
 	db.ctx, db.cancel = context.WithCancel(context.Background())
 	return db, nil
 }
+
+// shareMemory sets what of the process's memory is for what, where the caller
+// did not; 0: it is not known.
+func (opt *Options) shareMemory(process int64) {
+	if opt.CacheBytes <= 0 {
+		opt.CacheBytes = cacheDefault
+		if process > 0 {
+			opt.CacheBytes = min(opt.CacheBytes, process/5)
+		}
+	}
+	if opt.MemoryBytes <= 0 {
+		opt.MemoryBytes = sharedMemoryDefault
+		if process > 0 {
+			opt.MemoryBytes = process / 5 * 2
+		}
+	}
+}
+
+// Reserve takes memory of the pool that all queries share, for what a caller
+// does with an answer, such as writing it to a client that takes its time. Where
+// a query needs the memory and nobody holds more, end is called; release, which
+// must be called, gives it back.
+func (db *DB) Reserve(ctx context.Context, bytes int64, end context.CancelCauseFunc) (release func(), err error) {
+	b := newBudget(ctx, bytes, db.memory, end)
+	if err := b.reserve(bytes); err != nil {
+		b.close()
+		return nil, err
+	}
+	return sync.OnceFunc(b.close), nil
+}
+
+// MemoryReserved is what running queries hold now of the memory they share.
+func (db *DB) MemoryReserved() int64 { return db.memory.used.Load() }
 
 // Close ends running queries and closes the store. What was acknowledged as
 // durable stays so without it.

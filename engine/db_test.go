@@ -386,4 +386,34 @@ func TestQueriesShareTheMemoryOfTheDB(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	ask(t, db, "measure events") // what the first took was given back
+	if n := db.MemoryReserved(); n != 0 {
+		t.Errorf("%d bytes are held when nothing runs", n)
+	}
+}
+
+func TestMemoryOfTheProcessIsShared(t *testing.T) {
+	for _, c := range []struct {
+		process       int64
+		given, shared engine.Options
+	}{
+		{0, engine.Options{}, engine.Options{CacheBytes: 256 << 20, MemoryBytes: 512 << 20}},
+		{1000 << 20, engine.Options{}, engine.Options{CacheBytes: 200 << 20, MemoryBytes: 400 << 20}},
+		{100 << 30, engine.Options{}, engine.Options{CacheBytes: 256 << 20, MemoryBytes: 40 << 30}},
+		{1000 << 20, engine.Options{CacheBytes: 1, MemoryBytes: 2}, engine.Options{CacheBytes: 1, MemoryBytes: 2}},
+	} {
+		got := c.given
+		got.ShareMemory(c.process)
+		if got.CacheBytes != c.shared.CacheBytes || got.MemoryBytes != c.shared.MemoryBytes {
+			t.Errorf("of %d bytes: %d for what is kept, %d for queries", c.process, got.CacheBytes, got.MemoryBytes)
+		}
+	}
+}
+
+func TestAStatementsTextIsLimited(t *testing.T) {
+	db := openDB(t, vfs.NewMem(), nil, engine.Options{})
+	var mistakes query.Errors
+	_, err := db.Query(t.Context(), "show events"+strings.Repeat(" ", query.StatementBytesMax))
+	if !errors.As(err, &mistakes) || mistakes[0].Code != query.CodeTextTooLong {
+		t.Errorf("got %v", err)
+	}
 }

@@ -483,7 +483,9 @@ func (o *driversOperator) result(r *run, rows []driver, denominator string, open
 		if l, ok := x.lift(); ok {
 			lift = l
 		}
-		res.Rows = append(res.Rows, []Cell{o.factors[x.factor].name, x.value, x.a, x.b, ratio, low, high, lift, x.p})
+		if err := r.add(res, []Cell{o.factors[x.factor].name, x.value, x.a, x.b, ratio, low, high, lift, x.p}); err != nil {
+			return nil, err
+		}
 		if x.small() {
 			value := "null"
 			if x.value != nil {

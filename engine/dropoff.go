@@ -132,8 +132,10 @@ func (o *dropoffOperator) run(r *run) (*Result, error) {
 					kept += n.count
 					cut.Kept++
 				}
-				res.Rows = append(res.Rows, append(m.cells(i), int64(k+1), o.pattern.title(k), n.label, n.count,
-					ratio(n.count, dropped), elapsedQuantile(0.5, n.gaps)))
+				if err := r.add(res, append(m.cells(i), int64(k+1), o.pattern.title(k), n.label, n.count,
+					ratio(n.count, dropped), elapsedQuantile(0.5, n.gaps))); err != nil {
+					return nil, err
+				}
 			}
 		}
 	}

@@ -14,3 +14,12 @@ func (db *DB) Waiting(text string) int {
 	}
 	return n
 }
+
+// WithPeak has f told what the run had reserved at most.
+func (o RunOptions) WithPeak(f func(bytes int64)) RunOptions {
+	o.peak = f
+	return o
+}
+
+// ShareMemory is shareMemory.
+func (opt *Options) ShareMemory(process int64) { opt.shareMemory(process) }

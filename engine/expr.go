@@ -291,9 +291,17 @@ type codeTruth struct {
 }
 
 func (n *expr) decide(r *run, field fieldKind, count int) error {
+	if n.combine(count) {
+		return nil
+	}
 	given := n.over(field)
 	t := &codeTruth{channel: field == fieldChannel}
 	for code := range count {
+		if code%1024 == 0 {
+			if err := r.ctx.Err(); err != nil {
+				return err
+			}
+		}
 		p := place{}
 		switch {
 		case field == fieldEvent:
@@ -313,6 +321,66 @@ func (n *expr) decide(r *run, field fieldKind, count int) error {
 	}
 	n.codes = t
 	return nil
+}
+
+// combine decides by what was decided for the parts of `and`, `or` and `not`,
+// which nobody needs any more then: a long chain of them is decided once, not
+// once for each of its beginnings.
+func (n *expr) combine(count int) bool {
+	if n.op != opAnd && n.op != opOr && n.op != opNot {
+		return false
+	}
+	for _, a := range n.args {
+		if a.codes == nil || a.codes.channel != n.args[0].codes.channel {
+			return false
+		}
+	}
+	verdicts := make([]verdict, count)
+	for k, a := range n.args {
+		next := make([]verdict, count)
+		for _, code := range a.codes.unknown {
+			next[code] = isUnknown
+		}
+		for _, code := range a.codes.yes {
+			next[code] = isTrue
+		}
+		for code, x := range next {
+			if x == undecided {
+				x = isFalse
+			}
+			switch {
+			case n.op == opNot && x != isUnknown:
+				x = isTrue + isFalse - x
+			case k > 0 && n.op == opAnd:
+				x = both(verdicts[code], x, isFalse)
+			case k > 0 && n.op == opOr:
+				x = both(verdicts[code], x, isTrue)
+			}
+			verdicts[code] = x
+		}
+		a.codes = nil
+	}
+	n.codes = &codeTruth{channel: n.reads.channel}
+	for code, x := range verdicts {
+		switch x {
+		case isTrue:
+			n.codes.yes = append(n.codes.yes, uint32(code))
+		case isUnknown:
+			n.codes.unknown = append(n.codes.unknown, uint32(code))
+		}
+	}
+	return true
+}
+
+// both is x and y, or x or y: one of them decides alone.
+func both(x, y, alone verdict) verdict {
+	switch {
+	case x == alone || y == alone:
+		return alone
+	case x == isUnknown:
+		return x
+	}
+	return y
 }
 
 // decideGiven evaluates for one code. Channel groups go by the code itself.

@@ -162,6 +162,9 @@ func (n *expr) textTruth(v *view, among, yes, unknown tile.Bitmap) error {
 			verdicts[at] = verdictOf(x)
 		}
 		verdicts[at].set(row, yes, unknown)
+		if err := v.tick(1); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ func (s *oneTile) Missing() []Missing              { return nil }
 func (s *oneTile) Tile(context.Context, int, tile.Need) (*tile.Tile, error) {
 	return s.tile, nil
 }
+func (s *oneTile) TileRows(int) int64 { return 0 }
 func (s *oneTile) Locate(context.Context, string) (int, int, string, bool, error) {
 	return 0, 0, "", false, nil
 }

@@ -344,6 +344,12 @@ func (n *expr) unary(v *view, p *place, x event.Value) (event.Value, error) {
 	case opRound:
 		return n.round(v, p, x)
 	case opRegexp:
+		// An expression of many states takes long over a long text.
+		if v != nil { // there is none where names are decided
+			if err := v.tick(rowsBetweenChecks/64 + 64*len(x.Text())); err != nil {
+				return event.Null, err
+			}
+		}
 		return event.Boolean(n.regexp.MatchString(x.Text())), nil
 	case opLower:
 		return event.String(strings.ToLower(x.Text())), nil

@@ -286,7 +286,9 @@ func (o *flowOperator) run(r *run) (*Result, error) {
 	res := &Result{weight: "journeys"}
 	res.Columns = append(o.grouping.columns(), Column{"level", Integer}, Column{"source", String}, Column{"target", String}, Column{"journeys", Integer}, Column{"share", Share})
 	for _, key := range keys {
-		res.Rows = append(res.Rows, append(m.cells(int(key.group)), int64(key.level), o.text(key.source), o.text(key.target), shown[key], share(shown[key], journeys[key.group])))
+		if err := r.add(res, append(m.cells(int(key.group)), int64(key.level), o.text(key.source), o.text(key.target), shown[key], share(shown[key], journeys[key.group]))); err != nil {
+			return nil, err
+		}
 	}
 	res.Meta.Denominator = "all journeys with an anchor"
 	if r.plan.Every != "" || len(r.plan.By) > 0 {

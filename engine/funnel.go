@@ -218,7 +218,9 @@ func (o *funnelOperator) run(r *run) (*Result, error) {
 			} else {
 				row = append(row, medians[i*steps+k][:]...)
 			}
-			res.Rows = append(res.Rows, row)
+			if err := r.add(res, row); err != nil {
+				return nil, err
+			}
 			res.Meta.Open += whole.open[k]
 		}
 	}

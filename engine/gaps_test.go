@@ -33,7 +33,7 @@ func TestGapMedians(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 9))
 	for _, n := range []int{1, 2, 3, fewGaps, fewGaps + 1, 5 * fewGaps, 3000, 3001} {
 		for _, most := range []event.Duration{1, 2, 20, event.Minute, 90 * event.Day} {
-			memory := &ration{budget: newBudget(1<<30, nil)}
+			memory := &ration{budget: newBudget(t.Context(), 1<<30, nil, nil)}
 			var all []event.Duration
 			var workers [3]gapCounts
 			for range n {

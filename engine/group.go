@@ -98,6 +98,7 @@ type level struct {
 const (
 	nearCodes    = 256
 	nearPrefixes = 1024
+	farBytes     = 32 // of an entry of far, with the room of its table
 )
 
 func (l *level) find(prefix, code uint32) (next uint32, ok bool) {
@@ -120,6 +121,9 @@ func (l *level) add(prefix, code uint32, memory *ration) (next uint32, err error
 	next = l.n
 	l.n++
 	if code >= nearCodes || prefix >= nearPrefixes {
+		if err := memory.take(farBytes); err != nil {
+			return 0, err
+		}
 		if l.far == nil {
 			l.far = map[uint64]uint32{}
 		}
@@ -238,11 +242,15 @@ func (w *grouper) prefix(key periodKey, group bool) (uint32, error) {
 	return prefix, nil
 }
 
+// groupKeyBytes is what a group takes at a worker, and about what a statement
+// keeps for it beside.
+const groupKeyBytes = 112
+
 func (w *grouper) add(key groupKey) error {
 	if len(w.groups) >= w.run.opt.Groups {
 		return tooManyGroups(w.run, len(w.groups)+1)
 	}
-	if err := w.memory.take(160 + 4*int64(len(key.codes))); err != nil {
+	if err := w.memory.take(groupKeyBytes + 4*int64(len(key.codes))); err != nil {
 		return err
 	}
 	w.groups = append(w.groups, key)
@@ -292,6 +300,13 @@ type value struct {
 	other bool
 }
 
+// What a combination of values and a group of the answer take in merge: in its
+// lists, its indexes and the permutations that order them.
+const (
+	combinationBytes = 128
+	mergedGroupBytes = 176
+)
+
 // merge makes the answer's groups of the workers'. It applies top.
 func (g *grouping) merge(ws []*grouper) (*groups, error) {
 	m := &groups{grouping: g, target: make([][]int, len(ws))}
@@ -299,7 +314,11 @@ func (g *grouping) merge(ws []*grouper) (*groups, error) {
 	combined := map[string]int{}
 	index := map[group]int{}
 	var key []byte
+	memory := ration{budget: g.run.memory}
 	for i, w := range ws {
+		if err := memory.take(8 * int64(len(w.groups))); err != nil {
+			return nil, err
+		}
 		m.target[i] = make([]int, len(w.groups))
 		for id := range w.groups {
 			from := &w.groups[id]
@@ -311,6 +330,9 @@ func (g *grouping) merge(ws []*grouper) (*groups, error) {
 			}
 			c, ok := combined[string(key)]
 			if !ok {
+				if err := memory.take(combinationBytes + 8*int64(len(from.codes))); err != nil {
+					return nil, err
+				}
 				c = len(m.combined)
 				combined[string(key)] = c
 				m.combined = append(m.combined, combination{values: values})
@@ -321,6 +343,9 @@ func (g *grouping) merge(ws []*grouper) (*groups, error) {
 				at = len(m.list)
 				if at >= g.run.opt.Groups {
 					return nil, tooManyGroups(g.run, at+1)
+				}
+				if err := memory.take(mergedGroupBytes); err != nil {
+					return nil, err
 				}
 				index[group{periodKey: from.periodKey, combination: c}] = at
 				m.list = append(m.list, group{periodKey: from.periodKey, combination: c})
@@ -436,7 +461,7 @@ func (m *groups) fill(have map[group]int) error {
 	windows := max(1, len(g.windows))
 	if n := windows * len(starts) * len(m.combined); n > g.run.opt.Groups {
 		return tooManyGroups(g.run, n)
-	} else if err := g.run.memory.reserve(int64(n-len(m.list)) * 48); err != nil {
+	} else if err := g.run.memory.reserve(int64(n-len(m.list)) * mergedGroupBytes); err != nil {
 		return err
 	}
 	for w := range windows {
@@ -592,10 +617,13 @@ func byColumnType(by query.ByPlan) ColumnType {
 	return columnType(by.Expr.Type)
 }
 
+// cellsOfGroups is how many cells a row of a statement with groups has room for.
+const cellsOfGroups = 12
+
 // cells are group i's values for columns; the caller appends its own.
 func (m *groups) cells(i int) []Cell {
 	g, it := m.grouping, &m.list[i]
-	cells := make([]Cell, 0, 16)
+	cells := make([]Cell, 0, cellsOfGroups)
 	if g.windows != nil {
 		cells = append(cells, g.windows[it.window].Milliseconds())
 	}

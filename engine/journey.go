@@ -49,10 +49,9 @@ func (o *journeyOperator) run(r *run) (*Result, error) {
 			return nil, &LimitError{Limit: "rows", Value: int64(r.opt.Rows), Reached: found,
 				Hint: "add limit, shorten the journey with during or where, or raise the limit"}
 		}
-		if err := r.memory.reserve(256); err != nil {
+		if err := r.add(res, []Cell{t, r.schema.Events[v.Event.At(i)].Text, v.channelCell(i), v.properties(i)}); err != nil {
 			return nil, err
 		}
-		res.Rows = append(res.Rows, []Cell{t, r.schema.Events[v.Event.At(i)].Text, v.channelCell(i), v.properties(i)})
 		if err := v.tick(1); err != nil {
 			return nil, err
 		}
@@ -78,7 +77,7 @@ func (r *run) locate() (v *view, c int, err error) {
 		r.warn(fmt.Sprintf("%q is linked to customer %q", r.plan.Customer, canonical))
 	}
 	v = &view{run: r, ctx: r.ctx, index: index}
-	if v.Tile, err = r.snap.Tile(r.ctx, index, r.need); err != nil {
+	if v.Tile, err = v.read(index); err != nil {
 		return nil, 0, err
 	}
 	return v, c, v.prepare()

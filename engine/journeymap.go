@@ -217,7 +217,9 @@ func (o *mapOperator) run(r *run) (*Result, error) {
 			if s < len(o.stages)-1 {
 				row[5], row[6], row[9] = ratio(int64(len(c.next)), c.customers), elapsedQuantile(0.5, [][]event.Duration{c.next}), ratio(c.broken, c.over)
 			}
-			res.Rows = append(res.Rows, row)
+			if err := r.add(res, row); err != nil {
+				return nil, err
+			}
 		}
 	}
 	res.Meta.Unit = "customers"

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -13,11 +14,16 @@ const (
 	memoryDefault = 256 << 20
 	rowsDefault   = 100_000
 	groupsDefault = 1_000_000
+	answerDefault = 64 << 20
 	timeDefault   = 10 * time.Minute
 
 	// rowsBetweenChecks is how many rows of one journey an operator may read
 	// before it looks whether the query was cancelled.
 	rowsBetweenChecks = 1 << 16
+
+	// rowsBetweenLooks is the same for rows of the answer, some of which take
+	// long: those with medians.
+	rowsBetweenLooks = 16
 )
 
 // ErrLimit is what every *LimitError is: errors.Is(err, ErrLimit).
@@ -26,7 +32,7 @@ var ErrLimit = errors.New("limit reached")
 // LimitError says which limit a statement reached and what to do about it.
 // Nothing is ever cut silently.
 type LimitError struct {
-	Limit   string // memory, rows, groups, labels, paths, by, of, time
+	Limit   string // memory, rows, answer, groups, labels, paths, by, of, steps, states, time
 	Value   int64  // what is allowed
 	Reached int64  // what was needed, at least
 	Hint    string // how to narrow the statement or raise the limit
@@ -53,30 +59,45 @@ func (e *PanicError) Error() string {
 }
 
 // budget is memory that a query may use: it is reserved before it is
-// allocated. A budget may draw on a shared one, which all queries of a DB use
-// together; closing it gives everything back.
+// allocated. A budget may draw on the pool that all queries of a DB share;
+// closing it gives everything back.
 type budget struct {
-	limit  int64
-	used   atomic.Int64
-	parent *budget
+	limit int64
+	used  atomic.Int64
+	peak  atomic.Int64 // the most that was reserved at one time
+
+	pool  *pool                   // nil: no such bound
+	ctx   context.Context         // of the query; it ends waiting for others
+	end   context.CancelCauseFunc // ends the query
+	ended bool                    // by the pool, which guards it
 }
 
-func newBudget(limit int64, parent *budget) *budget { return &budget{limit: limit, parent: parent} }
+// newBudget makes the budget of a query. The pool, if there is one, may call
+// end to make room.
+func newBudget(ctx context.Context, limit int64, p *pool, end context.CancelCauseFunc) *budget {
+	b := &budget{limit: limit, pool: p, ctx: ctx, end: end}
+	if p != nil {
+		p.join(b)
+	}
+	return b
+}
 
 // reserve takes n bytes, or fails with a LimitError and takes nothing.
 func (b *budget) reserve(n int64) error {
-	if used := b.used.Add(n); used > b.limit {
+	used := b.used.Add(n)
+	if used > b.limit {
 		b.used.Add(-n)
 		return &LimitError{Limit: "memory", Value: b.limit, Reached: used,
 			Hint: "narrow the statement with where, during, among or top, or raise the query's memory"}
 	}
-	if b.parent == nil {
-		return nil
+	if b.pool != nil {
+		if err := b.pool.reserve(b.ctx, b, n); err != nil {
+			b.used.Add(-n)
+			return err
+		}
 	}
-	if err := b.parent.reserve(n); err != nil {
-		b.used.Add(-n)
-		return &LimitError{Limit: "memory", Value: b.parent.limit, Reached: b.parent.used.Load() + n,
-			Hint: "all queries running now share this memory: narrow the statement with where, during, among or top, try again later, or raise the store's memory"}
+	for peak := b.peak.Load(); used > peak && !b.peak.CompareAndSwap(peak, used); {
+		peak = b.peak.Load()
 	}
 	return nil
 }
@@ -84,13 +105,19 @@ func (b *budget) reserve(n int64) error {
 // release gives n bytes back.
 func (b *budget) release(n int64) {
 	b.used.Add(-n)
-	if b.parent != nil {
-		b.parent.release(n)
+	if b.pool != nil {
+		b.pool.release(n)
 	}
 }
 
 // close gives everything back.
-func (b *budget) close() { b.release(b.used.Load()) }
+func (b *budget) close() {
+	if b.pool != nil {
+		b.pool.leave(b)
+	} else {
+		b.used.Store(0)
+	}
+}
 
 // ration draws on a budget for one worker in larger pieces, so that workers do
 // not meet at the budget's counter for every entry of a table.

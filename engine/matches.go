@@ -37,7 +37,10 @@ type matchGroup struct {
 	elapsed            []event.Duration
 }
 
-const matchGroupBytes = 64
+const (
+	matchGroupBytes = 64
+	elapsedBytes    = 12 // with the list's room to grow
+)
 
 // matchWorker finds one worker's matches.
 type matchWorker struct {
@@ -132,7 +135,7 @@ func (w *matchWorker) add(v *view, u unit, first, last int) error {
 		g.customers++
 	}
 	g.elapsed = append(g.elapsed, v.Time.At(last).Sub(t))
-	return w.memory.take(8)
+	return w.memory.take(elapsedBytes)
 }
 
 func (o *matchOperator) run(r *run) (*Result, error) {
@@ -170,7 +173,9 @@ func (o *matchOperator) run(r *run) (*Result, error) {
 	}
 	res := &Result{Columns: append(o.grouping.columns(), Column{"customers", Integer}, Column{"matches", Integer}, Column{"median_duration", Duration}), weight: "matches"}
 	for i := range total {
-		res.Rows = append(res.Rows, append(m.cells(i), total[i].customers, total[i].matches, elapsedQuantile(0.5, elapsed[i])))
+		if err := r.add(res, append(m.cells(i), total[i].customers, total[i].matches, elapsedQuantile(0.5, elapsed[i]))); err != nil {
+			return nil, err
+		}
 	}
 	res.Meta.Unit = "customers"
 	res.Meta.Denominator = "median_duration: over the matches"

@@ -45,7 +45,7 @@ func TestMatchTakesMemoryForMatchesOnly(t *testing.T) {
 		events = append(events, at(fmt.Sprint(i%1000), int64(i), "a", ""))
 	}
 	snap := enginetest.Must(events, enginetest.Options{Tiles: 3})
-	res, err := run(snap, "match a{100} => a{99,}", engine.RunOptions{MemoryBytes: 1 << 16, Workers: 2})
+	res, err := run(snap, "match a{100} => a{99,}", engine.RunOptions{MemoryBytes: 1 << 20, Workers: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestMatchTakesMemoryForMatchesOnly(t *testing.T) {
 		t.Errorf("%v", res.Rows)
 	}
 	var limit *engine.LimitError
-	if _, err := run(snap, "match a", engine.RunOptions{MemoryBytes: 1 << 16}); !errors.As(err, &limit) || limit.Limit != "memory" {
+	if _, err := run(snap, "match a", engine.RunOptions{MemoryBytes: 1 << 20}); !errors.As(err, &limit) || limit.Limit != "memory" {
 		t.Errorf("%v, want the limit of memory", err)
 	}
 }

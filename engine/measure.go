@@ -221,8 +221,8 @@ func (o *measureOperator) result(m *groups, total [][]accumulator) (*Result, err
 	for _, out := range o.outputs {
 		res.Columns = append(res.Columns, Column{out.name, columnType(out.expr.Type)})
 	}
-	if m.len() > o.r.opt.Rows && o.r.plan.Limit == 0 {
-		return nil, tooManyRows(o.r, m.len())
+	if !o.r.cuts() && m.len() > o.r.opt.Rows {
+		return nil, tooManyRows(o.r, m.len()) // before their values are computed
 	}
 	for i, accumulators := range total {
 		values := map[string]event.Value{}
@@ -241,8 +241,7 @@ func (o *measureOperator) result(m *groups, total [][]accumulator) (*Result, err
 			}
 			row = append(row, cell(x))
 		}
-		res.Rows = append(res.Rows, row)
-		if err := o.r.ctx.Err(); err != nil {
+		if err := o.r.add(res, row); err != nil {
 			return nil, err
 		}
 	}

@@ -18,7 +18,7 @@ func (r *run) answer(op operator) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := res.arrange(r.plan, r.opt.Rows); err != nil {
+	if err := res.arrange(r.plan, &r.opt); err != nil {
 		return nil, err
 	}
 	if r.plan.Analyze {

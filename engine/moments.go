@@ -253,7 +253,9 @@ func (o *momentsOperator) run(r *run) (*Result, error) {
 		if o.score.set {
 			n = x.moment.fall.n
 		}
-		res.Rows = append(res.Rows, append(m.cells(x.group), x.touchpoint, x.customers, ratio(x.customers, all), x.fallen, n, x.loss, x.product))
+		if err := r.add(res, append(m.cells(x.group), x.touchpoint, x.customers, ratio(x.customers, all), x.fallen, n, x.loss, x.product)); err != nil {
+			return nil, err
+		}
 	}
 	res.Meta.Unit = "customers"
 	res.Meta.Denominator = "reach: all customers; fall: the fall_n customers with a score before and one after; loss: customers of the touchpoint that are not open"

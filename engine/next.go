@@ -152,7 +152,9 @@ func (o *nextAfterOperator) run(r *run) (*Result, error) {
 			all += n.count
 		}
 		for _, n := range cut.top(labels, int(r.plan.Top)) {
-			res.Rows = append(res.Rows, append(m.cells(i), n.label, ratio(n.count, all), n.count, elapsedQuantile(0.5, n.gaps)))
+			if err := r.add(res, append(m.cells(i), n.label, ratio(n.count, all), n.count, elapsedQuantile(0.5, n.gaps))); err != nil {
+				return nil, err
+			}
 		}
 	}
 	res.Meta.Unit = r.plan.Count
@@ -259,7 +261,11 @@ func (o *nextAfterOperator) test(r *run) (*Result, error) {
 			}
 		}
 		frequent.trained = totalCount(followers)
-		res.Rows = append(res.Rows, own.row(m.cells(i), "next after"), frequent.row(m.cells(i), alwaysFrequent))
+		for _, row := range [][]Cell{own.row(m.cells(i), "next after"), frequent.row(m.cells(i), alwaysFrequent)} {
+			if err := r.add(res, row); err != nil {
+				return nil, err
+			}
+		}
 		for _, part := range of {
 			res.Meta.Open += part.open
 		}

@@ -91,7 +91,7 @@ func (o *nextForOperator) suffix(r *run) ([]uint32, error) {
 	}
 	r.prune()
 	v := &view{run: r, ctx: r.ctx, index: index}
-	if v.Tile, err = r.snap.Tile(r.ctx, index, r.need); err != nil {
+	if v.Tile, err = v.read(index); err != nil {
 		return nil, err
 	}
 	if err := v.prepare(); err != nil {
@@ -223,7 +223,9 @@ func (o *nextForOperator) result(r *run, ws []*suffixWorker, suffix []uint32) (*
 	res := &Result{Columns: []Column{{"next", String}, {"probability", Share}, {"support", Integer}, {"median_time", Duration}, {"suffix", List}}, weight: "support"}
 	cut := nextCut{}
 	for _, n := range cut.top(labels, int(r.plan.Top)) {
-		res.Rows = append(res.Rows, []Cell{n.label, ratio(n.count, support), n.count, elapsedQuantile(0.5, n.gaps), texts})
+		if err := r.add(res, []Cell{n.label, ratio(n.count, support), n.count, elapsedQuantile(0.5, n.gaps), texts}); err != nil {
+			return nil, err
+		}
 	}
 	res.Meta.Unit = "events"
 	res.Meta.Denominator = "events that follow the suffix, in all units"

@@ -9,10 +9,10 @@ import (
 	"wend/query"
 )
 
-// arrange applies order by and limit to the rows, and the limit of rows that
-// no answer may exceed. Equal rows keep the statement's own order; nulls come
+// arrange applies order by and limit to the rows, and the limits of rows and
+// of bytes that no answer may exceed. Equal rows keep the statement's own order; nulls come
 // last, whichever way the rest is ordered.
-func (res *Result) arrange(plan *query.Plan, rowsMax int) error {
+func (res *Result) arrange(plan *query.Plan, opt *RunOptions) error {
 	if plan.Order != nil {
 		column := slices.IndexFunc(res.Columns, func(c Column) bool { return c.Name == plan.Order.Column })
 		if column < 0 {
@@ -32,12 +32,54 @@ func (res *Result) arrange(plan *query.Plan, rowsMax int) error {
 	if n := int64(len(res.Rows)); plan.Limit > 0 && n > plan.Limit {
 		res.cutRows(plan.Limit)
 	}
-	if len(res.Rows) > rowsMax {
-		return &LimitError{Limit: "rows", Value: int64(rowsMax), Reached: int64(len(res.Rows)),
+	if len(res.Rows) > opt.Rows {
+		return &LimitError{Limit: "rows", Value: int64(opt.Rows), Reached: int64(len(res.Rows)),
 			Hint: "add limit or top, break down by something that has fewer values, or raise the limit"}
+	}
+	if n := res.Bytes(); n > opt.AnswerBytes {
+		return &LimitError{Limit: "answer", Value: opt.AnswerBytes, Reached: n,
+			Hint: "the numbers are bytes: add limit or top, show fewer properties, or raise the limit"}
 	}
 	return nil
 }
+
+// add adds a row to the answer. Rows are made one after the other, and each is
+// paid for before the next; where no limit cuts them, there are no more than an
+// answer may have.
+func (r *run) add(res *Result, row []Cell) error {
+	n := len(res.Rows) + 1
+	if n > r.opt.Rows && !r.cuts() {
+		return tooManyRows(r, n)
+	}
+	if n%rowsBetweenLooks == 0 {
+		if err := r.ctx.Err(); err != nil {
+			return err
+		}
+	}
+	// The slice, which doubles when it grows, the cells, and what they point to;
+	// texts are mostly those of dictionaries.
+	bytes := 48 + 16*int64(cap(row)) + 8*int64(len(row))
+	for _, cell := range row {
+		switch list := cell.(type) {
+		case []string:
+			bytes += 24 + 16*int64(len(list))
+		case []event.Prop:
+			bytes += 24 + propBytes*int64(len(list))
+		}
+	}
+	if err := r.rows.take(bytes); err != nil {
+		return err
+	}
+	res.Rows = append(res.Rows, row)
+	return nil
+}
+
+// propBytes is what a property of an event takes in a row.
+const propBytes = 48
+
+// cuts reports whether a limit of the statement leaves no more rows than an
+// answer may have.
+func (r *run) cuts() bool { return r.plan.Limit > 0 && r.plan.Limit <= int64(r.opt.Rows) }
 
 // cutRows keeps the first rows and says so in Meta.Cut. A cut by top or cover
 // that came before stays part of it: Of counts what there was in the first

@@ -26,7 +26,11 @@ type pathEntry struct {
 	count   int64
 }
 
-const pathEntryBytes = 32 + 8 // and its share of slots
+// What an entry takes, and each of its codes: lists have some room to grow.
+const (
+	pathEntryBytes = 48
+	pathCodeBytes  = 6
+)
 
 func newPathTable(r *run) *pathTable {
 	return &pathTable{slots: make([]uint32, 1024), limit: r.opt.Groups, run: r, memory: ration{budget: r.memory}}
@@ -48,13 +52,16 @@ func (t *pathTable) add(group uint32, codes []uint32, n int64) (int, error) {
 		return 0, &LimitError{Limit: "paths", Value: int64(t.limit), Reached: int64(len(t.entries)) + 1,
 			Hint: "shorten paths with length, label by something that has fewer values, leave events out with where, use collapse, or raise the limit"}
 	}
-	if err := t.memory.take(pathEntryBytes + 4*int64(len(codes))); err != nil {
+	if err := t.memory.take(pathEntryBytes + pathCodeBytes*int64(len(codes))); err != nil {
 		return 0, err
 	}
 	t.entries = append(t.entries, pathEntry{hash: hash, group: group, from: uint32(len(t.codes)), n: uint32(len(codes)), count: n})
 	t.codes = append(t.codes, codes...)
 	t.slots[at] = uint32(len(t.entries))
 	if 2*len(t.entries) > len(t.slots) {
+		if err := t.memory.take(4 * 4 * int64(len(t.slots))); err != nil {
+			return 0, err
+		}
 		t.grow()
 	}
 	return len(t.entries) - 1, nil

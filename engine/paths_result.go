@@ -41,16 +41,24 @@ func (o *pathsOperator) run(r *run) (*Result, error) {
 	}
 	for _, s := range shown {
 		e := &all.entries[s.entry]
-		res.Rows = append(res.Rows, append(m.cells(int(e.group)), o.labels(all.path(e)), e.count, share(e.count, s.of), medianOf(durations[s.entry])))
+		if err := r.add(res, append(m.cells(int(e.group)), o.labels(all.path(e)), e.count, share(e.count, s.of), medianOf(durations[s.entry]))); err != nil {
+			return nil, err
+		}
 	}
 	return res, nil
 }
+
+const mergedPathBytes = 4 + 4 + 8 + 16
 
 // merge adds the workers' paths up. target says, by worker and its path, which
 // path of the whole it is.
 func (o *pathsOperator) merge(ws []*pathsWorker, m *groups) (all *pathTable, target [][]uint32, err error) {
 	all = newPathTable(o.r)
 	for i, w := range ws {
+		// What became of each path, and its place among those to choose from.
+		if err := o.r.memory.reserve(mergedPathBytes * int64(len(w.table.entries))); err != nil {
+			return nil, nil, err
+		}
 		to := make([]uint32, len(w.table.entries))
 		for k := range w.table.entries {
 			e := &w.table.entries[k]

@@ -96,6 +96,10 @@ func (db *DB) Query(ctx context.Context, text string, opts ...QueryOption) (*Res
 
 // oneStatement parses a text that must hold exactly one statement.
 func oneStatement(text string) (*query.Statement, error) {
+	if n := len(text); n > query.StatementBytesMax { // before it is read, with all that stands around the statement
+		return nil, query.Errors{{Code: query.CodeTextTooLong, Message: fmt.Sprintf("the text has %d bytes; the limit is %d", n, query.StatementBytesMax),
+			Hint: "import a long list of values as a property", Span: query.Span{Line: 1, Column: 1, Length: 1}, Text: text}}
+	}
 	statements, err := query.Parse(text)
 	if err != nil {
 		return nil, err
@@ -227,7 +231,7 @@ func mergeCancel(ctx, other context.Context) (context.Context, func()) {
 func answerKey(plan *query.Plan, version string, s QuerySettings) string {
 	var b strings.Builder
 	b.WriteString(version)
-	for _, n := range []int64{int64(plan.During.From), int64(plan.During.To), int64(plan.End), s.Limits.MemoryBytes, int64(s.Limits.Rows), int64(s.Limits.Groups)} {
+	for _, n := range []int64{int64(plan.During.From), int64(plan.During.To), int64(plan.End), s.Limits.MemoryBytes, int64(s.Limits.Rows), int64(s.Limits.Groups), s.Limits.AnswerBytes} {
 		b.WriteByte(0)
 		b.WriteString(strconv.FormatInt(n, 36))
 	}

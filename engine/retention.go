@@ -187,19 +187,20 @@ func (o *retentionOperator) run(r *run) (*Result, error) {
 			if couldCome {
 				share = nil
 			}
-			res.Rows = append(res.Rows, append(m.cells(key.group), key.start, counts[0], int64(n), count, share))
+			if err := r.add(res, append(m.cells(key.group), key.start, counts[0], int64(n), count, share)); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return res, nil
 }
 
-// checkRows reserves the memory of the answer, and refuses one that is too long
-// before it is made: every cohort has as many rows as periods.
+// checkRows refuses an answer that is too long before it is made: every cohort
+// has as many rows as periods.
 func (o *retentionOperator) checkRows(cohorts int) error {
-	rows := cohorts * (o.periods + 1)
-	if o.r.plan.Limit == 0 && rows > o.r.opt.Rows {
+	if rows := cohorts * (o.periods + 1); !o.r.cuts() && rows > o.r.opt.Rows {
 		return &LimitError{Limit: "rows", Value: int64(o.r.opt.Rows), Reached: int64(rows),
 			Hint: "every cohort shows all its periods: choose longer periods or fewer of them with for, shorten the range with during, or raise the limit"}
 	}
-	return o.r.memory.reserve(int64(rows) * 160)
+	return nil
 }

@@ -38,7 +38,9 @@ type Snapshot interface {
 
 	// Tiles is the number of tiles; every customer is in exactly one. Tile
 	// reads one: it may be called from several goroutines.
+	// TileRows says beforehand about how many rows a tile has.
 	Tiles() int
+	TileRows(i int) int64
 	Tile(ctx context.Context, i int, need tile.Need) (*tile.Tile, error)
 
 	// Locate finds a customer by any of its identities.
@@ -53,14 +55,16 @@ type RunOptions struct {
 	Workers     int                   // goroutines; 0: one a core
 	MemoryBytes int64                 // budget of the query; 0: the default, 256 MiB
 	Rows        int                   // answer rows; 0: the default, 100,000
+	AnswerBytes int64                 // memory of the answer's rows; 0: the default, 64 MiB
 	Groups      int                   // groups of by, labels, paths; 0: the default, 1,000,000
 	Time        time.Duration         // how long it may take; 0: the default, 10 minutes; negative: any time
 	Progress    func(done, total int) // called now and then with tiles done; may be nil
 	General     bool                  // take no short cuts: the general algorithms only, for tests that compare
 	Took        func(shortCut string) // called for every tile with the short cut that it took, "" for none, by several goroutines; for tests that count
 
+	peak   func(bytes int64)  // told what was reserved at most, for tests; may be nil
 	status func() [][2]string // further rows of `show status`; may be nil
-	shared *budget            // what all queries of a DB may use together; nil: no such bound
+	shared *pool              // what all queries of a DB may use together; nil: no such bound
 }
 
 func (o RunOptions) withDefaults() RunOptions {
@@ -72,6 +76,9 @@ func (o RunOptions) withDefaults() RunOptions {
 	}
 	if o.Rows <= 0 {
 		o.Rows = rowsDefault
+	}
+	if o.AnswerBytes <= 0 {
+		o.AnswerBytes = answerDefault
 	}
 	if o.Groups <= 0 {
 		o.Groups = groupsDefault
@@ -89,23 +96,34 @@ func (o RunOptions) withDefaults() RunOptions {
 // snapshot's errors.
 func Run(ctx context.Context, plan *query.Plan, snap Snapshot, opt RunOptions) (*Result, error) {
 	begun := time.Now()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	r := newRun(ctx, plan, snap, opt)
-	defer r.memory.close()
 	if r.opt.Time > 0 {
 		var cancel context.CancelFunc
 		r.ctx, cancel = context.WithTimeout(ctx, r.opt.Time)
 		defer cancel()
 	}
+	r.memory = newBudget(r.ctx, r.opt.MemoryBytes, r.opt.shared, end)
+	defer r.memory.close()
+	if r.opt.peak != nil {
+		defer func() { r.opt.peak(r.memory.peak.Load()) }()
+	}
+	r.rows.budget = r.memory
 	op, err := r.operator()
 	if err != nil {
 		return nil, err
 	}
 	res, err := r.answer(op)
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+	var limit *LimitError
+	switch {
+	case err == nil:
+	case errors.As(context.Cause(ctx), &limit): // the pool ended this query
+		return nil, limit
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 		return nil, &LimitError{Limit: "time", Value: r.opt.Time.Milliseconds(), Reached: time.Since(begun).Milliseconds(),
 			Hint: "the numbers are milliseconds: narrow the statement with during or among, or allow more time"}
-	}
-	if err != nil {
+	default:
 		return nil, err
 	}
 	res.Meta.ElapsedMS = float64(time.Since(begun)) / float64(time.Millisecond)
@@ -122,6 +140,7 @@ type run struct {
 	schema *event.Schema
 	opt    RunOptions
 	memory *budget
+	rows   ration     // of the answer
 	end    event.Time // end of data; the least time if the snapshot is empty
 	need   tile.Need  // what tiles must bring; compiling expressions adds to it
 	where  scalar     // nil: all events
@@ -141,7 +160,6 @@ type run struct {
 
 func newRun(ctx context.Context, plan *query.Plan, snap Snapshot, opt RunOptions) *run {
 	r := &run{ctx: ctx, plan: plan, snap: snap, schema: snap.Schema(), opt: opt.withDefaults(), end: event.MinTime, ordered: true}
-	r.memory = newBudget(r.opt.MemoryBytes, r.opt.shared)
 	if t, ok := snap.EndOfData(); ok {
 		r.end = t
 	}

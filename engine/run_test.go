@@ -151,6 +151,7 @@ func TestLimitsAreNamed(t *testing.T) {
 		{"customers among did A", "memory", engine.RunOptions{MemoryBytes: 5_000}},
 		{"journey of 'c1'", "rows", engine.RunOptions{Rows: 5}},
 		{"transitions", "rows", engine.RunOptions{Rows: 3}},
+		{"journey of 'c1'", "answer", engine.RunOptions{AnswerBytes: 500}},
 		{"transitions", "time", engine.RunOptions{Time: time.Nanosecond}},
 	} {
 		_, err := run(snap, c.text, c.opt)

@@ -40,6 +40,7 @@ type scanStats struct {
 	read, filter, work             atomic.Int64 // nanoseconds over all workers: tiles, where and among, operator
 	left                           atomic.Int64 // events that where and end leave out
 	outside                        atomic.Int64 // customers that among leaves out
+	checks                         atomic.Int64 // how often workers looked inside a tile whether the query was cancelled
 }
 
 // again makes the statistics those of one pass, where an operator scans twice:
@@ -197,7 +198,9 @@ type view struct {
 	members tile.Bitmap // customers in the cohort of among; nil: all
 
 	took       string        // the short cut that the operator took; "": none
+	held       int64         // bytes reserved for a tile
 	free, used []tile.Bitmap // scratch
+	scratch    int64         // bytes of it that nothing is reserved for yet
 	ticks      int
 	cohorts    cohortMemo
 }
@@ -205,7 +208,7 @@ type view struct {
 func (v *view) visit(i int, w worker) error {
 	r := v.run
 	begun := time.Now()
-	t, err := r.snap.Tile(v.ctx, i, r.need)
+	t, err := v.read(i)
 	if err != nil {
 		return err
 	}
@@ -221,6 +224,12 @@ func (v *view) visit(i int, w worker) error {
 	}
 	if r.opt.Took != nil {
 		r.opt.Took(v.took)
+	}
+	if v.scratch > 0 { // known by now; the next tile uses it again
+		if err := r.memory.reserve(v.scratch); err != nil {
+			return err
+		}
+		v.scratch = 0
 	}
 	if r.ordered {
 		r.stats.tied.Add(v.countTied())
@@ -239,6 +248,44 @@ func (v *view) visit(i int, w worker) error {
 	r.stats.filter.Add(int64(ready.Sub(read)))
 	r.stats.work.Add(int64(time.Since(ready)))
 	return nil
+}
+
+// read reads a tile. Before that it reserves what a tile of so many rows takes,
+// about, and afterwards the rest: a tile cannot be told how large it may be, but
+// one that is far too large, of one customer with millions of events, is not
+// read at all. What was reserved for one tile serves for the next.
+func (v *view) read(i int) (*tile.Tile, error) {
+	if err := v.hold(v.run.snap.TileRows(i) * rowBytes(&v.run.need)); err != nil {
+		return nil, err
+	}
+	t, err := v.run.snap.Tile(v.ctx, i, v.run.need)
+	if err != nil {
+		return nil, err
+	}
+	return t, v.hold(tileBytes(t))
+}
+
+// hold has bytes reserved for the tile at hand.
+func (v *view) hold(bytes int64) error {
+	if bytes <= v.held {
+		return nil
+	}
+	if err := v.run.memory.reserve(bytes - v.held); err != nil {
+		return err
+	}
+	v.held = bytes
+	return nil
+}
+
+// rowBytes is about what a row of a tile takes, encoded as tiles are: the event
+// and the time of each, and the columns asked for. It is rather too small, as
+// what is missing is reserved once the tile is there.
+func rowBytes(n *tile.Need) int64 {
+	bytes := 2 + 2*int64(len(n.Properties))
+	if n.IDs {
+		bytes += 8
+	}
+	return bytes
 }
 
 // prepare decides which customers and rows exist. Cohorts look at all events,
@@ -363,6 +410,7 @@ func (v *view) bitmap(n int) tile.Bitmap {
 		}
 	}
 	b := make(tile.Bitmap, words, words+words/4)
+	v.scratch += 8 * int64(cap(b))
 	v.used = append(v.used, b)
 	return b
 }
@@ -374,6 +422,7 @@ func (v *view) tick(rows int) error {
 		return nil
 	}
 	v.ticks = 0
+	v.run.stats.checks.Add(1)
 	return v.ctx.Err()
 }
 

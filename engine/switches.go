@@ -255,8 +255,10 @@ func (o *switchesOperator) run(r *run) (*Result, error) {
 	res.Columns = append(o.grouping.columns(), Column{"source", String}, Column{"target", String}, Column{"count", Integer}, Column{"customers", Integer},
 		Column{"lost", Integer}, Column{"open", Integer}, Column{"loss_rate", Share}, Column{"median_gap", Duration})
 	for _, row := range rows {
-		res.Rows = append(res.Rows, append(m.cells(int(row.group)), name(row.source), name(row.target), row.count, row.customers,
-			row.lost, row.open, ratio(row.lost, row.count-row.open), row.median))
+		if err := r.add(res, append(m.cells(int(row.group)), name(row.source), name(row.target), row.count, row.customers,
+			row.lost, row.open, ratio(row.lost, row.count-row.open), row.median)); err != nil {
+			return nil, err
+		}
 		res.Meta.Open += row.open
 	}
 	res.Meta.Unit = "switches"

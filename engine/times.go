@@ -77,7 +77,9 @@ func (o *timesOperator) run(r *run) (*Result, error) {
 					row = append(row, quantiles[q]/1000)
 				}
 			}
-			res.Rows = append(res.Rows, row)
+			if err := r.add(res, row); err != nil {
+				return nil, err
+			}
 			all[k] = append(all[k], elapsed...)
 		}
 		for _, part := range of {

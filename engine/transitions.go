@@ -263,7 +263,9 @@ func (o *transitionsOperator) run(r *run) (*Result, error) {
 		if r.plan.WithTimes {
 			row = append(row, t.median)
 		}
-		res.Rows = append(res.Rows, row)
+		if err := r.add(res, row); err != nil {
+			return nil, err
+		}
 	}
 	return res, nil
 }

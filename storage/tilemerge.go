@@ -73,6 +73,23 @@ func (m *tileMerge) gather(need tile.Need) error {
 	return nil
 }
 
+// TileRows says beforehand about how many rows tile i has: of blocks that are
+// larger than the tile, its share.
+func (s *Snapshot) TileRows(i int) int64 {
+	rows := int64(0)
+	for _, src := range s.sources {
+		have := src.seg.PrefixBits
+		if have < s.bits {
+			rows += int64(src.seg.Stats(i>>(s.bits-have)).Rows) >> (s.bits - have)
+			continue
+		}
+		for p := i << (have - s.bits); p < (i+1)<<(have-s.bits); p++ {
+			rows += int64(src.seg.Stats(p).Rows)
+		}
+	}
+	return rows
+}
+
 // within reports whether a source may have rows at the times that matter.
 func (s *source) within(need tile.Need) bool {
 	if s.seg.Rows == s.undone {

@@ -152,6 +152,7 @@ func (s *Snapshot) Definitions() []event.Definition { return s.opt.Definitions }
 func (s *Snapshot) Version() string                 { return "memory" }
 func (s *Snapshot) Events() int64                   { return s.events }
 func (s *Snapshot) Tiles() int                      { return len(s.tiles) }
+func (s *Snapshot) TileRows(i int) int64            { return int64(s.tiles[i].Rows) }
 func (s *Snapshot) Missing() []engine.Missing       { return s.opt.Missing }
 
 func (s *Snapshot) EndOfData() (event.Time, bool) {
