@@ -253,7 +253,13 @@ func (s *Server) run(r *http.Request, id string, req queryRequest, afresh bool, 
 	if afresh {
 		opts = append(opts, engine.NoCache())
 	}
-	return s.db.Query(ctx, req.Query, opts...)
+	began := time.Now()
+	result, err := s.db.Query(ctx, req.Query, opts...)
+	if errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil {
+		return nil, &engine.LimitError{Limit: "time", Value: timeout.Milliseconds(), Reached: time.Since(began).Milliseconds(),
+			Hint: "the numbers are milliseconds: narrow the query with during, where or among, or raise timeout_ms, up to the server's --query-timeout"}
+	}
+	return result, err
 }
 
 // paramsText is a request's parameters in one text, the same for the same ones.
@@ -320,7 +326,7 @@ func matches(ifNoneMatch, tag string) bool {
 	return false
 }
 
-// takeSlot waits until fewer than queriesPerStore queries run.
+// takeSlot waits until fewer than queriesRunning queries run.
 func (s *Server) takeSlot(ctx context.Context) error {
 	select {
 	case s.slots <- struct{}{}:
@@ -335,7 +341,8 @@ func (s *Server) takeSlot(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-wait.C:
-		return &apiError{Status: http.StatusServiceUnavailable, Code: "busy", Message: fmt.Sprintf("%d queries are running and none ended within %s", queriesPerStore, queueWait), Retry: true}
+		return &apiError{Status: http.StatusServiceUnavailable, Code: "busy", Message: fmt.Sprintf("%d queries are running, which is the limit, and none ended within %s", cap(s.slots), queueWait),
+			Hint: "try again in a moment", Retry: true}
 	}
 }
 

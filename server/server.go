@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -28,20 +29,23 @@ import (
 
 // Limits of a connection. Each protects the others from one slow or greedy client.
 const (
-	headerTimeout   = 5 * time.Second
-	headerBytesMax  = 32 << 10
-	idleTimeout     = 60 * time.Second
-	queryTextMax    = 64 << 10
-	queryTimeout    = 30 * time.Second // unless the request asks for less, or Options for another
-	bodyWireMax     = 16 << 20
-	bodyDecodedMax  = 64 << 20
-	stallTimeout    = 30 * time.Second // the longest wait for the next piece of a body, or for a client to take one of an answer
-	stopGrace       = 10 * time.Second
-	connectionsMax  = 512
-	eventsPerBatch  = 50_000
-	queriesPerStore = 16 // running at once; more wait for queueWait
-	queueWait       = 10 * time.Second
+	headerTimeout  = 5 * time.Second
+	headerBytesMax = 32 << 10
+	idleTimeout    = 60 * time.Second
+	queryTextMax   = 64 << 10
+	queryTimeout   = 30 * time.Second // unless the request asks for less, or Options for another
+	bodyWireMax    = 16 << 20
+	bodyDecodedMax = 64 << 20
+	stallTimeout   = 30 * time.Second // the longest wait for the next piece of a body, or for a client to take one of an answer
+	stopGrace      = 10 * time.Second
+	connectionsMax = 512
+	eventsPerBatch = 50_000
+	queueWait      = 10 * time.Second // for one of queriesRunning to end
 )
+
+// queriesRunning is how many queries run at once: each uses all cores while it
+// is alone, and more of them only share.
+func queriesRunning() int { return 2 * runtime.GOMAXPROCS(0) }
 
 // Options configure a Server. Zero options are safe: loopback hosts only.
 type Options struct {
@@ -79,7 +83,7 @@ func New(db *engine.DB, opt Options) *Server {
 	if opt.QueryTimeout == 0 {
 		opt.QueryTimeout = queryTimeout
 	}
-	s := &Server{db: db, opt: opt, log: opt.Log, running: newRunningQueries(), slots: make(chan struct{}, queriesPerStore), answers: &answers{}, grace: stopGrace}
+	s := &Server{db: db, opt: opt, log: opt.Log, running: newRunningQueries(), slots: make(chan struct{}, queriesRunning()), answers: &answers{}, grace: stopGrace}
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(s)
 	return s
