@@ -106,7 +106,7 @@ func peakHeap(f func()) int64 {
 // than memoryFactor times it, and a tile and some scratch that every statement
 // has.
 func TestReservedMemoryIsTheMemoryTaken(t *testing.T) {
-	const memoryFactor, scratch = 1.25, 2 << 20
+	const memoryFactor, scratch = 1.5, 2 << 20
 	snap := enginetest.Must(manyValues(int(trust.Number("WEND_MEMORY_CUSTOMERS", 1500)), 20), enginetest.Options{Tiles: 20, Definitions: []event.Definition{
 		{Kind: "stage", Name: "early", Text: "define stage early as A | B"},
 		{Kind: "stage", Name: "late", Text: "define stage late as C"},
