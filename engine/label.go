@@ -40,9 +40,12 @@ func (r *run) labeling() (*labeling, error) {
 	return l, nil
 }
 
+// absentLabel is the label of null.
+const absentLabel = "(none)"
+
 func labelText(x event.Value) event.Value {
 	if x.IsNull() {
-		return event.String("(none)")
+		return event.String(absentLabel)
 	}
 	return event.String(x.String())
 }

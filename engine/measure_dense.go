@@ -145,7 +145,7 @@ func (d *denseColumn) code(v *view, place int) (uint32, error) {
 func (d *denseMeasure) visit(w *measureWorker, v *view) error {
 	d.load(v)
 	starts := v.starts()
-	anchors := v.anchors()
+	anchors := v.anchors(false)
 	d.count(v.Rows, anchors, starts)
 	for key := range d.ids {
 		if d.cells[key].events == 0 {

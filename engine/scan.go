@@ -55,7 +55,10 @@ func (s *scanStats) again() {
 // none is left. make is called once for each worker, before any tile is read.
 // The order of the returned workers has no meaning; an answer must not depend
 // on which worker saw which tile.
-func scan[W worker](r *run, make func() (W, error)) ([]W, error) {
+func scan[W worker](r *run, make func() (W, error)) ([]W, error) { return scanSome(r, 1, make) }
+
+// scanSome is scan of every so-manyth tile, for samples.
+func scanSome[W worker](r *run, stride int, make func() (W, error)) ([]W, error) {
 	r.prune()
 	tiles := r.snap.Tiles()
 	n := max(1, min(r.opt.Workers, tiles))
@@ -85,7 +88,7 @@ func scan[W worker](r *run, make func() (W, error)) ([]W, error) {
 			}()
 			v := &view{run: r, ctx: ctx}
 			for {
-				i = int(next.Add(1) - 1)
+				i = int(next.Add(1)-1) * stride
 				if i >= tiles || ctx.Err() != nil {
 					return
 				}
@@ -357,8 +360,9 @@ func (v *view) next(from, end int) int {
 }
 
 // anchors returns the rows that exist, lie in the range of during and belong to
-// customers of the cohort; nil: all.
-func (v *view) anchors() tile.Bitmap {
+// customers of the cohort; nil: all. With next they are followed by the event
+// of the customer that comes after the range.
+func (v *view) anchors(next bool) tile.Bitmap {
 	during := &v.run.plan.During
 	if v.members == nil && !during.Set {
 		return v.rows
@@ -372,7 +376,14 @@ func (v *view) anchors() tile.Bitmap {
 		if during.Set && lo < hi {
 			lo = v.since(lo, hi, during.From)
 			if v.Time.At(hi-1) >= during.To {
-				hi = v.since(lo, hi, during.To)
+				end := v.since(lo, hi, during.To)
+				if next && v.rows != nil {
+					end = v.rows.Next(end, hi)
+				}
+				if next && end < hi {
+					end++
+				}
+				hi = end
 			}
 		}
 		rows.SetRange(lo, hi)

@@ -13,7 +13,8 @@ import (
 //
 // The median gap needs all gaps, of which there are as many as events. They
 // are not kept: a first scan counts each pair's gaps by magnitude, a second
-// keeps only those of the magnitude in which the median lies.
+// keeps only those of the magnitude in which the median lies. Where pairs are
+// counted flat, gapSearch looks for it.
 type transitionsOperator struct {
 	r        *run
 	grouping *grouping
@@ -55,8 +56,8 @@ type transitionsWorker struct {
 	pairs  map[pairKey]int32 // -> index in counts
 	counts []int64
 	gaps   []gapCounts
-	near   []int32 // pairs of the first labels in the first group: index + 1; made when first used
-	flat   flatPairs
+	near   []int32     // pairs of the first labels in the first group: index + 1; made when first used
+	flat   *flatPairs  // nil: units are looked at one by one
 	second *secondScan // nil in the first scan
 	memory ration
 	place  place
@@ -73,12 +74,16 @@ type secondScan struct {
 const nearLabels = 512
 
 func (o *transitionsOperator) worker() *transitionsWorker {
-	return &transitionsWorker{transitionsOperator: o, labels: o.labeling.worker(), groups: o.grouping.worker(),
+	w := &transitionsWorker{transitionsOperator: o, labels: o.labeling.worker(), groups: o.grouping.worker(),
 		pairs: map[pairKey]int32{}, memory: ration{budget: o.r.memory}}
+	if width, ok := o.flatWidth(); ok {
+		w.flat = &flatPairs{width: width}
+	}
+	return w
 }
 
 func (w *transitionsWorker) visit(v *view) error {
-	if w.flat.fits(w, v) {
+	if w.flat != nil {
 		v.took = "flat pairs"
 		w.flat.visit(w, v)
 		return nil
@@ -173,7 +178,7 @@ func (w *transitionsWorker) pair(group, source, target uint32) (int32, error) {
 		case w.second != nil:
 			w.second.rows = append(w.second.rows, w.second.row(w.groups, key))
 			w.second.kept = append(w.second.kept, nil)
-		case w.r.plan.WithTimes:
+		case w.r.plan.WithTimes && w.flat == nil:
 			w.gaps = append(w.gaps, gapCounts{})
 		}
 	}
@@ -222,8 +227,10 @@ func (o *transitionsOperator) run(r *run) (*Result, error) {
 		return nil, err
 	}
 	for _, w := range ws {
-		if err := w.flat.finish(w); err != nil {
-			return nil, err
+		if w.flat != nil {
+			if err := w.flat.finish(w); err != nil {
+				return nil, err
+			}
 		}
 		if o.grouping.whole() {
 			w.groups.all()
@@ -240,7 +247,12 @@ func (o *transitionsOperator) run(r *run) (*Result, error) {
 	}
 	shown, cut := o.top(rows)
 	if r.plan.WithTimes {
-		if err := o.medians(ws, m, rows, shown, index); err != nil {
+		if _, flat := o.flatWidth(); flat {
+			err = o.flatMedians(rows, shown)
+		} else {
+			err = o.medians(ws, m, rows, shown, index)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

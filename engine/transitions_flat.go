@@ -1,82 +1,84 @@
 package engine
 
-import "wend/tile"
+import (
+	"math/bits"
+	"slices"
+
+	"wend/event"
+)
 
 // flatPairs counts pairs without a loop for each unit: over all rows of a tile
 // at once, after which the pairs that lie across two customers are taken off.
-// It serves the plain statement over events or channels, whose codes are bytes.
 type flatPairs struct {
-	counts []uint32 // by source<<bits | target, over one tile
+	rows   pairRows
+	width  int      // bits of a code
+	counts []uint32 // by source<<width | target, over one tile
 	total  []int64
-	codes  []byte
 }
 
 // flatBits is the width of codes up to which the table of pairs stays small
 // enough for a cache.
 const flatBits = 7
 
-// fits reports whether a tile can be counted flat.
-func (f *flatPairs) fits(w *transitionsWorker, v *view) bool {
-	p := w.r.plan
-	if v.rows != nil || v.members != nil || p.During.Set || p.WithTimes || p.Collapse || p.Unit.Session || !w.grouping.whole() || len(w.labels.coders) != 1 {
-		return false
+// flatWidth returns the bits of a label's code if pairs can be counted flat: if
+// labels are events or channels, and all pairs are in one group.
+func (o *transitionsOperator) flatWidth() (width int, ok bool) {
+	if o.r.opt.General || o.r.plan.Unit.Session || !o.grouping.whole() || len(o.labeling.parts) != 1 {
+		return 0, false
 	}
-	column := f.column(w, v)
-	return column != nil && column.Bits <= flatBits && v.Rows > 0
-}
-
-func (f *flatPairs) column(w *transitionsWorker, v *view) *tile.Codes {
-	switch w.labels.coders[0].kind {
+	var names []event.Name
+	switch o.labeling.parts[0].kind {
 	case eventField:
-		return v.Event
+		names = o.r.schema.Events
 	case channelField:
-		return v.Channel
+		names = o.r.schema.Channels
+		if slices.ContainsFunc(names, func(n event.Name) bool { return n.Text == absentLabel }) {
+			return 0, false // two codes with one label
+		}
 	}
-	return nil
+	width = bits.Len(uint(len(names)))
+	return width, len(names) > 0 && width <= flatBits
 }
 
 func (f *flatPairs) visit(w *transitionsWorker, v *view) {
+	f.rows.load(v, w.labels.planes(v), false)
+	codes := f.rows.codes
+	if len(codes) == 0 {
+		return
+	}
 	if f.counts == nil {
-		f.counts, f.total = make([]uint32, 1<<(2*flatBits)), make([]int64, 1<<(2*flatBits))
+		f.counts, f.total = make([]uint32, 1<<(2*flatBits)), make([]int64, 1<<(2*f.width))
 	}
-	if cap(f.codes) < v.Rows {
-		f.codes = make([]byte, v.Rows+v.Rows/4)
-	}
-	codes := f.codes[:v.Rows]
-	f.column(w, v).Decode8(0, codes)
-	counts := (*[1 << (2 * flatBits)]uint32)(f.counts)
-	const mask = 1<<(2*flatBits) - 1
+	const most = 1<<(2*flatBits) - 1
+	counts := (*[most + 1]uint32)(f.counts)
+	width, mask := f.width&31, uint(1)<<(2*f.width)-1
 	key := uint(codes[0])
 	for _, code := range codes[1:] {
-		key = key<<flatBits | uint(code)
-		counts[key&mask]++
+		key = (key<<width | uint(code)) & mask
+		counts[key&most]++
 	}
-	// Customers without rows share their start with the next.
-	before := uint32(0)
-	for _, start := range v.Starts {
-		if start > before && int(start) < v.Rows {
-			counts[uint(codes[start-1])<<flatBits|uint(codes[start])]--
-		}
-		before = max(before, start)
+	f.rows.borders(func(row uint32) {
+		counts[(uint(codes[row-1])<<width|uint(codes[row]))&most]--
+	})
+	for k := range f.total {
+		f.total[k] += int64(counts[k])
+		counts[k] = 0
 	}
-	for k, n := range f.counts {
-		f.total[k] += int64(n)
-	}
-	clear(f.counts)
 }
 
 // finish hands the counts on to the worker's pairs.
 func (f *flatPairs) finish(w *transitionsWorker) error {
 	c := w.labels.coders[0]
 	for key, n := range f.total {
-		if n == 0 {
+		from, to := uint32(key>>f.width), uint32(key&(1<<f.width-1))
+		if n == 0 || from == to && w.r.plan.Collapse {
 			continue
 		}
-		source, err := c.schemaCode(uint32(key >> flatBits))
+		source, err := c.schemaCode(from)
 		if err != nil {
 			return err
 		}
-		target, err := c.schemaCode(uint32(key & (1<<flatBits - 1)))
+		target, err := c.schemaCode(to)
 		if err != nil {
 			return err
 		}

@@ -53,6 +53,7 @@ var bugs = map[string]string{
 	"cohort_never_did":         "at most N leaves out customers who never did",
 	"cohort_reached_exact":     "reached means exactly that step",
 	"dense_start_late":         "the first counted event of a customer counts for the one before",
+	"pairs_over_customers":     "a pair leads from one customer's last event to the next customer's first",
 	"customer_first":           "customer.b is the first value, not the latest",
 
 	"decided_take_part":         "drivers by events compares units that were decided at T",
