@@ -18,7 +18,8 @@ const (
 type drawing func(out *bufio.Writer, r *engine.Result, opt Options)
 
 // special finds the drawing made for an answer's statement, nil if there is
-// none: of a funnel, of a journey map, of paths, of a distribution of times.
+// none: of a funnel, a journey map, a flow, a retention, of paths, of a
+// distribution of times.
 func special(r *engine.Result) drawing {
 	if len(r.Rows) == 0 {
 		return nil
@@ -32,6 +33,12 @@ func special(r *engine.Result) drawing {
 	if newJourneyMap(r) != nil {
 		return drawMap
 	}
+	if _, _, _, _, ok := flowColumns(r); ok {
+		return drawFlow
+	}
+	if _, _, _, _, ok := retentionColumns(r); ok {
+		return drawRetention
+	}
 	if path := columnIndex(r, "path"); path >= 0 && r.Columns[path].Type == engine.List && columnIndex(r, "journeys") >= 0 {
 		return drawPaths
 	}
@@ -39,9 +46,10 @@ func special(r *engine.Result) drawing {
 }
 
 // Drawable reports whether an answer has a drawing that shows more than its
-// table. A histogram and a journey map do not: they leave columns out.
+// table. A histogram, a journey map and a grid do not: they leave columns out.
 func Drawable(r *engine.Result) bool {
-	return r.Chart == nil && special(r) != nil && newJourneyMap(r) == nil
+	_, _, _, _, grid := retentionColumns(r)
+	return r.Chart == nil && special(r) != nil && newJourneyMap(r) == nil && !grid
 }
 
 func writeChart(out *bufio.Writer, r *engine.Result, opt Options) {
