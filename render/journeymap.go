@@ -64,7 +64,7 @@ func newJourneyMap(r *engine.Result) *journeyMap {
 
 const (
 	curveHeight   = 5  // lines of the emotional curve
-	stageLeast    = 18 // columns that a stage needs
+	stageLeast    = 16 // columns that a stage needs
 	channelsWidth = 14
 )
 

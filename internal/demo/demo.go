@@ -1,10 +1,13 @@
 // Package demo makes the data of a small omnichannel shop: web, app, e-mail,
 // advertising, stores and a call centre, as the files that such systems export.
 //
-// The same seed always makes the same files. Two effects are planted, so that
+// The same seed always makes the same files. Effects are planted, so that
 // answers can be checked against what is known: of the hand-overs from a
-// reservation to the store, HandoverLoss never arrive, and a transferred call
-// lowers the satisfaction score that follows by ScoreFall.
+// reservation to the store, HandoverLoss never arrive; a transferred call
+// lowers the satisfaction score that follows by ScoreFall; of those who complain
+// after one, CancelAfterComplaint cancel; WalkIns of the customers once come to a
+// store without any reason on the web; and who buys shoes in a store takes a bag
+// along in AddOns of the cases.
 package demo
 
 import (
@@ -23,6 +26,10 @@ import (
 const (
 	HandoverLoss = 0.30 // of reserve_in_store events that no store_pickup follows
 	ScoreFall    = 1.0  // mean score before call_transfer less the mean after it
+
+	CancelAfterComplaint = 0.45 // of those who complain after a transferred call
+	WalkIns              = 0.20 // of all customers
+	AddOns               = 0.30 // of store purchases of shoes, with a bag
 )
 
 // Customers is how many people the shop knows when nothing else is asked for.
@@ -68,7 +75,7 @@ func New(seed uint64, n int) *Shop {
 	s := &Shop{}
 	for i := range n {
 		p := &person{
-			shop: s, r: rand.New(rand.NewPCG(seed, uint64(i))),
+			shop: s, r: rand.New(rand.NewPCG(seed, uint64(i))), aside: rand.New(rand.NewPCG(^seed, uint64(i))),
 			known: fmt.Sprintf("C%05d", i+1), id: fmt.Sprintf("anon-%05d", i+1),
 			home: "web",
 		}
@@ -76,6 +83,7 @@ func New(seed uint64, n int) *Shop {
 			p.home = "app"
 		}
 		p.live()
+		p.walkIn()
 	}
 	end := Start.AddDate(0, 0, Days) // who is under way then can still convert
 	s.rows = slices.DeleteFunc(s.rows, func(e row) bool { return e.time.After(end) })
@@ -87,7 +95,8 @@ func New(seed uint64, n int) *Shop {
 type person struct {
 	shop  *Shop
 	r     *rand.Rand
-	id    string // what the systems know the person as at the moment
+	aside *rand.Rand // of what lies beside the visits, and must not change them
+	id    string     // what the systems know the person as at the moment
 	known string
 	home  string // web or app
 	now   time.Time
@@ -220,9 +229,23 @@ func (p *person) reserve() {
 
 func (p *person) storePurchase() {
 	value := p.price()
-	p.do("store", "store_purchase", "store", func(e *row) {
-		e.category, e.value, e.store = p.cat, value, pick(p.r, stores)
-	})
+	store := pick(p.r, stores)
+	p.do("store", "store_purchase", "store", func(e *row) { e.category, e.value, e.store = p.cat, value, store })
+	p.addOn(p.now, p.cat, store)
+}
+
+// addOn is a second thing bought at the till.
+func (p *person) addOn(at time.Time, bought, store string) {
+	category := pick(p.aside, categories)
+	chance := 0.06
+	if bought == "shoes" && p.aside.Float64() < AddOns {
+		category, chance = "bags", 1
+	}
+	if p.aside.Float64() >= chance {
+		return
+	}
+	value := float64(int(800+p.aside.ExpFloat64()*2500)) / 100
+	p.doAside(at.Add(time.Minute), "store", "store_purchase", "store", func(e *row) { e.category, e.value, e.store = category, value, store })
 }
 
 // score draws a satisfaction score with mean 4.
@@ -256,15 +279,60 @@ func (p *person) after() {
 		}
 		p.minutes(30)
 		p.survey("call_center", p.score()-fall)
-		if fall > 0 && p.r.Float64() < 0.4 {
+		complains := fall > 0 && p.r.Float64() < 0.4
+		if complains {
 			p.days(1)
 			p.do("service", "complaint", "call_center")
 		}
+		p.cancel(complains, fall > 0)
 	}
 	if p.r.Float64() < 0.08 {
 		p.days(6)
 		p.do("store", "return_item", "store", func(e *row) { e.store = pick(p.r, stores) })
 	}
+}
+
+// cancel is what some do after a call: they give their customer card back.
+func (p *person) cancel(complained, transferred bool) {
+	chance := 0.02
+	switch {
+	case complained:
+		chance = CancelAfterComplaint
+	case transferred:
+		chance = 0.10
+	}
+	if p.aside.Float64() >= chance {
+		return
+	}
+	channel := pick(p.aside, []string{"call_center", p.home})
+	p.doAside(p.now.Add(time.Duration(p.aside.ExpFloat64()*36*float64(time.Hour))), "service", "cancel", channel)
+}
+
+// walkIn is a visit to a store that nothing on the web led to.
+func (p *person) walkIn() {
+	if p.aside.Float64() >= WalkIns {
+		return
+	}
+	day := time.Duration(p.aside.IntN(Days-1)) * 24 * time.Hour
+	at := Start.Add(day + 8*time.Hour + time.Duration(p.aside.Float64()*9*float64(time.Hour)))
+	store := pick(p.aside, stores)
+	here := func(e *row) { e.store = store }
+	p.doAside(at, "store", "store_visit", "store", here)
+	if p.aside.Float64() < 0.6 {
+		value := float64(int(1500+p.aside.ExpFloat64()*6000)) / 100
+		category := pick(p.aside, categories)
+		at = at.Add(time.Duration(5+p.aside.IntN(25)) * time.Minute)
+		p.doAside(at, "store", "store_purchase", "store", here, func(e *row) { e.category, e.value = category, value })
+		p.addOn(at, category, store)
+	}
+}
+
+// doAside is an event that leaves the person's own time as it is.
+func (p *person) doAside(at time.Time, system, event, channel string, more ...func(*row)) {
+	now := p.now
+	p.now = at.Truncate(time.Second)
+	p.do(system, event, channel, more...)
+	p.now = now
 }
 
 // Events returns how many events the shop has.
