@@ -101,8 +101,10 @@ func toAPIError(err error) *apiError {
 		return &apiError{Status: http.StatusServiceUnavailable, Code: "read_only", Message: "the store is open for reading only"}
 	case errors.Is(err, storage.ErrClosed):
 		return &apiError{Status: http.StatusServiceUnavailable, Code: "stopping", Message: "the server is stopping", Retry: true}
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return &apiError{Status: http.StatusInsufficientStorage, Code: "disk_full", Message: "the disk is full; nothing of this request was stored", Retry: true}
+	case errors.Is(err, storage.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
+		return &apiError{Status: http.StatusInsufficientStorage, Code: "disk_full", Message: "the disk is full; nothing of this request was stored", Hint: "free some room on it: events are taken again by themselves", Retry: true}
+	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return &apiError{Status: http.StatusServiceUnavailable, Code: "disk_error", Message: "the disk or the system failed; nothing of this request was acknowledged, and it may be sent again", Retry: true}
 	}
 	return &apiError{Status: http.StatusInternalServerError, Code: "internal", Message: "the server could not do this; its log says more"}
 }

@@ -165,6 +165,11 @@ func (s *Store) take(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch,
 		ack.LSN = s.lsn
 		return ack, nil, wait, nil
 	}
+	if len(fresh) > 0 {
+		if err := s.room(); err != nil {
+			return ack, nil, wait, err
+		}
+	}
 	if opt.Durability != Memory {
 		if err := s.openLog(); err != nil {
 			return ack, nil, wait, err

@@ -33,6 +33,11 @@ type Options struct {
 	ChunkRows      int   // rows of a bulk load sorted at a time; 0: 524,288
 	BlockCustomers int   // customers of one block, roughly; 0: 2,048
 
+	// BallastBytes are reserved on the disk, in a file that is given back when
+	// something has to be taken out of a full one; of a small disk at most a
+	// twentieth. With it events are refused before the disk is full. 0: none.
+	BallastBytes int64
+
 	// Background lets a goroutine flush and compact. Without it the owner
 	// calls Flush and CompactStep; a full memtable is flushed by the append
 	// that fills it either way.

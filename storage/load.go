@@ -63,7 +63,11 @@ const chunkBytes = 192 << 20
 func (s *Store) NewLoad(ctx context.Context, opt LoadOptions) (*Load, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.usable(true); err != nil {
+	err := s.usable(true)
+	if err == nil {
+		err = s.room()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", opt.Source, err)
 	}
 	return &Load{store: s, source: opt.Source, id: s.state.store, catalog: s.catalog.clone(), months: newHistogram()}, ctx.Err()
@@ -457,6 +461,14 @@ func (s *Store) Imports() []Import {
 // Undo takes one import back: from now on no snapshot shows its events, and
 // the same file can be loaded again. Compaction drops the rows.
 func (s *Store) Undo(ctx context.Context, importID string) (events int64, err error) {
+	err = s.removing(func() error {
+		events, err = s.undo(ctx, importID)
+		return err
+	})
+	return events, err
+}
+
+func (s *Store) undo(ctx context.Context, importID string) (events int64, err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.mu.Lock()

@@ -129,7 +129,7 @@ func (d *sim) options(fs *simfs.FS) Options {
 	}
 	return Options{
 		FS: fs, Rand: ids, Clock: func() time.Time { return d.clock },
-		Log: d.logger, MemtableEvents: 20 + int(d.seed%5)*10, SegmentRows: 30, ChunkRows: 20, BlockCustomers: 3, CacheBytes: int64(1) << (16 * (d.seed % 2)), // even seeds keep nothing in memory: what is read is in files
+		Log: d.logger, MemtableEvents: 20 + int(d.seed%5)*10, SegmentRows: 30, ChunkRows: 20, BlockCustomers: 3, BallastBytes: int64(d.seed%3) * 1500, CacheBytes: int64(1) << (16 * (d.seed % 2)), // even seeds keep nothing in memory: what is read is in files
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -250,7 +251,7 @@ func judgeAll(t *testing.T, d *sim, fs *simfs.FS, holds map[string]map[int64]boo
 
 func damageableFiles(fs *simfs.FS) map[string][]byte {
 	files := fs.Files()
-	maps.DeleteFunc(files, func(name string, _ []byte) bool { return strings.HasSuffix(name, lockName) })
+	maps.DeleteFunc(files, func(name string, _ []byte) bool { return path.Base(name) == lockName || path.Base(name) == ballastName })
 	return files
 }
 

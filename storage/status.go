@@ -30,6 +30,8 @@ type Status struct {
 	Bytes     int64           `json:"bytes"`     // of all segment files
 	Partition string          `json:"partition"` // width of a time partition: month, year …
 
+	DiskFull bool `json:"disk_full,omitempty"` // events are refused until there is room
+
 	MemtableEvents int       `json:"memtable_events"` // events that are only in the log and in memory
 	LogFiles       int       `json:"log_files"`       // log files that are still needed
 	LogBytes       int64     `json:"log_bytes"`       // their size
@@ -108,6 +110,7 @@ func (s *Store) summary() (Status, *Snapshot) {
 	st.Format = s.state.format
 	st.MemtableEvents, st.Links, st.Definitions, st.Partition = s.mem.rows, len(s.state.links), len(s.state.defines), s.state.width
 	st.Missing = append(st.Missing, s.missing...)
+	st.DiskFull = s.space.low
 	columns := map[string]int64{}
 	for _, r := range s.state.segments {
 		st.Segments = append(st.Segments, SegmentStatus{r.file(), r.Rows, r.Customers, r.MinTime, r.MaxTime, r.FirstLSN, r.LastLSN, r.Size})

@@ -53,6 +53,8 @@ type Store struct {
 
 	counted counted // has a lock of its own
 
+	space space // guarded by mu
+
 	mu       sync.Mutex
 	closed   bool
 	closing  bool   // no more writes: Close is flushing
@@ -139,6 +141,7 @@ func (s *Store) openWriter() error {
 	if err := s.removeLeftovers(); err != nil {
 		return err
 	}
+	s.makeBallast()
 	if s.opt.Background {
 		s.background.Add(1)
 		go s.work()

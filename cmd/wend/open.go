@@ -18,6 +18,7 @@ import (
 	"wend/client"
 	"wend/engine"
 	"wend/repl"
+	"wend/storage"
 )
 
 // isURL reports whether DB names a server rather than a folder.
@@ -36,9 +37,11 @@ const (
 
 // openStore opens a folder. Only importing and serving make a store where
 // there is none: with anything else the name is more likely mistyped.
-func openStore(dir string, want purpose) (*engine.DB, error) { return openLogged(dir, want, nil) }
+func openStore(dir string, want purpose) (*engine.DB, error) { return openLogged(dir, want, nil, 0) }
 
-func openLogged(dir string, want purpose, log *slog.Logger) (*engine.DB, error) {
+// openLogged tells log what goes on in the background, if there is one, and
+// reserves ballast bytes of the disk.
+func openLogged(dir string, want purpose, log *slog.Logger, ballast int64) (*engine.DB, error) {
 	found, err := lookAt(dir)
 	switch {
 	case err != nil:
@@ -50,7 +53,7 @@ func openLogged(dir string, want purpose, log *slog.Logger) (*engine.DB, error) 
 	case found == otherThings:
 		return nil, mistake{fmt.Errorf("%s holds other things already; name a folder for the store alone, such as %s", dir, filepath.Join(dir, "events.wend"))}
 	}
-	return engine.Open(dir, engine.Options{ReadOnly: want == reading, Logger: log})
+	return engine.Open(dir, engine.Options{ReadOnly: want == reading, Logger: log, Storage: storage.Options{BallastBytes: ballast}})
 }
 
 // place is what stands where a store is looked for.

@@ -20,6 +20,7 @@ import (
 func serveCommand() *cobra.Command {
 	var listen, tokenFile, certFile, keyFile string
 	var exposed server.Exposure
+	var ballast int64
 	var opt server.Options
 	cmd := &cobra.Command{
 		Use:   "serve DB",
@@ -64,7 +65,7 @@ Without tokens it answers everybody, and listens on loopback addresses only. wen
 			if host, _, err := net.SplitHostPort(listen); err == nil && !net.ParseIP(host).IsUnspecified() && host != "" {
 				opt.Hosts = append(opt.Hosts, host) // who names an address to listen on means requests to it
 			}
-			db, err := openLogged(args[0], making, log)
+			db, err := openLogged(args[0], making, log, ballast<<20)
 			if err != nil {
 				return err
 			}
@@ -85,6 +86,7 @@ Without tokens it answers everybody, and listens on loopback addresses only. wen
 	cmd.Flags().BoolVar(&opt.BehindProxy, "behind-tls-proxy", false, "a proxy that encrypts stands in front; its X-Forwarded-For says who calls")
 	cmd.Flags().BoolVar(&exposed.Insecure, "insecure", false, "let tokens and answers cross a network in plain text")
 	cmd.Flags().StringVar(&tokenFile, "token-file", "", "file of tokens that are let in besides those of wend token: one a line, behind it its scopes")
+	cmd.Flags().Int64Var(&ballast, "ballast", 64, "MiB of the disk to reserve for taking things out when it is full; 0: none, and events are taken until it is")
 	cmd.Flags().StringArrayVar(&opt.CORS, "cors", nil, "origin whose pages may call this server; may be repeated")
 	cmd.Flags().StringArrayVar(&opt.Hosts, "host", nil, "host name that clients use besides loopback ones; may be repeated")
 	cmd.Flags().BoolVar(&opt.LogQueries, "log-queries", false, "write statements to the log; they can hold personal data")

@@ -176,6 +176,7 @@ const (
 // losses is what an end took, within what it may take.
 type losses struct {
 	memory, interval int
+	late             int           // answered behind the moment of the cut
 	oldest           time.Duration // before the end, the oldest interval batch that is lost
 }
 
@@ -210,13 +211,22 @@ func (h *history) check(dir string, how ended, at time.Time) (lost losses, err e
 		if there {
 			fates[i] = present
 		}
+		// Cutting the power of a file system does not stop the processor: a
+		// kernel that is in the middle of an fsync may then say that it is done.
+		// With the power really gone, that answer would have reached nobody.
+		if how == cut && b.fate == acked && b.at.After(at) {
+			if !there {
+				lost.late++
+			}
+			continue
+		}
 		switch {
 		case b.fate == present && !there:
 			return lost, fmt.Errorf("batch %s (%s) was there after an earlier end, and is gone", b.token, b.level)
 		case b.fate == absent && there:
 			return lost, fmt.Errorf("batch %s (%s) was not there after an earlier end, and is back", b.token, b.level)
 		case b.fate == acked && !there && (b.level == "sync" || b.level == "interval" && how != cut || how == stopped):
-			return lost, fmt.Errorf("batch %s (%s, LSN %d) was acknowledged and is lost", b.token, b.level, b.lsn)
+			return lost, fmt.Errorf("batch %s (%s, LSN %d) was acknowledged %v before the end and is lost", b.token, b.level, b.lsn, at.Sub(b.at))
 		case b.fate == acked && !there && b.level == "interval":
 			lost.interval++
 			lostTo = min(lostTo, b.lsn)

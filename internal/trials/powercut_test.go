@@ -27,7 +27,7 @@ func TestPowerCut(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 12))
 			dir := filepath.Join(d.dir, "store0")
 			h := newHistory()
-			var early, acks, interval int
+			var early, acks, interval, late int
 			var oldest time.Duration
 			for n := range cuts {
 				if n%25 == 24 { // another store: long histories only cost time
@@ -74,10 +74,11 @@ func TestPowerCut(t *testing.T) {
 					t.Fatalf("seed %d, cut %d (flag %d): %v", seed, n, keep, err)
 				}
 				interval += lost.interval
+				late += lost.late
 				oldest = max(oldest, lost.oldest)
 			}
 			trust.Report(t, "P1", kind+" power cuts", cuts, "while opening", early, "acks", acks+h.acks, "sync lost", 0,
-				"interval batches lost", interval, "not a suffix", 0, "oldest lost", oldest.Round(time.Millisecond), "seed", seed)
+				"interval batches lost", interval, "not a suffix", 0, "answered behind the cut and lost", late, "oldest lost", oldest.Round(time.Millisecond), "seed", seed)
 		})
 	}
 }

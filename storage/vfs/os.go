@@ -127,6 +127,27 @@ func (OS) Usage(name string) (free, total uint64, err error) {
 // osFile writes all of p or reports why not: os.File loops over short writes.
 type osFile struct{ *os.File }
 
+// Reserve implements Reserver. Where the file system cannot reserve room
+// otherwise, zeros are written.
+func (f osFile) Reserve(size int64) error {
+	err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		_, err = io.Copy(f.File, io.LimitReader(zeros{}, size))
+	}
+	if err != nil {
+		return &fs.PathError{Op: "fallocate", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+// zeros reads as zeros for ever.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
 func (f osFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {

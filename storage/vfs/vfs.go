@@ -8,6 +8,7 @@ package vfs
 import (
 	"errors"
 	"io"
+	"syscall"
 )
 
 // FS is a file system. Names are slash-separated paths.
@@ -46,6 +47,17 @@ func (e *LockedError) Error() string {
 		return e.Name + " is locked"
 	}
 	return e.Name + " is locked by " + e.Owner
+}
+
+// Reserver is a File that can take room on the disk without writing to it.
+type Reserver interface {
+	Reserve(size int64) error
+}
+
+// NoRoom reports whether an error is that of a full disk, or of a limit on what
+// a user or a process may write.
+func NoRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }
 
 // ErrReadOnly is the error of a write to a File that Open returned.

@@ -1,0 +1,114 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"testing"
+
+	"wend/event"
+	"wend/internal/trust"
+	"wend/storage/vfs/simfs"
+)
+
+// A disk fills up. Events are refused before it is full, queries go on, and
+// events are taken again when there is room: not at once, but when there is a
+// quarter more of it. Undoing an import takes the ballast's room.
+func TestDiskFull(t *testing.T) {
+	fs := simfs.New(simfs.Strict)
+	opt := small(nil)
+	opt.FS, opt.BallastBytes, opt.MemtableEvents = fs, 1<<20, 1<<20
+	const disk = 200_000
+	fs.SetBudget(disk)
+	s, err := Open("store", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kill(s)
+	ballast := func() int { return len(fs.Files()["store/"+ballastName]) }
+	if ballast() != disk/spareShare {
+		t.Fatalf("the ballast has %d bytes of a disk of %d", ballast(), disk)
+	}
+	imported := loadEvents(t, s, view("ann", 0)).ImportID
+	text := event.Prop{Name: "text", Value: event.String(strings.Repeat("x", 500))}
+	stored := 1
+	for {
+		_, err := s.Append(t.Context(), batchOf([]event.Event{view("bob", stored, text)}), AppendOptions{})
+		if errors.Is(err, ErrFull) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("after %d events: %v", stored, err)
+		}
+		stored++
+	}
+	free, total, _ := fs.Usage("store")
+	spare := s.spare(total)
+	if free >= spare || free < spare/2 || !s.Summary().DiskFull {
+		t.Fatalf("events are refused when %d bytes are free, of %d to be spared; the status says %v", free, spare, s.Summary().DiskFull)
+	}
+	if got := strings.Count(contents(t, s), "\n"); got != stored {
+		t.Fatalf("%d events can be read, %d were taken", got, stored)
+	}
+	one := func() error {
+		_, err := s.Append(t.Context(), batchOf([]event.Event{view("cid", 1)}), AppendOptions{})
+		return err
+	}
+	if _, err := s.NewLoad(t.Context(), LoadOptions{}); !errors.Is(err, ErrFull) {
+		t.Errorf("a load on the full disk: %v", err)
+	}
+	fs.SetBudget(fs.Used() + int64(spare) + 100)
+	if err := one(); !errors.Is(err, ErrFull) {
+		t.Errorf("a hundred bytes more than nothing, and events are taken again: %v", err)
+	}
+	fs.SetBudget(2 * disk)
+	if err := one(); err != nil {
+		t.Errorf("there is room again: %v", err)
+	}
+
+	fs.SetBudget(fs.Used() + 10) // not even an edit of the manifest fits
+	if err := one(); !errors.Is(err, ErrFull) {
+		t.Errorf("full again: %v", err)
+	}
+	if _, err := s.Undo(t.Context(), imported); err != nil {
+		t.Errorf("undo on the full disk: %v", err)
+	}
+	if ballast() != 0 {
+		t.Error("the ballast was not given back")
+	}
+	fs.SetBudget(4 * disk)
+	if err := one(); err != nil || ballast() == 0 {
+		t.Errorf("with room again: %v, a ballast of %d bytes", err, ballast())
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	trust.Report(t, "P8", "sim full disk, events taken before it", stored, "lost", 0, "ballast given back and made again", 1)
+}
+
+// A store that nobody asked to reserve room has no ballast, and takes events
+// until the disk says no.
+func TestNoBallast(t *testing.T) {
+	fs := simfs.New(simfs.Strict)
+	fs.SetBudget(30_000)
+	opt := small(nil)
+	opt.FS = fs
+	s, err := Open("store", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kill(s)
+	for i := 0; ; i++ {
+		_, err := s.Append(t.Context(), batchOf([]event.Event{view(fmt.Sprint("c", i), i)}), AppendOptions{})
+		if err != nil {
+			if errors.Is(err, ErrFull) || i < 10 {
+				t.Errorf("after %d events: %v", i, err)
+			}
+			break
+		}
+	}
+	if _, err := fs.Open(path.Join("store", ballastName)); err == nil {
+		t.Error("a ballast was made")
+	}
+}
