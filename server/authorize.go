@@ -20,11 +20,17 @@ func (s *Server) authorize(rt route, r *http.Request) (*http.Request, error) {
 	if s.opt.Access != nil && s.opt.Access.Required() {
 		var err error
 		if grant, err = s.opt.Access.Grant(bearer(r)); errors.Is(err, access.ErrRefused) {
+			if err := s.charge(rt, r, ""); err != nil {
+				return r, err
+			}
 			return r, errNoToken
 		} else if err != nil {
 			s.log.Error("the tokens cannot be read; every call is refused until they can", "error", err)
 			return r, &apiError{Status: http.StatusServiceUnavailable, Code: "tokens_unreadable", Message: "the server cannot read its tokens", Retry: true}
 		}
+	}
+	if err := s.charge(rt, r, grant.ID); err != nil {
+		return r, err
 	}
 	if !grant.Has(rt.scopes...) {
 		return r, missingScope("this call needs", rt.scopes...)

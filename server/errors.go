@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"os"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"wend/engine"
 	"wend/query"
@@ -23,8 +26,9 @@ type apiError struct {
 	Length  int    `json:"length,omitempty"`
 	Hint    string `json:"hint,omitempty"`
 
-	Others []*apiError `json:"-"` // further mistakes of the same statement
-	Retry  bool        `json:"-"` // the same request may succeed in a moment
+	Others []*apiError   `json:"-"` // further mistakes of the same statement
+	Retry  bool          `json:"-"` // the same request may succeed in a moment
+	Wait   time.Duration `json:"-"` // or after this time
 }
 
 func (e *apiError) Error() string { return e.Message }
@@ -49,8 +53,8 @@ func writeError(w http.ResponseWriter, e *apiError) {
 	if e.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", "Bearer")
 	}
-	if e.Retry {
-		h.Set("Retry-After", "1")
+	if e.Retry || e.Wait > 0 {
+		h.Set("Retry-After", strconv.Itoa(retryAfter(e.Wait)))
 	}
 	w.WriteHeader(e.Status)
 	json.NewEncoder(w).Encode(body)
@@ -93,6 +97,10 @@ func toAPIError(err error) *apiError {
 		return badRequest("time_limit", "the query did not finish within its time", "narrow it with during, where or among, or raise timeout_ms")
 	case errors.Is(err, context.Canceled):
 		return &apiError{Status: http.StatusConflict, Code: "query_ended", Message: "the query was ended before it finished"}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &apiError{Status: http.StatusRequestTimeout, Code: "body_timeout", Message: "the body did not arrive in time", Hint: "send it at 1 KiB a second or faster, in smaller batches"}
+	case errors.Is(err, errBodies):
+		return &apiError{Status: http.StatusServiceUnavailable, Code: "ingest_busy", Message: "the bodies of other requests take all the memory there is for them", Retry: true}
 	case errors.Is(err, errTooLarge):
 		return &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "the request's body is too large", Hint: "send smaller batches"}
 	case errors.Is(err, storage.ErrNotFound):

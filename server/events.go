@@ -6,12 +6,14 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/semaphore"
 
 	"wend/event"
 	"wend/ingest"
@@ -21,7 +23,7 @@ import (
 // decompressed returns the request's body as it was before Content-Encoding,
 // by its header or its first bytes, and bounded: more than bodyDecodedMax bytes
 // are errTooLarge whatever the compressed size.
-func decompressed(r *http.Request) (io.ReadCloser, error) {
+func (s *Server) decompressed(r *http.Request) (io.ReadCloser, error) {
 	sent := &cappedReader{r: r.Body, left: bodyWireMax}
 	wire := bufio.NewReader(sent)
 	magic, _ := wire.Peek(4)
@@ -42,10 +44,48 @@ func decompressed(r *http.Request) (io.ReadCloser, error) {
 	case encoding != "" && encoding != "identity":
 		return nil, &apiError{Status: http.StatusUnsupportedMediaType, Code: "bad_encoding", Message: "content encoding " + encoding + " is not known", Hint: "send gzip, zstd or none"}
 	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{&cappedReader{r: body, left: bodyDecodedMax, sent: sent}, body}, nil
+	return &pooledReader{r: &cappedReader{r: body, left: bodyDecodedMax, sent: sent}, body: body, pool: s.bodies}, nil
+}
+
+// batchTokenMax bounds what the store keeps for days of every batch.
+const batchTokenMax = 256
+
+// errBodies says that the pool of decoded bodies is empty.
+var errBodies = errors.New("no memory is left for bodies")
+
+// pooledReader takes what it is about to hand out from the pool that all
+// bodies share, first, and gives it back when it is closed: as long as it is
+// open somebody holds what was read.
+type pooledReader struct {
+	r    io.Reader
+	body io.Closer
+	pool *semaphore.Weighted
+	held int64
+	used int64
+}
+
+// poolPiece is what is taken at once.
+const poolPiece = 256 << 10
+
+func (p *pooledReader) Read(b []byte) (int, error) {
+	if p.used == p.held {
+		if !p.pool.TryAcquire(poolPiece) {
+			return 0, errBodies
+		}
+		p.held += poolPiece
+	}
+	if int64(len(b)) > p.held-p.used {
+		b = b[:p.held-p.used]
+	}
+	n, err := p.r.Read(b)
+	p.used += int64(n)
+	return n, err
+}
+
+func (p *pooledReader) Close() error {
+	p.pool.Release(p.held)
+	p.held, p.used = 0, 0
+	return p.body.Close()
 }
 
 // Data that people send compresses to a tenth or a twentieth. More than
@@ -112,7 +152,10 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return badRequest("bad_durability", "X-Durability is "+d, "use sync, interval or memory")
 	}
-	body, err := decompressed(r)
+	if len(opt.Token) > batchTokenMax {
+		return badRequest("bad_batch_token", fmt.Sprintf("X-Batch-Token is longer than %d bytes", batchTokenMax), "")
+	}
+	body, err := s.decompressed(r)
 	if err != nil {
 		return err
 	}
@@ -128,8 +171,8 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 		return &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_many_events", Message: many.Error()}
 	case errors.Is(err, errTooLarge), errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
 		return errTooLarge
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return &apiError{Status: http.StatusRequestTimeout, Code: "body_timeout", Message: "the body did not arrive in time", Hint: "send smaller batches"}
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, errBodies):
+		return err
 	case err != nil:
 		return badRequest("bad_events", err.Error(), "send one JSON object a line, or an array of objects")
 	}
@@ -223,7 +266,7 @@ type linkBody struct {
 
 // postLink makes one link, or those of an array: all of them or none.
 func (s *Server) postLink(w http.ResponseWriter, r *http.Request) error {
-	in, err := decompressed(r)
+	in, err := s.decompressed(r)
 	if err != nil {
 		return err
 	}

@@ -17,11 +17,11 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/gzhttp"
+	"golang.org/x/sync/semaphore"
 
 	"wend/access"
 	"wend/engine"
@@ -36,7 +36,8 @@ const (
 	queryTimeout   = 30 * time.Second // unless the request asks for less, or Options for another
 	bodyWireMax    = 16 << 20
 	bodyDecodedMax = 64 << 20
-	stallTimeout   = 30 * time.Second // the longest wait for the next piece of a body, or for a client to take one of an answer
+	bodiesMax      = 4 * bodyDecodedMax // of all requests together
+	stallTimeout   = 30 * time.Second   // the longest wait for the next piece of a body, or for a client to take one of an answer
 	stopGrace      = 10 * time.Second
 	connectionsMax = 512
 	eventsPerBatch = 50_000
@@ -55,6 +56,8 @@ type Options struct {
 	Hosts        []string       // host names that requests may be addressed to, besides loopback ones
 	QueryTimeout time.Duration  // 0: 30 s
 	Access       *access.Keeper // who may do what; nil: everybody everything
+	QueryRate    float64        // requests a second of one token, or of one address without; 0: any number
+	IngestRate   float64        // the same for what brings data in
 	BehindProxy  bool           // X-Forwarded-For says who calls
 	Version      string
 }
@@ -68,7 +71,11 @@ type Server struct {
 	slots   chan struct{}
 	metrics *metrics
 	answers *answers
-	grace   time.Duration // for running requests when the server stops
+
+	queryRates, ingestRates *rates
+	bodies                  *semaphore.Weighted // bytes of bodies that are held decoded
+
+	grace time.Duration // for running requests when the server stops
 
 	stopping atomic.Bool     // no new queries
 	stop     context.Context // ends when running queries must end
@@ -85,6 +92,8 @@ func New(db *engine.DB, opt Options) *Server {
 	}
 	s := &Server{db: db, opt: opt, log: opt.Log, running: newRunningQueries(), slots: make(chan struct{}, queriesRunning()), answers: &answers{}, grace: stopGrace}
 	s.stop, s.cancel = context.WithCancel(context.Background())
+	s.queryRates, s.ingestRates = newRates(opt.QueryRate), newRates(opt.IngestRate)
+	s.bodies = semaphore.NewWeighted(bodiesMax)
 	s.metrics = newMetrics(s)
 	return s
 }
@@ -110,7 +119,7 @@ func (s *Server) Handler() http.Handler {
 		writeError(w, &apiError{Status: http.StatusForbidden, Code: "foreign_origin",
 			Message: "a page of another site may not change anything here", Hint: "start the server with --cors and the page's origin"})
 	}))
-	return s.hosts(noTokenInURL(s.cors(guard.Handler(compressed(mux)))))
+	return paced(s.hosts(noTokenInURL(s.cors(guard.Handler(compressed(mux))))))
 }
 
 // notFound answers what no route answers: a call that is not there, or one
@@ -139,8 +148,7 @@ func (s *Server) endpoint(rt route) http.Handler {
 	name := rt.name()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		counted := &statusWriter{ResponseWriter: w, control: http.NewResponseController(w)}
-		r.Body = &pacedBody{ReadCloser: r.Body, control: counted.control}
+		counted := &statusWriter{ResponseWriter: w}
 		defer func() {
 			if p := recover(); p != nil {
 				if p == http.ErrAbortHandler {
@@ -169,12 +177,10 @@ func (s *Server) endpoint(rt route) http.Handler {
 	})
 }
 
-// statusWriter remembers what was answered, and gives a client that does not
-// take its answer up after a while.
+// statusWriter remembers what was answered.
 type statusWriter struct {
 	http.ResponseWriter
-	control *http.ResponseController
-	status  int
+	status int
 }
 
 func (w *statusWriter) WriteHeader(code int) {
@@ -188,7 +194,6 @@ func (w *statusWriter) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	w.control.SetWriteDeadline(time.Now().Add(stallTimeout)) // not supported: there is no connection
 	return w.ResponseWriter.Write(p)
 }
 
@@ -200,23 +205,6 @@ func (w *statusWriter) code() int {
 		return http.StatusOK
 	}
 	return w.status
-}
-
-// pacedBody gives a client up that does not send the next piece of its body.
-type pacedBody struct {
-	io.ReadCloser
-	control *http.ResponseController
-}
-
-func (b *pacedBody) Read(p []byte) (int, error) {
-	b.control.SetReadDeadline(time.Now().Add(stallTimeout))
-	n, err := b.ReadCloser.Read(p)
-	if err != nil {
-		// The deadline must not outlive the body: the server goes on reading
-		// to learn whether the client is still there.
-		b.control.SetReadDeadline(time.Time{})
-	}
-	return n, err
 }
 
 // routePath is the request's path without what a client may have put into it.
@@ -269,6 +257,8 @@ func (s *Server) cors(next http.Handler) http.Handler {
 func (s *Server) httpServer() *http.Server {
 	return &http.Server{
 		Handler:           s.Handler(),
+		ConnContext:       connContext,
+		ConnState:         connState,
 		ReadHeaderTimeout: headerTimeout, // of a TLS handshake, too
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytesMax,
@@ -282,7 +272,7 @@ func (s *Server) httpServer() *http.Server {
 // requests, running ones have ten seconds to finish, then they are cancelled.
 func (s *Server) Serve(ctx context.Context, l net.Listener, tlsConfig *tls.Config) error {
 	srv := s.httpServer()
-	l = limitConnections(l, connectionsMax)
+	l = newCrowd(l, connectionsMax)
 	if tlsConfig != nil {
 		l = tls.NewListener(l, tlsConfig)
 	}
@@ -303,37 +293,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, tlsConfig *tls.Confi
 		err = nil
 	}
 	return err
-}
-
-// limitConnections makes Accept wait while max connections are open.
-func limitConnections(l net.Listener, max int) net.Listener {
-	return &limitedListener{Listener: l, slots: make(chan struct{}, max)}
-}
-
-type limitedListener struct {
-	net.Listener
-	slots chan struct{}
-}
-
-func (l *limitedListener) Accept() (net.Conn, error) {
-	l.slots <- struct{}{}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.slots
-		return nil, err
-	}
-	return &limitedConn{Conn: c, slots: l.slots}, nil
-}
-
-type limitedConn struct {
-	net.Conn
-	slots  chan struct{}
-	closed sync.Once
-}
-
-func (c *limitedConn) Close() error {
-	c.closed.Do(func() { <-c.slots })
-	return c.Conn.Close()
 }
 
 var errTooLarge = errors.New("too large")

@@ -251,7 +251,7 @@ func TestPanicsAreAnsweredAndCounted(t *testing.T) {
 	early := s.server.endpoint(route{"GET", "/early", needs(anyone), func(*Server, http.ResponseWriter, *http.Request) error { panic("secret customer") }})
 	late := s.server.endpoint(route{"GET", "/late", needs(anyone), func(_ *Server, w http.ResponseWriter, _ *http.Request) error {
 		io.WriteString(w, "half an ans")
-		w.(*statusWriter).control.Flush()
+		http.NewResponseController(w).Flush()
 		panic(errors.New("secret customer"))
 	}})
 	mux := http.NewServeMux()

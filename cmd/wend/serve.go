@@ -56,6 +56,14 @@ Without tokens it answers everybody, and listens on loopback addresses only. wen
 				}
 				tlsConfig, scheme = certificate.Config(), "https"
 			}
+			if opt.Access.Required() {
+				if !cmd.Flags().Changed("query-rate") {
+					opt.QueryRate = server.QueryRate
+				}
+				if !cmd.Flags().Changed("ingest-rate") {
+					opt.IngestRate = server.IngestRate
+				}
+			}
 			exposed.Tokens, exposed.TLS, exposed.Proxy = opt.Access.Required(), tlsConfig != nil, opt.BehindProxy
 			l, err := listenOn(listen, exposed)
 			if err != nil {
@@ -90,6 +98,8 @@ Without tokens it answers everybody, and listens on loopback addresses only. wen
 	cmd.Flags().StringArrayVar(&opt.CORS, "cors", nil, "origin whose pages may call this server; may be repeated")
 	cmd.Flags().StringArrayVar(&opt.Hosts, "host", nil, "host name that clients use besides loopback ones; may be repeated")
 	cmd.Flags().BoolVar(&opt.LogQueries, "log-queries", false, "write statements to the log; they can hold personal data")
+	cmd.Flags().Float64Var(&opt.QueryRate, "query-rate", 0, "queries a second that one token may make, or one address without; 0: any number (default 100 where there are tokens)")
+	cmd.Flags().Float64Var(&opt.IngestRate, "ingest-rate", 0, "batches a second, in the same way (default 200 where there are tokens)")
 	cmd.Flags().DurationVar(&opt.QueryTimeout, "query-timeout", 30*time.Second, "longest time a query may take")
 	return cmd
 }

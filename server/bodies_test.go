@@ -1,0 +1,241 @@
+package server
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"wend/internal/trust"
+)
+
+// A small body must not become a large one, whatever it is made of.
+func TestDecompressionBombs(t *testing.T) {
+	s := open(t, Options{})
+	blank := strings.Repeat(" ", 1<<20)
+	bombs := []struct {
+		name, body string
+		status     int
+		code       string
+		header     []string
+	}{
+		{"gzip, 1 to 1000", gzipped(t, strings.Repeat(blank, 16)), 413, "too_large", nil},
+		{"gzip of many members", strings.Repeat(gzipped(t, blank), 16), 413, "too_large", nil},
+		{"zstd", zstdOf(t, strings.Repeat(blank, 16)), 413, "too_large", nil},
+		{"zstd of many frames", strings.Repeat(zstdOf(t, blank), 16), 413, "too_large", nil},
+		// A frame whose header asks for a window of 2 GiB.
+		{"zstd window", "\x28\xb5\x2f\xfd\x00\xa8" + strings.Repeat("\x00", 32), 413, "too_large", nil},
+		// One that says how long its content is: 2 GiB.
+		{"zstd content", "\x28\xb5\x2f\xfd\xa0\x00\x00\x00\x80" + strings.Repeat("\x00", 32), 413, "too_large", nil},
+		{"plain", strings.Repeat(" ", bodyWireMax+1), 413, "too_large", nil},
+		// Five bytes that ask for 4 GiB: snappy is not spoken.
+		{"snappy", "\xff\xff\xff\xff\x0f", 415, "bad_encoding", []string{"Content-Encoding", "snappy"}},
+		{"garbage after gzip", gzipped(t, twoEvents) + "trailing garbage", 400, "bad_events", []string{"Content-Encoding", "gzip"}},
+		{"garbage after zstd", zstdOf(t, twoEvents) + "trailing garbage", 400, "bad_events", []string{"Content-Encoding", "zstd"}},
+		{"gzip cut short", gzipped(t, twoEvents)[:40], 400, "bad_events", []string{"Content-Encoding", "gzip"}},
+		{"gzip in gzip", gzipped(t, gzipped(t, strings.Repeat(blank, 16))), 200, "", nil}, // is read once, and is no event then
+	}
+	for _, b := range bombs {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		r := s.do("POST", "/v1/events", b.body, b.header...)
+		runtime.ReadMemStats(&after)
+		if b.status == 200 {
+			if r.StatusCode != 200 || !strings.Contains(r.body, `"accepted":0`) {
+				t.Errorf("%s: %s %s", b.name, r.Status, r.body)
+			}
+		} else {
+			r.refused(t, b.status, b.code)
+		}
+		if after.HeapSys > before.HeapSys && after.HeapSys-before.HeapSys > 2*bodyDecodedMax {
+			t.Errorf("%s: the heap grew by %d bytes", b.name, after.HeapSys-before.HeapSys)
+		}
+	}
+	if rows := s.ask("measure events"); rows[0][0] != 0.0 {
+		t.Errorf("they left %v events", rows[0][0])
+	}
+	trust.Report(t, "S6", "bombs", len(bombs))
+}
+
+// The limits of a body, each from below, at it, and above.
+func TestLimitsOfABody(t *testing.T) {
+	s := open(t, Options{})
+	const one = `{"customer":"a","time":1,"event":"e"}` + "\n"
+	padded := func(n int) string { return strings.Repeat(" ", n-len(one)) + one }
+	f := func(what, body string, want int) {
+		t.Helper()
+		if r := s.do("POST", "/v1/events", body); r.StatusCode != want {
+			t.Errorf("%s: %s %.200s", what, r.Status, r.body)
+		}
+	}
+	f("wire n-1", padded(bodyWireMax-1), 200)
+	f("wire n", padded(bodyWireMax), 200)
+	f("wire n+1", padded(bodyWireMax+1), 413)
+	f("ratio under the first MiB", gzipped(t, padded(ratioFree)), 200)
+	f("ratio above it", gzipped(t, padded(4*ratioFree)), 413)
+}
+
+// Framing that lies about a body's length.
+func TestLengthsOfBodies(t *testing.T) {
+	s := open(t, Options{})
+	head := "POST /v1/events HTTP/1.1\r\nHost: localhost\r\n"
+	line := `{"customer":"a","time":1,"event":"e"}`
+	f := func(what, request string, want int) {
+		t.Helper()
+		if got := statusOf(t, s, head+request); got != want {
+			t.Errorf("%s: %d, want %d", what, got, want)
+		}
+	}
+	f("chunked", "Transfer-Encoding: chunked\r\n\r\n"+fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(line), line), 200)
+	f("chunked and a length", fmt.Sprintf("Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(line), len(line), line), 200) // the chunks count
+	f("no number", "Content-Length: many\r\n\r\n"+line, 400)
+	f("negative", "Content-Length: -1\r\n\r\n"+line, 400)
+	f("two lengths", "Content-Length: 1\r\nContent-Length: 2\r\n\r\n"+line, 400)
+	f("another coding", "Transfer-Encoding: gzip\r\n\r\n"+line, 501)
+	f("a chunk that is none", "Transfer-Encoding: chunked\r\n\r\nzz\r\n"+line, 400)
+	f("a length that ends in an event", fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(line)-1, line), 200) // rejected by itself
+	f("header above 32 KiB", "X-Long: "+strings.Repeat("x", headerBytesMax+8<<10)+"\r\n\r\n", 431)
+	f("header below", "Content-Length: 0\r\nX-Long: "+strings.Repeat("x", headerBytesMax-1<<10)+"\r\n\r\n", 200)
+	if rows := s.ask("measure events"); rows[0][0] != 2.0 {
+		t.Errorf("%v events were stored, want those of the two whole bodies", rows[0][0])
+	}
+}
+
+// All bodies together hold no more than their pool, and give it back.
+func TestBodiesShareAPool(t *testing.T) {
+	s := open(t, Options{})
+	if !s.server.bodies.TryAcquire(bodiesMax - 2*poolPiece) {
+		t.Fatal("the pool is not whole")
+	}
+	large := strings.Repeat(" ", 2*poolPiece) + twoEvents
+	s.do("POST", "/v1/events", large).refused(t, 503, "ingest_busy")
+	r := s.do("POST", "/v1/links", "["+large+"]")
+	if r.refused(t, 503, "ingest_busy"); r.Header.Get("Retry-After") != "1" {
+		t.Errorf("Retry-After: %q", r.Header.Get("Retry-After"))
+	}
+	if r := s.do("POST", "/v1/events", twoEvents); r.StatusCode != 200 {
+		t.Errorf("a small body beside them: %s %s", r.Status, r.body)
+	}
+	s.server.bodies.Release(bodiesMax - 2*poolPiece)
+	if r := s.do("POST", "/v1/events", large); r.StatusCode != 200 {
+		t.Errorf("after they went: %s %s", r.Status, r.body)
+	}
+	if !s.server.bodies.TryAcquire(bodiesMax) {
+		t.Error("something of the pool was not given back")
+	}
+}
+
+// The limits of an event, each from below, at it, and above, as they are told
+// to who sends it. What is above is not stored.
+func TestLimitsOfAnEvent(t *testing.T) {
+	s := open(t, Options{})
+	tried, violations := 0, 0
+	f := func(what, event string, want bool) {
+		t.Helper()
+		tried++
+		var ack eventsAnswer
+		s.do("POST", "/v1/events", event).decode(t, &ack)
+		if (ack.Accepted == 1) != want || ack.Accepted+int64(len(ack.Rejected)) != 1 {
+			violations++
+			t.Errorf("%s: %+v", what, ack)
+		}
+	}
+	n := 0
+	event := func(more string) string {
+		n++
+		return fmt.Sprintf(`{"customer":"c","time":%d,"event":"e"%s}`, 1_700_000_000+n, more)
+	}
+	bytesOf := func(size int) string {
+		e := event(`,"t":""`)
+		return strings.Replace(e, `"t":""`, `"t":"`+strings.Repeat("x", size-len(e))+`"`, 1)
+	}
+	f("bytes n-1", bytesOf(64<<10-1), true)
+	f("bytes n", bytesOf(64<<10), true)
+	f("bytes n+1", bytesOf(64<<10+1), false)
+	properties := func(count int) string {
+		var b strings.Builder
+		for i := range count {
+			fmt.Fprintf(&b, `,"p%d":1`, i)
+		}
+		return event(b.String())
+	}
+	f("properties n-1", properties(255), true)
+	f("properties n", properties(256), true)
+	f("properties n+1", properties(257), false)
+	for what, more := range map[string]string{"property": `,"%s":1`, "channel": `,"channel":"%s"`} {
+		f(what+"'s name n-1", event(fmt.Sprintf(more, strings.Repeat("x", 127))), true)
+		f(what+"'s name n", event(fmt.Sprintf(more, strings.Repeat("x", 128))), true)
+		f(what+"'s name n+1", event(fmt.Sprintf(more, strings.Repeat("x", 129))), false)
+	}
+	f("flattened name n", event(`,"`+strings.Repeat("x", 63)+`":{"`+strings.Repeat("y", 64)+`":1}`), true)
+	f("flattened name n+1", event(`,"`+strings.Repeat("x", 64)+`":{"`+strings.Repeat("y", 64)+`":1}`), false)
+	f("event's name n", strings.Replace(event(""), `"e"`, `"`+strings.Repeat("x", 128)+`"`, 1), true)
+	f("event's name n+1", strings.Replace(event(""), `"e"`, `"`+strings.Repeat("x", 129)+`"`, 1), false)
+	nested := func(depth int) string { // the event itself is the first level
+		return event(`,"d":` + strings.Repeat(`{"d":`, depth-1) + "1" + strings.Repeat("}", depth-1))
+	}
+	f("depth n-1", nested(15), true)
+	f("depth n", nested(16), true)
+	f("depth n+1", nested(17), false)
+	f("depth of arrays n+1", event(`,"d":`+strings.Repeat("[", 16)+strings.Repeat("]", 16)), false)
+	f("brackets without end", event(`,"d":`+strings.Repeat("[", 60_000)), false)
+	f("not UTF-8", event(",\"t\":\"\xff\""), false)
+	f("half a character, escaped, which is replaced", event(`,"t":"\ud800"`), true)
+	f("a zero byte, escaped", event(`,"t":"\u0000"`), true)
+	f("a zero byte", event(",\"t\":\"\x00\""), false)
+	f("NaN", event(`,"x":NaN`), false)
+	f("infinity", event(`,"x":Infinity`), false)
+	f("too large for a float", event(`,"x":1e309`), false)
+	f("the largest float", event(`,"x":1.7976931348623157e308`), true)
+	f("a number of 70 digits", event(`,"x":1`+strings.Repeat("0", 69)), true)
+	f("a key twice", event(`,"x":1,"x":2`), false)
+	f("a key twice, inside", event(`,"o":{"x":1,"x":2}`), false)
+	f("a key twice, in an array", event(`,"o":[{"x":1,"x":2}]`), false)
+	f("a key twice, once escaped", event(`,"x":1,"\u0078":2`), false)
+	f("a name twice, once nested", event(`,"a":{"b":1},"a.b":2`), false)
+	f("a field twice", event(`,"customer":"d"`), false)
+	line := `{"customer":"c","time":1,"event":"e","id":"%d"}` + "\n"
+	many := func(count int) string {
+		var b strings.Builder
+		for i := range count {
+			fmt.Fprintf(&b, line, i)
+		}
+		return b.String()
+	}
+	for count, want := range map[int]int{eventsPerBatch - 1: 200, eventsPerBatch: 200, eventsPerBatch + 1: 413} {
+		tried++
+		if r := s.do("POST", "/v1/events", many(count)); r.StatusCode != want {
+			violations++
+			t.Errorf("%d events: %s %.200s", count, r.Status, r.body)
+		}
+	}
+	trust.Report(t, "S7", "boundaries", tried, "violations", violations)
+}
+
+// The token of a batch is kept for days: it is short.
+func TestBatchTokens(t *testing.T) {
+	s := open(t, Options{})
+	if r := s.do("POST", "/v1/events", twoEvents, "X-Batch-Token", strings.Repeat("x", batchTokenMax)); r.StatusCode != 200 {
+		t.Errorf("%s %s", r.Status, r.body)
+	}
+	s.do("POST", "/v1/events", twoEvents, "X-Batch-Token", strings.Repeat("x", batchTokenMax+1)).refused(t, 400, "bad_batch_token")
+}
+
+// A body below the least rate ends, although it never stops.
+func TestSlowBodiesEnd(t *testing.T) {
+	b := &pacedBody{began: time.Unix(0, 0)}
+	f := func(read int64, after, want time.Duration) {
+		t.Helper()
+		b.read = read
+		if got := b.due(b.began.Add(after)).Sub(b.began); got != want {
+			t.Errorf("%s after its beginning a body of %d bytes so far has until %s, want %s", after, read, got, want)
+		}
+	}
+	f(0, 0, bodyGrace)
+	f(0, 9*time.Second, bodyGrace)
+	f(10<<10, 0, bodyGrace+10*time.Second) // 1 KiB a second, after the grace
+	f(10<<10, 15*time.Second, bodyGrace+10*time.Second)
+	f(1<<20, 20*time.Second, 20*time.Second+stallTimeout) // fast so far: only a long break ends it
+}
