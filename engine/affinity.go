@@ -174,6 +174,9 @@ func (w *affinityWorker) visit(v *view) error {
 func (w *affinityWorker) unit(v *view, u unit) error {
 	w.codes = w.codes[:0]
 	for row := w.rows.Next(u.lo, u.hi); row < u.hi; row = w.rows.Next(row+1, u.hi) {
+		if err := v.tick(1); err != nil {
+			return err
+		}
 		w.place.row, w.place.customer, w.place.last = row, u.customer, row
 		code, err := w.coder.code(v, &w.place)
 		if err != nil {

@@ -149,6 +149,9 @@ func (c *cohort) did(v *view, dst tile.Bitmap) error {
 		lo, hi := v.Range(customer)
 		n := int64(0)
 		for row := rows.Next(lo, hi); row < hi; row = rows.Next(row+1, hi) {
+			if err := v.tick(1); err != nil {
+				return err
+			}
 			if t := v.Time.At(row); !c.during.Set || t >= c.during.From && t < c.during.To {
 				n++
 			}

@@ -81,6 +81,9 @@ func (w *customersWorker) visit(v *view) error {
 			continue
 		}
 		lo, hi := v.extent(c)
+		if err := v.tick(1); err != nil {
+			return err
+		}
 		row, err := w.row(v, c, lo, hi)
 		if err != nil {
 			return err
@@ -103,6 +106,9 @@ func (w *customersWorker) row(v *view, c, lo, hi int) ([]Cell, error) {
 		first, last, events = lo, hi-1, int64(hi-lo)
 	} else {
 		for i := v.next(lo, hi); i < hi; i = v.next(i+1, hi) {
+			if err := v.tick(1); err != nil {
+				return nil, err
+			}
 			if first < 0 {
 				first = i
 			}

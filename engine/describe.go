@@ -160,6 +160,9 @@ func (w *describeWorker) visit(v *view) error {
 		lo, hi := v.extent(c)
 		var any [3]bool
 		for i := lo; i < hi; i++ {
+			if err := v.tick(1); err != nil {
+				return err
+			}
 			if w.event >= 0 && int(v.Event.At(i)) == w.event {
 				any[0] = true
 				w.byEvent.seen(v.Time.At(i))

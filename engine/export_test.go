@@ -15,9 +15,10 @@ func (db *DB) Waiting(text string) int {
 	return n
 }
 
-// WithPeak has f told what the run had reserved at most.
-func (o RunOptions) WithPeak(f func(bytes int64)) RunOptions {
-	o.peak = f
+// WithSpent has f told what the run took: bytes reserved at most, looks at the
+// context inside of tiles, steps of automata.
+func (o RunOptions) WithSpent(f func(bytes, checks, steps int64)) RunOptions {
+	o.spent = func(s spent) { f(s.bytes, s.checks, s.steps) }
 	return o
 }
 

@@ -136,6 +136,9 @@ func (w *mapWorker) customer(v *view, lo, hi int) error {
 	for s, rows := range w.rows {
 		cells := w.cells[s*w.width : (s+1)*w.width]
 		for row := rows.Next(lo, hi); row < hi; row = rows.Next(row+1, hi) {
+			if err := v.tick(1); err != nil {
+				return err
+			}
 			c := &cells[w.slot(v, row)]
 			c.events++
 			if w.scores != nil && w.scores.Present.Get(row) {

@@ -73,6 +73,10 @@ func (w *matchWorker) visit(v *view) error {
 		w.begins.Or(w.fulfils[k])
 	}
 	before := -1
+	defer func() {
+		w.r.stats.steps.Add(w.machine.steps)
+		w.machine.steps = 0
+	}()
 	return v.units(func(u unit) error {
 		if u.customer != before {
 			before = u.customer

@@ -345,6 +345,9 @@ func (w *measureWorker) rows(v *view, c, lo, hi int) error {
 	during, whole := w.r.plan.During.Set, w.grouping.whole()
 	w.place.customer = c
 	for i := v.next(lo, hi); i < hi; i = v.next(i+1, hi) {
+		if err := v.tick(1); err != nil {
+			return err
+		}
 		var t event.Time
 		if during || w.grouping.calendar != nil {
 			t = v.Time.At(i)
@@ -378,7 +381,7 @@ func (w *measureWorker) rows(v *view, c, lo, hi int) error {
 			}
 		}
 	}
-	return v.tick(hi - lo)
+	return v.tick(1) // a customer without a row costs something, too
 }
 
 // reach makes the accumulators of all groups up to one.

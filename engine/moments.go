@@ -130,6 +130,9 @@ func (w *momentsWorker) customer(v *view, c, lo, hi int) error {
 	}
 	w.customers++
 	for ; row < hi; row = v.next(row+1, hi) {
+		if err := v.tick(1); err != nil {
+			return err
+		}
 		label, err := w.labels.code(v, c, row)
 		if err != nil {
 			return err

@@ -416,6 +416,9 @@ func (l *labelRuns) cut(v *view, u unit, labels *labeler) error {
 	}
 	l.run = l.run[:u.hi-u.lo]
 	for i := v.next(u.lo, u.hi); i < u.hi; i = v.next(i+1, u.hi) {
+		if err := v.tick(1); err != nil {
+			return err
+		}
 		code, err := labels.code(v, u.customer, i)
 		if err != nil {
 			return err

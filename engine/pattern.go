@@ -220,6 +220,7 @@ func (t *tracker) visit(v *view) error {
 	if err := t.bitmaps(v); err != nil {
 		return err
 	}
+	defer t.tellSteps()
 	if t.free > 1 || t.free == len(t.matches) {
 		v.took = "bit masks"
 		return t.visitMasks(v)
@@ -238,6 +239,12 @@ func (t *tracker) visit(v *view) error {
 		return err
 	}
 	return t.flush(v)
+}
+
+// tellSteps adds up what the machines did.
+func (t *tracker) tellSteps() {
+	t.run.stats.steps.Add(t.machine.steps + t.any.steps + t.entrants.steps)
+	t.machine.steps, t.any.steps, t.entrants.steps = 0, 0, 0
 }
 
 // visitUnit finds the attempts of one unit by the machines.
@@ -343,6 +350,7 @@ func (t *tracker) unit(v *view) error {
 	}
 	for w, window := range t.windows {
 		t.machine.window, t.entrants.window, t.any.window = window, window, window
+		t.entrants.view = v
 		t.found.window = w
 		t.tried = false
 		if err := t.ranges(v, r); err != nil {
@@ -382,6 +390,10 @@ func (t *tracker) ranges(v *view, r entryRange) error {
 			return err
 		}
 		t.found.period = end
+		// A window much longer than the period is looked through for each period.
+		if err := v.tick(rowsBetweenChecks / 16); err != nil {
+			return err
+		}
 		if err := t.evaluate(v, i, entryRange{max(begin, r.from), min(end, r.to)}); err != nil {
 			return err
 		}

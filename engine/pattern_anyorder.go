@@ -21,6 +21,7 @@ import (
 type anyOrder struct {
 	*pattern
 	window event.Duration
+	steps  int64              // done so far
 	kept   []mark             // in order
 	holder [anyStepsMax]int32 // by step: place of the kept event that stands for it, -1: none
 
@@ -51,6 +52,9 @@ func (o *anyOrder) best(j *journey, marks []mark, r entryRange) *chain {
 	best.level, best.open = 0, false
 	newest, left := minInstant, false
 	for i := range marks {
+		if i%rowsBetweenChecks == rowsBetweenChecks-1 && j.v.look() != nil {
+			break // as in machine.best
+		}
 		x := &marks[i]
 		if x.steps == 0 || x.time < r.from {
 			continue
@@ -160,6 +164,7 @@ func (o *anyOrder) compete(x *mark) (reached uint32, free int) {
 	for head, tail := 0, 1; head < tail; head++ {
 		y := queue[head]
 		for s := y.steps &^ reached; s != 0; s &= s - 1 {
+			o.steps++
 			k := bits.TrailingZeros32(s)
 			reached |= 1 << k
 			o.via[k] = y

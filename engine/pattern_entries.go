@@ -23,6 +23,8 @@ import (
 type entrants struct {
 	*pattern
 	window event.Duration
+	view   *view // of the journey at hand
+	steps  int64 // done so far
 
 	marks   []mark
 	entries []int32 // the marks that are entries
@@ -65,6 +67,9 @@ func (n *entrants) reset(marks []mark) {
 func (n *entrants) enterAll(marks []mark, r entryRange) {
 	n.reset(marks)
 	for i := range marks {
+		if i%rowsBetweenChecks == rowsBetweenChecks-1 && n.view.look() != nil {
+			return // as in machine.best
+		}
 		x := &marks[i]
 		n.age(x)
 		if x.time >= r.to && n.young == len(n.entries) {
@@ -93,6 +98,7 @@ func (n *entrants) apply(i int32, x *mark, enter bool) {
 		k := 31 - bits.LeadingZeros32(todo)
 		bit := uint32(1) << k
 		todo &^= bit
+		n.steps++
 		if k == 0 {
 			break
 		}
@@ -191,6 +197,7 @@ func (n *entrants) findHits(x *mark, killed uint32, ended *[stepsMax]entrySpan) 
 				e = hi // up to there all have a chain left
 				continue
 			}
+			n.steps++
 			if n.over[e] {
 				continue
 			}

@@ -46,6 +46,9 @@ func (j *journey) load(v *view, u unit, t *tracker) error {
 	if !j.run.plan.TiesArrival && j.tied() || j.next != 0 && v.rows != nil {
 		j.arrange(t)
 		for place, row := range j.order {
+			if err := v.tick(1); err != nil {
+				return err
+			}
 			if t.marked.Get(int(row)) {
 				j.mark(t, int(row), place)
 			}
@@ -56,13 +59,16 @@ func (j *journey) load(v *view, u unit, t *tracker) error {
 			first = u.lo
 		}
 		for row := t.marked.Next(first, u.hi); row < u.hi; row = t.marked.Next(row+1, u.hi) {
+			if err := v.tick(1); err != nil {
+				return err
+			}
 			j.mark(t, row, row-u.lo)
 		}
 	}
 	if j.holding.set {
 		j.value()
 	}
-	return v.tick(len(j.marks))
+	return nil
 }
 
 // markAt is the number of the first mark at a place or after it.

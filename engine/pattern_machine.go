@@ -26,6 +26,7 @@ type chain struct {
 type machine struct {
 	*pattern
 	window event.Duration
+	steps  int64  // done so far: what each event did to each chain
 	alive  uint32 // the states from which a chain may go on
 	seen   uint32 // the states that were ever reached
 	chains [stepsMax]chain
@@ -38,6 +39,9 @@ func (m *machine) best(j *journey, marks []mark, r entryRange) *chain {
 	m.reset()
 	last := len(m.matches) - 1
 	for i := range marks {
+		if i%rowsBetweenChecks == rowsBetweenChecks-1 && j.v.look() != nil {
+			break // what is found is of no use to anybody; who asks next will say so
+		}
 		x := &marks[i]
 		if m.apply(x, r.has(x.time) && (!x.hit || seeded.On("hits_counted"))); m.seen>>last&1 != 0 && !seeded.On("last_conversion") {
 			return m.result(j)
@@ -65,10 +69,12 @@ func (m *machine) over(t event.Time) bool {
 // the states that an exclusion ended.
 func (m *machine) apply(x *mark, enter bool) (killed uint32) {
 	reach := x.steps & (m.alive<<1 | 1)
+	m.steps++
 	for todo := reach | x.kills&(m.alive<<1); todo != 0; {
 		k := 31 - bits.LeadingZeros32(todo)
 		bit := uint32(1) << k
 		todo &^= bit
+		m.steps++
 		if k == 0 {
 			if enter {
 				m.enter(x)

@@ -197,6 +197,7 @@ type regexMachine struct {
 	ready []regexThread // waiting to take the next one
 	seen  []uint32      // by node: the round in which it was last visited
 	taken []uint32      // by node: the event at which it was last made ready
+	steps int64         // done so far: nodes visited
 	round uint32
 	event uint32
 	stack []int32
@@ -232,6 +233,7 @@ func (m *regexMachine) nextEvent() {
 func (m *regexMachine) lead(from, start int32, gap event.Duration) {
 	m.stack = append(m.stack[:0], from)
 	for len(m.stack) > 0 {
+		m.steps++
 		at := m.stack[len(m.stack)-1]
 		m.stack = m.stack[:len(m.stack)-1]
 		if m.seen[at] == m.round {
@@ -270,6 +272,7 @@ func (m *regexMachine) take(row int, gap event.Duration, fulfils []tile.Bitmap) 
 	m.lead(m.entry, int32(row), -1)
 	m.after = m.after[:0]
 	m.nextRound()
+	m.steps += int64(len(m.ready))
 	for _, t := range m.ready {
 		n := &m.nodes[t.node]
 		if !fulfils[n.matcher].Get(row) || m.seen[n.next] == m.round {

@@ -62,7 +62,7 @@ type RunOptions struct {
 	General     bool                  // take no short cuts: the general algorithms only, for tests that compare
 	Took        func(shortCut string) // called for every tile with the short cut that it took, "" for none, by several goroutines; for tests that count
 
-	peak   func(bytes int64)  // told what was reserved at most, for tests; may be nil
+	spent  func(spent)        // told what the run took, for tests; may be nil
 	status func() [][2]string // further rows of `show status`; may be nil
 	shared *pool              // what all queries of a DB may use together; nil: no such bound
 }
@@ -106,8 +106,10 @@ func Run(ctx context.Context, plan *query.Plan, snap Snapshot, opt RunOptions) (
 	}
 	r.memory = newBudget(r.ctx, r.opt.MemoryBytes, r.opt.shared, end)
 	defer r.memory.close()
-	if r.opt.peak != nil {
-		defer func() { r.opt.peak(r.memory.peak.Load()) }()
+	if r.opt.spent != nil {
+		defer func() {
+			r.opt.spent(spent{bytes: r.memory.peak.Load(), checks: r.stats.checks.Load(), steps: r.stats.steps.Load()})
+		}()
 	}
 	r.rows.budget = r.memory
 	op, err := r.operator()
@@ -129,6 +131,10 @@ func Run(ctx context.Context, plan *query.Plan, snap Snapshot, opt RunOptions) (
 	res.Meta.ElapsedMS = float64(time.Since(begun)) / float64(time.Millisecond)
 	return res, nil
 }
+
+// spent is what a run took: at most so many bytes at one time, so many looks at
+// the context inside of tiles, so many steps of automata.
+type spent struct{ bytes, checks, steps int64 }
 
 // run is one evaluation of a plan: what its operator, expressions, matchers
 // and cohorts share. All of it is set up before the first tile is read and is

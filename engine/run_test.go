@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -63,41 +62,6 @@ func TestAnswersDoNotDependOnWorkersAndTiles(t *testing.T) {
 					t.Errorf("%s: %d tiles, %d workers: %s", text, tiles, workers, diff)
 				}
 			}
-		}
-	}
-}
-
-func TestCancelledRunsEndWithTheContextsError(t *testing.T) {
-	for _, text := range []string{"paths", "transitions", "measure events", "customers among did A", "funnel A -> B"} {
-		ctx, cancel := context.WithCancel(context.Background())
-		read := 0
-		snap := enginetest.Must(many(50, 4), enginetest.Options{Tiles: 10, OnTile: func(int) error {
-			if read++; read == 3 {
-				cancel()
-			}
-			return nil
-		}})
-		if _, err := runContext(ctx, snap, text, engine.RunOptions{Workers: 1}); !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: %v", text, err)
-		}
-		if read > 4 {
-			t.Errorf("%s: went on for %d tiles", text, read)
-		}
-	}
-}
-
-// A journey of more rows than are read between two looks at the context must
-// not be read to its end.
-func TestCancellingInsideALongJourney(t *testing.T) {
-	events := make([]event.Event, 300_000)
-	for i := range events {
-		events[i] = at("ann", int64(i), "A", "")
-	}
-	for _, text := range []string{"transitions collapse", "paths from each A", "measure sum(length(event))"} {
-		ctx, cancel := context.WithCancel(context.Background())
-		snap := enginetest.Must(events, enginetest.Options{OnTile: func(int) error { cancel(); return nil }})
-		if _, err := runContext(ctx, snap, text, engine.RunOptions{}); !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: %v", text, err)
 		}
 	}
 }

@@ -110,6 +110,9 @@ func (w *switchesWorker) unit(v *view, u unit) error {
 	}
 	old, before := -1, uint32(0)
 	for row := v.next(u.lo, u.hi); row < u.hi; row = v.next(row+1, u.hi) {
+		if err := v.tick(1); err != nil {
+			return err
+		}
 		channel := v.channelAt(row)
 		if channel == 0 {
 			if seeded.On("no_channel_parts") {

@@ -26,7 +26,7 @@ type Options struct {
 	HasEnd      bool
 	Schema      *event.Schema // names in this order, further ones after; nil: in order of appearance
 	Missing     []engine.Missing
-	OnTile      func(i int) error // called when a tile is read, for faults and cancellation
+	OnTile      func(i int) error // called when a tile is asked for, for faults and cancellation
 }
 
 // Snapshot is events in memory. It implements engine.Snapshot.
@@ -178,13 +178,13 @@ func (s *Snapshot) Locate(_ context.Context, customer string) (int, int, string,
 // Tile gives no more than was asked for, so that a test notices a column that
 // an operator reads without asking.
 func (s *Snapshot) Tile(ctx context.Context, i int, need tile.Need) (*tile.Tile, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	if s.opt.OnTile != nil {
 		if err := s.opt.OnTile(i); err != nil {
 			return nil, err
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
 	t := *s.tiles[i]
 	if need.From != 0 || need.To != 0 {
