@@ -20,16 +20,17 @@ func (o *showOperator) explain(r *run) PlanNode {
 func (o *showOperator) run(r *run) (*Result, error) {
 	res := &Result{}
 	res.Meta.Unit = "events"
+	known := r.schema.Known()
 	switch r.plan.Show {
 	case "events":
 		res.Columns, res.weight = []Column{{"event", String}, {"events", Integer}}, "events"
-		for _, n := range r.schema.Events {
+		for _, n := range known.Events {
 			res.Rows = append(res.Rows, []Cell{n.Text, n.Count})
 		}
 		byCount(res.Rows)
 	case "channels":
 		res.Columns, res.weight = []Column{{"channel", String}, {"events", Integer}}, "events"
-		for i, n := range r.schema.Channels {
+		for i, n := range known.Channels {
 			if i > 0 {
 				res.Rows = append(res.Rows, []Cell{n.Text, n.Count})
 			} else if n.Count > 0 {
@@ -39,7 +40,7 @@ func (o *showOperator) run(r *run) (*Result, error) {
 		byCount(res.Rows)
 	case "properties":
 		res.Columns = []Column{{"property", String}, {"type", String}}
-		for _, p := range r.schema.Properties {
+		for _, p := range known.Properties {
 			res.Rows = append(res.Rows, []Cell{p.Name, p.Type.String()})
 		}
 		byText(res.Rows, 0)
@@ -66,12 +67,13 @@ func (r *run) status() [][2]string {
 	if t, ok := r.snap.EndOfData(); ok {
 		end = t.String()
 	}
+	known := r.schema.Known()
 	rows := [][2]string{
 		{"events", strconv.FormatInt(r.snap.Events(), 10)},
 		{"customers", strconv.FormatInt(r.snap.Customers(), 10)},
-		{"event names", strconv.Itoa(len(r.schema.Events))},
-		{"channels", strconv.Itoa(len(r.schema.Channels) - 1)},
-		{"properties", strconv.Itoa(len(r.schema.Properties))},
+		{"event names", strconv.Itoa(len(known.Events))},
+		{"channels", strconv.Itoa(len(known.Channels) - 1)},
+		{"properties", strconv.Itoa(len(known.Properties))},
 		{"definitions", strconv.Itoa(len(r.snap.Definitions()))},
 		{"end of data", end},
 		{"tiles", strconv.Itoa(r.snap.Tiles())},

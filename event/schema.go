@@ -1,5 +1,7 @@
 package event
 
+import "slices"
+
 // Schema lists what there is to query in one snapshot. Codes are indexes:
 // Events[3] is the event with code 3 wherever codes appear in that snapshot.
 type Schema struct {
@@ -8,8 +10,9 @@ type Schema struct {
 	Properties []Property
 }
 
-// Name is an event or a channel that the store knows. A name stays known when
-// its last event is erased: its count is then 0.
+// Name is an event or a channel that the store knows. When the customer is
+// erased who alone had events of a name, Text becomes "": the code is not used
+// again. So does the Name of a property.
 type Name struct {
 	Text  string
 	Count int64 // events that carry it, an upper bound while duplicates await compaction
@@ -19,6 +22,21 @@ type Name struct {
 type Property struct {
 	Name string
 	Type Type
+}
+
+// Known returns the schema with only the names there are, for those who list
+// them: without the empty places that erasures leave. Codes are those of s, not
+// of what it returns.
+func (s *Schema) Known() *Schema {
+	named := func(list []Name) []Name {
+		return slices.DeleteFunc(slices.Clone(list), func(n Name) bool { return n.Text == "" })
+	}
+	known := &Schema{Events: named(s.Events), Channels: s.Channels}
+	if len(s.Channels) > 0 {
+		known.Channels = append([]Name{s.Channels[0]}, named(s.Channels[1:])...)
+	}
+	known.Properties = slices.DeleteFunc(slices.Clone(s.Properties), func(p Property) bool { return p.Name == "" })
+	return known
 }
 
 // Event returns the code of an event's name.

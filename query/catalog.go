@@ -51,7 +51,7 @@ func (c *Catalog) names(kinds ...string) []string {
 }
 
 // eventNames lists the events of the schema, for suggestions.
-func (c *Catalog) eventNames() []event.Name { return slices.Clone(c.Schema.Events) }
+func (c *Catalog) eventNames() []event.Name { return c.Schema.Known().Events }
 
 // channelNames lists the channels of the schema, without the absent one.
 func (c *Catalog) channelNames() []event.Name {
@@ -60,9 +60,9 @@ func (c *Catalog) channelNames() []event.Name {
 
 // propertyNames lists the properties of the schema.
 func (c *Catalog) propertyNames() []string {
-	names := make([]string, len(c.Schema.Properties))
-	for i, p := range c.Schema.Properties {
-		names[i] = p.Name
+	var names []string
+	for _, p := range c.Schema.Known().Properties {
+		names = append(names, p.Name)
 	}
 	return names
 }

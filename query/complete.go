@@ -305,7 +305,7 @@ func (d *completer) field(name, detail string) {
 // properties offers all properties, behind a step's name and a dot if head is
 // given.
 func (d *completer) properties(head string) {
-	for _, p := range d.catalog.Schema.Properties {
+	for _, p := range d.catalog.Schema.Known().Properties {
 		name := Name{Text: p.Name}
 		switch {
 		case d.quote() != "":

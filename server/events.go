@@ -222,7 +222,7 @@ func (s *Server) propertyTypes(named string) (map[string]event.Type, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range schema.Properties {
+	for _, p := range schema.Known().Properties {
 		known[p.Name] = p.Type
 	}
 	return known, nil

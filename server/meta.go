@@ -98,16 +98,17 @@ func (s *Server) schema(w http.ResponseWriter, _ *http.Request) error {
 		Name string `json:"name"`
 		Text string `json:"text"`
 	}
+	known := schema.Known()
 	events, channels, properties, defs := []name{}, []name{}, []property{}, []definition{}
-	for _, e := range schema.Events {
+	for _, e := range known.Events {
 		events = append(events, name{e.Text, e.Count})
 	}
-	for _, c := range schema.Channels {
+	for _, c := range known.Channels {
 		if c.Text != "" {
 			channels = append(channels, name{c.Text, c.Count})
 		}
 	}
-	for _, p := range schema.Properties {
+	for _, p := range known.Properties {
 		properties = append(properties, property{p.Name, p.Type.String()})
 	}
 	for _, d := range definitions {

@@ -51,6 +51,7 @@ type Ack struct {
 	Accepted   int64 // events stored
 	Duplicates int64 // left out: already stored with the same content
 	Conflicts  int64 // left out: the id is already stored with other content
+	Suppressed int64 `json:",omitempty"` // left out: their customers were erased, and are not to come back
 	Rejected   []Rejection
 	LSN        uint64
 	Durability Durability
@@ -66,6 +67,10 @@ const (
 	eventBytes      = 64 << 10
 	eventProperties = 256
 	nameBytes       = 128
+
+	// futureMost is how far in the future of the store's clock an appended
+	// event's time may lie: senders' clocks are wrong by hours, hardly by days.
+	futureMost = 48 * event.Hour
 )
 
 // Append stores a batch. When it returns without an error, the accepted
@@ -150,11 +155,12 @@ func (s *Store) take(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch,
 			return t.Ack, nil, waiting{lsn: t.Ack.LSN}, nil
 		}
 	}
-	keep, rejected := s.validate(b)
+	keep, rejected := s.validate(b, s.now().Add(futureMost))
 	ack.Rejected, ack.Durability = rejected, opt.Durability
 	if opt.Strict && len(rejected) > 0 {
 		return ack, nil, wait, fmt.Errorf("%w: event %d: %s", ErrRefused, rejected[0].Index, rejected[0].Reason)
 	}
+	keep, ack.Suppressed = s.suppression().without(b, keep)
 	fresh, wait, err := s.newRows(b, keep, &ack)
 	if err != nil || wait.flush {
 		return ack, nil, wait, err
@@ -198,7 +204,7 @@ func (s *Store) remember(mem *memBatch, b *event.Batch, ack Ack) {
 	mem.batch, mem.props = s.catalog.encode(b)
 	s.mem.add(mem)
 	if mem.token != "" {
-		s.mem.tokens[mem.token] = tokenRecord{mem.token, mem.received, ack}
+		s.mem.tokens[mem.token] = tokenRecord{Token: mem.token, At: mem.received, Ack: ack}
 	}
 }
 
@@ -210,6 +216,9 @@ func (s *Store) token(token string) (tokenRecord, bool) {
 		}
 	}
 	t, ok := s.state.tokens[token]
+	if !ok && s.state.eraseKey != nil {
+		t, ok = s.state.tokens[keyedToken+keyed(s.state.eraseKey, "token", token)]
+	}
 	return t, ok
 }
 
@@ -315,12 +324,15 @@ func (s *Store) Sync(ctx context.Context, lsn uint64) error {
 }
 
 // validate returns the rows that can be stored and why the others cannot.
-func (s *Store) validate(b *event.Batch) (keep []int, rejected []Rejection) {
+func (s *Store) validate(b *event.Batch, latest event.Time) (keep []int, rejected []Rejection) {
 	check := newChecker(s.catalog, b)
 	for i := range b.Len() {
 		reason := check.row(i)
 		if reason == "" {
 			reason = check.limits(i)
+		}
+		if reason == "" && b.Time[i] > latest {
+			reason = "the time lies more than 48 hours in the future of the store's clock"
 		}
 		if reason != "" {
 			rejected = append(rejected, Rejection{i, reason})

@@ -22,6 +22,10 @@ func newCache(bytes int64) (*cache, error) {
 
 func (c *cache) close() { c.entries.Close() }
 
+// clear forgets everything: what was erased must not be in memory either. Who
+// reads an older snapshot may bring something back; nobody else finds it.
+func (c *cache) clear() { c.entries.Clear() }
+
 // cached returns the value of a key, made anew if it is not there.
 func cached[T any](c *cache, key string, cost func(T) int64, make func() (T, error)) (T, error) {
 	if v, ok := c.entries.Get(key); ok {

@@ -11,7 +11,8 @@ import (
 // catalog is the store's dictionaries: a name's code is its place in the list
 // and never changes, so segments of any age share codes. Lists only grow, and
 // a property's entry is replaced in a copy when it widens, so slices handed to
-// snapshots stay as they were.
+// snapshots stay as they were. A name that an erasure took leaves "" in its
+// place; if it comes back it has another code.
 type catalog struct {
 	events       []string
 	channels     []string // channels[0] is ""
@@ -30,13 +31,19 @@ func newCatalog(events, channels []string, properties []event.Property) *catalog
 		eventCode: map[string]uint32{}, channelCode: map[string]uint32{}, propertyCode: map[string]int{},
 	}
 	for i, n := range events {
-		c.eventCode[n] = uint32(i)
+		if n != "" {
+			c.eventCode[n] = uint32(i)
+		}
 	}
 	for i, n := range channels {
-		c.channelCode[n] = uint32(i)
+		if n != "" || i == 0 {
+			c.channelCode[n] = uint32(i)
+		}
 	}
 	for i, p := range properties {
-		c.propertyCode[p.Name] = i
+		if p.Name != "" {
+			c.propertyCode[p.Name] = i
+		}
 	}
 	return c
 }

@@ -85,12 +85,7 @@ func (s *Store) flush(ctx context.Context) error {
 		}
 		return fmt.Errorf("flush %d events: %w", frozen.rows, err)
 	}
-	s.oldWAL = slices.DeleteFunc(s.oldWAL, func(w walExtent) bool {
-		if w.number < e.WAL {
-			_ = s.fs.Remove(path.Join(s.dir, walName(w.number))) // a leftover is removed at the next opening
-		}
-		return w.number < e.WAL
-	})
+	s.removeLogs(e.WAL)
 	s.nudge()
 	return nil
 }
@@ -167,12 +162,22 @@ func (s *Store) runMeta(first, last uint64) segmentMeta {
 	return segmentMeta{
 		Store: s.state.store, FirstLSN: first, LastLSN: last,
 		Events: s.catalog.events, Channels: s.catalog.channels, Imports: imports, Properties: s.catalog.properties,
+		Erased: s.state.lastErasure(), Sparse: s.state.format >= 2,
 	}
 }
 
 // writeRun merges sources of the store into files of one run, one set for
 // each partition.
 func (s *Store) writeRun(ctx context.Context, sources []*source, width string, meta segmentMeta, number func() uint64) ([]segmentRecord, error) {
+	customers, err := countCustomers(sources)
+	if err != nil {
+		return nil, err
+	}
+	return s.writeBits(ctx, sources, prefixBits(customers, s.opt.BlockCustomers), width, meta, number)
+}
+
+// writeBits is writeRun into blocks of so many prefix bits.
+func (s *Store) writeBits(ctx context.Context, sources []*source, bits int, width string, meta segmentMeta, number func() uint64) ([]segmentRecord, error) {
 	m := &merger{width: width, properties: meta.Properties, workers: s.workers()}
 	want := int64(0)
 	for _, src := range sources {
@@ -180,15 +185,10 @@ func (s *Store) writeRun(ctx context.Context, sources []*source, width string, m
 		if seeded.On("arrival_order_lost") {
 			lsn = ^lsn
 		}
-		m.sources = append(m.sources, &mergeSource{seg: src.seg, lsn: lsn, drop: src.drop})
+		m.sources = append(m.sources, &mergeSource{seg: src.seg, lsn: lsn, drop: src.drop, mask: src.mask})
 		m.bits = max(m.bits, src.seg.PrefixBits)
 		want += src.seg.Rows - src.undone
 	}
-	customers, err := countCustomers(sources)
-	if err != nil {
-		return nil, err
-	}
-	bits := prefixBits(customers, s.opt.BlockCustomers)
 	m.bits = max(m.bits, bits)
 	out := s.newOutputs(meta, func(int64) int { return bits })
 	records, err := out.write(ctx, m, number)
@@ -406,7 +406,7 @@ func (s *Store) compactSome(ctx context.Context, choose func([]runFiles) []runFi
 		for _, f := range r.files {
 			f.retain()
 			files = append(files, f)
-			sources = append(sources, f.source.without(undone))
+			sources = append(sources, f.view(undone))
 		}
 	}
 	meta, width := s.runMeta(chosen[0].first, chosen[len(chosen)-1].last), s.state.width
@@ -441,9 +441,7 @@ func (s *Store) compactSome(ctx context.Context, choose func([]runFiles) []runFi
 		return false, fmt.Errorf("compact %d segments: %w", len(files), err)
 	}
 	for _, f := range files {
-		delete(s.segments, f.record.ID)
-		f.obsolete.Store(true)
-		f.release() // the store's own hold; the file goes with the last snapshot's
+		s.retire(f)
 	}
 	s.opt.Log.Info("compacted", "segments", len(files), "into", len(records), "rows", rows, "took", s.opt.Clock().Sub(begin).Round(time.Millisecond))
 	return true, nil
@@ -495,5 +493,5 @@ func (s *Store) undone() []bool {
 
 func (s *Store) hasUndone(r runFiles) bool {
 	undone := s.undone()
-	return slices.ContainsFunc(r.files, func(f *segmentFile) bool { return f.source.without(undone).undone > 0 })
+	return slices.ContainsFunc(r.files, func(f *segmentFile) bool { return f.view(undone).undone > 0 })
 }

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"math"
+	"sync"
 	"sync/atomic"
 
 	"wend/event"
@@ -15,6 +16,10 @@ import (
 // file again adds nothing.
 type loadDuplicates struct {
 	same, other atomic.Int64
+
+	mu         sync.Mutex
+	refused    *suppression // whose rows are left out, guarded by mu; nil: nobody's
+	suppressed atomic.Int64
 }
 
 // place is a row of a merge.
@@ -24,6 +29,19 @@ type place struct {
 }
 
 func (d *loadDuplicates) customer(parts []*mergePart, members []member) {
+	if d.refused != nil {
+		m := members[0]
+		d.mu.Lock()
+		refused := d.refused.has(parts[m.part].names.At(int(m.customer)))
+		d.mu.Unlock()
+		if refused {
+			each(parts, members, false, func(p *mergePart, row int) {
+				p.drop(row)
+				d.suppressed.Add(1)
+			})
+			return
+		}
+	}
 	stored, ids := false, false
 	for _, m := range members {
 		stored = stored || parts[m.part].onlyStored

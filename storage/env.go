@@ -38,10 +38,16 @@ type Options struct {
 	// twentieth. With it events are refused before the disk is full. 0: none.
 	BallastBytes int64
 
+	// Ledger is the file outside the store's directory that tells restored copies
+	// of the store what was erased; "": the directory's name with ".erased".
+	Ledger string
+
 	// Background lets a goroutine flush and compact. Without it the owner
 	// calls Flush and CompactStep; a full memtable is flushed by the append
 	// that fills it either way.
 	Background bool
+
+	secret func([]byte) // fills a key that nobody must guess
 }
 
 func (o Options) withDefaults() Options {
@@ -50,6 +56,15 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
+	}
+	if given := o.Rand; given != nil {
+		o.secret = func(key []byte) {
+			for i := range key {
+				key[i] = byte(given.Uint32())
+			}
+		}
+	} else {
+		o.secret = func(key []byte) { _, _ = crand.Read(key) } // never fails, says its documentation
 	}
 	if o.Rand == nil {
 		var seed [16]byte

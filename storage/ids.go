@@ -122,7 +122,7 @@ func (s *Store) lookUp(f *segmentFile, hash uint64, key eventID, undone []bool) 
 		return none, false, err
 	}
 	customer, ok := findHashed(names, hash, key.customer)
-	if !ok {
+	if !ok || f.mask.has(b.index, customer) {
 		return none, false, nil
 	}
 	ids, err := s.cache.column(b, -1, true)

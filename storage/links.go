@@ -48,6 +48,9 @@ func (s *Store) LinkAll(ctx context.Context, links []Link) error {
 		if have, linked := all[l.From]; linked && have == l.To {
 			continue // said before
 		}
+		if refused := s.suppression(); refused.has(l.From) || refused.has(l.To) {
+			return fmt.Errorf("link identities: %w: one of them was erased, and is not to come back", ErrBadLink)
+		}
 		if reason := badLink(all, l); reason != "" {
 			return fmt.Errorf("link %q to %q: %w: %s", l.From, l.To, ErrBadLink, reason)
 		}

@@ -27,6 +27,7 @@ type LoadResult struct {
 	Customers  int64 // different ones among the events stored
 	Duplicates int64
 	Conflicts  int64 // ids that are stored already, with other content
+	Suppressed int64 // events of customers who were erased, and are not to come back
 	Rejected   []Rejection
 }
 
@@ -42,6 +43,7 @@ type Load struct {
 	bytes   int
 	added   int
 	months  *histogram
+	refused *suppression // when the load began; nil: none
 	runs    []*loadRun
 	spill   chan error // the result of the chunk being written; nil: none is
 	result  LoadResult
@@ -70,7 +72,7 @@ func (s *Store) NewLoad(ctx context.Context, opt LoadOptions) (*Load, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", opt.Source, err)
 	}
-	return &Load{store: s, source: opt.Source, id: s.state.store, catalog: s.catalog.clone(), months: newHistogram()}, ctx.Err()
+	return &Load{store: s, source: opt.Source, id: s.state.store, catalog: s.catalog.clone(), months: newHistogram(), refused: s.suppression().copy()}, ctx.Err()
 }
 
 // Add takes a batch, which is the load's from now on. Call it from one
@@ -98,6 +100,20 @@ func (l *Load) Add(b *event.Batch) error {
 		l.result.Rejected = append(l.result.Rejected, Rejection{l.added + i, reason})
 	}
 	l.added += b.Len()
+	if l.refused != nil {
+		if keep == nil {
+			keep = make([]int, b.Len())
+			for k := range keep {
+				keep[k] = k
+			}
+		}
+		var refused int64
+		keep, refused = l.refused.without(b, keep)
+		l.result.Suppressed += refused
+		if keep == nil {
+			keep = []int{}
+		}
+	}
 	if keep != nil {
 		b = selectRows(b, keep)
 	}
@@ -167,8 +183,9 @@ func (l *Load) write(chunk *arrivals, meta segmentMeta) error {
 	s := l.store
 	s.mu.Lock()
 	id := s.number()
-	s.mu.Unlock()
 	run := &loadRun{name: path.Join(s.dir, fmt.Sprintf("%06d.run", id))}
+	s.spilled[path.Base(run.name)] = true
+	s.mu.Unlock()
 	for _, b := range chunk.batches {
 		run.ids = run.ids || slices.ContainsFunc(b.batch.ID, func(id string) bool { return id != "" })
 	}
@@ -285,6 +302,7 @@ func (l *Load) commit(ctx context.Context) error {
 	}
 	l.result.Duplicates += merge.duplicates.same.Load()
 	l.result.Conflicts += merge.duplicates.other.Load()
+	l.result.Suppressed += merge.duplicates.suppressed.Load()
 	l.result.Customers = merge.merger.customers.Load()
 	for _, r := range records {
 		l.result.Events += r.Rows
@@ -346,27 +364,48 @@ func (l *Load) prepare(ctx context.Context) (*loadMerge, error) {
 	for m.id == "" || slices.ContainsFunc(s.state.imports, func(r importRecord) bool { return r.ID == m.id }) {
 		m.id = fmt.Sprintf("%08x", s.opt.Rand.Uint32())
 	}
-	for _, p := range l.catalog.properties {
+	// Only what the load's own rows carry: the rest was the store's when the load
+	// began, and an erasure may have taken it out since.
+	usedEvents, usedChannels, usedProperties := make([]bool, len(l.catalog.events)), make([]bool, len(l.catalog.channels)), make([]bool, len(l.catalog.properties))
+	mark := func(used []bool, counts []int64) {
+		for code, n := range counts {
+			used[code] = used[code] || n > 0
+		}
+	}
+	for _, r := range l.runs {
+		mark(usedEvents, r.seg.EventCounts)
+		mark(usedChannels, r.seg.ChannelCounts)
+		mark(usedProperties, r.seg.ValueCounts)
+	}
+	for i, p := range l.catalog.properties {
+		if !usedProperties[i] {
+			continue
+		}
 		if reason := m.catalog.accepts(p.Name, p.Type); reason != "" {
 			return nil, fmt.Errorf("%s: its type was set by events that arrived during the load; load the file again", reason)
 		}
 		m.catalog.property(p.Name, p.Type)
 	}
-	codes := func(names []string, code func(string) uint32) []uint32 {
+	codes := func(names []string, used []bool, code func(string) uint32) []uint32 {
 		list := make([]uint32, len(names))
 		for i, n := range names {
-			list[i] = code(n)
+			if used[i] {
+				list[i] = code(n)
+			}
 		}
 		return list
 	}
-	events, channels := codes(l.catalog.events, m.catalog.event), codes(l.catalog.channels, m.catalog.channel)
+	events, channels := codes(l.catalog.events, usedEvents, m.catalog.event), codes(l.catalog.channels, usedChannels, m.catalog.channel)
 	properties := make([]int, len(l.catalog.properties))
 	for i, p := range l.catalog.properties {
-		properties[i] = m.catalog.propertyCode[p.Name]
+		if usedProperties[i] {
+			properties[i] = m.catalog.propertyCode[p.Name]
+		}
 	}
 
 	width := s.width(l.months, m.edit)
 	m.merger = &merger{width: width, properties: m.catalog.properties, workers: s.workers(), duplicates: m.duplicates.customer}
+	m.duplicates.refused = s.suppression().copy() // somebody may have been erased since the load began
 	code := uint32(len(s.state.imports) + 1)
 	var times span
 	ids := false
@@ -390,7 +429,7 @@ func (l *Load) prepare(ctx context.Context) (*loadMerge, error) {
 		}
 		f.retain()
 		m.held = append(m.held, f)
-		m.merger.sources = append(m.merger.sources, &mergeSource{seg: f.seg, lsn: f.lsn, only: true, drop: f.source.without(undone).drop})
+		m.merger.sources = append(m.merger.sources, &mergeSource{seg: f.seg, lsn: f.lsn, only: true, drop: f.view(undone).drop, mask: f.mask})
 	}
 	customers, err := countCustomers(sources)
 	if err != nil {
@@ -409,6 +448,7 @@ func (l *Load) prepare(ctx context.Context) (*loadMerge, error) {
 	m.outputs = s.newOutputs(segmentMeta{
 		Store: s.state.store, FirstLSN: m.edit.LSN, LastLSN: m.edit.LSN,
 		Events: m.catalog.events, Channels: m.catalog.channels, Imports: append(imports, m.id), Properties: m.catalog.properties,
+		Erased: s.state.lastErasure(), Sparse: s.state.format >= 2,
 	}, bits)
 	return m, nil
 }
@@ -434,6 +474,9 @@ func (l *Load) Abort() error {
 			_ = r.file.Close() // only read from
 		}
 		errs = append(errs, l.store.fs.Remove(r.name))
+		l.store.mu.Lock()
+		delete(l.store.spilled, path.Base(r.name))
+		l.store.mu.Unlock()
 	}
 	return errors.Join(errs...)
 }

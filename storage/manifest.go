@@ -78,6 +78,8 @@ type edit struct {
 	Define     []event.Definition `json:"define,omitempty"`
 	Drop       []string           `json:"drop,omitempty"`
 	Tokens     []tokenRecord      `json:"tokens,omitempty"`
+	EraseKey   []byte             `json:"erase_key,omitempty"` // of the keyed hashes in Erase
+	Erase      []eraseRecord      `json:"erase,omitempty"`     // asked for, gone on or finished
 }
 
 type propertyRecord struct {
@@ -97,6 +99,7 @@ type segmentRecord struct {
 	Customers int64      `json:"customers"`
 	MinTime   event.Time `json:"min"`
 	MaxTime   event.Time `json:"max"`
+	Erased    uint64     `json:"erased,omitempty"` // erasures up to this number are done in it
 }
 
 func (r segmentRecord) file() string { return fmt.Sprintf("%06d.seg", r.ID) }
@@ -113,6 +116,7 @@ type tokenRecord struct {
 	Token string     `json:"token"`
 	At    event.Time `json:"at"`
 	Ack   Ack        `json:"ack"`
+	Keyed bool       `json:"keyed,omitempty"` // Token is a keyed hash: an erasure took the text
 }
 
 // state is what the edits of a manifest add up to. A published state does not
@@ -134,6 +138,8 @@ type state struct {
 	links      map[string]string
 	defines    []event.Definition // by name
 	tokens     map[string]tokenRecord
+	eraseKey   []byte
+	erasures   []eraseRecord // by number
 }
 
 // apply returns the state after e. It fails on an edit that no writer makes.
@@ -156,7 +162,10 @@ func (s *state) apply(e *edit) (*state, error) {
 		if !ok {
 			return nil, fmt.Errorf("property %q has unknown type %q", p.Name, p.Type)
 		}
-		i := slices.IndexFunc(n.properties, func(q event.Property) bool { return q.Name == p.Name })
+		i := -1 // one without a name was erased: it only keeps its place
+		if p.Name != "" {
+			i = slices.IndexFunc(n.properties, func(q event.Property) bool { return q.Name == p.Name })
+		}
 		if i < 0 {
 			n.properties = append(n.properties, event.Property{Name: p.Name, Type: t})
 		} else {
@@ -200,6 +209,20 @@ func (s *state) apply(e *edit) (*state, error) {
 		n.defines = append(n.defines, e.Define...)
 		slices.SortFunc(n.defines, func(a, b event.Definition) int { return strings.Compare(a.Name, b.Name) })
 	}
+	if e.EraseKey != nil {
+		n.eraseKey = e.EraseKey
+	}
+	if len(e.Erase) > 0 {
+		n.erasures = slices.Clone(s.erasures)
+		for _, r := range e.Erase {
+			i := slices.IndexFunc(n.erasures, func(o eraseRecord) bool { return o.Number == r.Number })
+			if i < 0 {
+				n.erasures = append(n.erasures, r)
+			} else {
+				n.erasures[i] = r
+			}
+		}
+	}
 	if len(e.Tokens) > 0 {
 		n.tokens = maps.Clone(s.tokens)
 		if n.tokens == nil {
@@ -207,7 +230,7 @@ func (s *state) apply(e *edit) (*state, error) {
 		}
 		newest := event.Time(math.MinInt64)
 		for _, t := range e.Tokens {
-			n.tokens[t.Token] = t
+			n.tokens[t.key()] = t
 			newest = max(newest, t.At)
 		}
 		if len(n.tokens) > tokensMost {
@@ -236,7 +259,7 @@ func (s *state) whole() *edit {
 	e := &edit{
 		Next: s.next, LSN: s.lsn, Epoch: s.epoch, WAL: s.wal, Received: int64(s.received), Width: s.width,
 		Events: s.events, Channels: s.channels, Properties: propertyRecords(s.properties),
-		Add: s.segments, Imports: s.imports, Define: s.defines,
+		Add: s.segments, Imports: s.imports, Define: s.defines, EraseKey: s.eraseKey, Erase: s.erasures,
 	}
 	if s.format > 1 {
 		e.Format = s.format

@@ -20,6 +20,7 @@ type mergeSource struct {
 	lsn  uint64
 	only bool   // its rows are stored already: they decide about duplicates and are not written
 	drop []bool // import codes whose rows are left out; nil: none
+	mask *mask  // rows of erased identities; nil: none
 
 	// How codes of the segment read in the output; nil: they are the same.
 	events, channels []uint32
@@ -337,8 +338,10 @@ func (s *mergeSource) decode(b int, properties []event.Property) (*mergePart, er
 	rows.Channel = translate(rows.Channel, s.channels)
 	if s.properties != nil {
 		columns := make([]*tile.Column, len(properties))
-		for i := range rows.Columns {
-			columns[s.properties[i]] = rows.Columns[i]
+		for i, c := range rows.Columns {
+			if c != nil { // a property without values has no place
+				columns[s.properties[i]] = c
+			}
 		}
 		rows.Columns = columns
 	}
@@ -347,6 +350,10 @@ func (s *mergeSource) decode(b int, properties []event.Property) (*mergePart, er
 	p.lsn, p.names, p.starts, p.times = s.lsn, rows.Names, rows.Starts, rows.Time
 	p.hashes = hashesOf(rows.Names)
 	p.hi = len(p.hashes)
+	if len(s.mask.of(b)) > 0 {
+		p.dropped = tile.NewBitmap(len(rows.Time))
+		s.mask.drop(p.dropped, b, rows.Starts)
+	}
 	if s.drop != nil && rows.Import != nil {
 		for i, code := range rows.Import {
 			if s.drop[code] {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"wend/event"
 )
@@ -45,10 +46,12 @@ func (s *Store) replayBatch(r walRecord) error {
 			return fmt.Errorf("%w: the answer of batch %q: %v", ErrCorrupt, token, err)
 		}
 	}
-	keep, rejected := s.validate(b)
+	keep, rejected := s.validate(b, event.MaxTime)
 	if len(rejected) > 0 {
 		return fmt.Errorf("%w: event %d: %s", ErrCorrupt, rejected[0].Index, rejected[0].Reason)
 	}
+	erased := s.state.erasedAt(r.lsn)
+	keep = slices.DeleteFunc(keep, func(i int) bool { return erased(b.Customer[i]) })
 	fresh, _, err := s.newRows(b, keep, &Ack{})
 	if err != nil {
 		return err

@@ -29,6 +29,10 @@ type segmentMeta struct {
 	Channels   []string // Channels[0] is ""
 	Imports    []string // Imports[0] is "", no import
 	Properties []event.Property
+
+	// Of files that are written:
+	Erased uint64 // erasures up to this number left out what they erase
+	Sparse bool   // names that no row carries are written as ""
 }
 
 // prefixBitsMax bounds the blocks of a segment: a million of 2,048 customers are enough.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"math/bits"
+	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -351,6 +352,9 @@ func (w *segmentWriter) put(p int, column string, page []byte) {
 
 // Finish writes dictionaries, indexes, directory and trailer.
 func (w *segmentWriter) Finish() (segmentInfo, error) {
+	if w.meta.Sparse {
+		w.forgetUnused()
+	}
 	w.section("meta", w.appendMeta(nil))
 	w.section("events", appendCounted(nil, w.meta.Events, w.info.EventCounts))
 	w.section("channels", appendCounted(nil, w.meta.Channels, w.info.ChannelCounts))
@@ -377,6 +381,29 @@ func (w *segmentWriter) Finish() (segmentInfo, error) {
 		return segmentInfo{}, w.err
 	}
 	return w.info, nil
+}
+
+// forgetUnused blanks names that no row carries. Their codes stay, so that
+// segments go on to share codes; but a name is in the files of those who use
+// it only, and leaves with them.
+func (w *segmentWriter) forgetUnused() {
+	blank := func(names []string, counts []int64) []string {
+		names = slices.Clone(names)
+		for code, n := range counts {
+			if n == 0 {
+				names[code] = ""
+			}
+		}
+		return names
+	}
+	w.meta.Events = blank(w.meta.Events, w.info.EventCounts)
+	w.meta.Channels = blank(w.meta.Channels, w.info.ChannelCounts)
+	w.meta.Properties = slices.Clone(w.meta.Properties)
+	for i, n := range w.info.ValueCounts {
+		if n == 0 {
+			w.meta.Properties[i].Name = ""
+		}
+	}
 }
 
 func (w *segmentWriter) section(name string, content []byte) {

@@ -26,7 +26,8 @@ type source struct {
 	handle uint64
 	lsn    uint64 // FirstLSN
 	drop   []bool // undone import codes, if rows here have one; nil: none
-	undone int64  // rows that carry one
+	undone int64  // rows that are left out
+	mask   *mask  // rows of erased identities; nil: none
 	drops  int    // how many undone imports have rows here; with handle names the state of the rows
 }
 
@@ -60,6 +61,8 @@ type segmentFile struct {
 	refs     atomic.Int32
 	obsolete atomic.Bool
 	filter   idFilter
+	mask     *mask  // guarded by Store.mu; it hides source.mask, which only views have
+	maskedTo uint64 // the number of the erasure that mask knows of
 }
 
 func (s *Store) openSegmentFile(r segmentRecord) (*segmentFile, error) {
@@ -162,7 +165,7 @@ func (o *segmentOutput) begin() error {
 	}
 	o.buffer = newFileBuffer(o.file)
 	o.rows = 0
-	o.done = append(o.done, segmentRecord{ID: meta.ID, FirstLSN: meta.FirstLSN, LastLSN: meta.LastLSN, Partition: o.partition})
+	o.done = append(o.done, segmentRecord{ID: meta.ID, FirstLSN: meta.FirstLSN, LastLSN: meta.LastLSN, Partition: o.partition, Erased: meta.Erased})
 	o.writer, err = newSegmentWriter(o.buffer, meta)
 	return err
 }

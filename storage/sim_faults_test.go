@@ -249,7 +249,7 @@ func TestSyncFailsThenLies(t *testing.T) {
 // sendSync appends n new events as durable as it gets.
 func (d *sim) sendSync(n int) {
 	b := d.batch(n)
-	events, duplicates, conflicts := d.m.fresh(b, false)
+	events, duplicates, conflicts := d.m.fresh(d.timely(b), false)
 	d.seq++
 	d.send(&simBatch{seq: d.seq, events: events, sent: b, level: Sync, token: fmt.Sprint("t", d.seq)}, duplicates, conflicts)
 }

@@ -29,7 +29,7 @@ func damagedStore(t *testing.T) (*sim, *simfs.FS, map[string]map[int64]bool) {
 	}
 	sync := func(n int) {
 		b := d.batch(n)
-		events, _, _ := d.m.fresh(b, false)
+		events, _, _ := d.m.fresh(d.timely(b), false)
 		d.seq++
 		d.send(&simBatch{seq: d.seq, events: events, sent: b, level: Sync, token: fmt.Sprint("t", d.seq)}, 0, 0)
 	}

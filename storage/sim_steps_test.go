@@ -126,13 +126,18 @@ func (d *sim) size() int {
 
 // append sends events and holds the answer against the model's.
 func (d *sim) append(sent []event.Event, token string) {
-	events, duplicates, conflicts := d.m.fresh(sent, false)
+	events, duplicates, conflicts := d.m.fresh(d.timely(sent), false)
 	d.seq++
 	b := &simBatch{seq: d.seq, events: events, sent: sent, token: token, level: []Durability{Sync, Sync, Interval, Memory}[d.r.IntN(4)]}
 	if b.token == "" && d.r.IntN(3) == 0 {
 		b.token = fmt.Sprint("t", d.seq)
 	}
 	d.send(b, duplicates, conflicts)
+}
+
+// timely is the events that are not too far in the future of the clock.
+func (d *sim) timely(sent []event.Event) []event.Event {
+	return slices.DeleteFunc(slices.Clone(sent), func(e event.Event) bool { return e.Time > event.At(d.clock).Add(48*event.Hour) })
 }
 
 func (d *sim) send(b *simBatch, duplicates, conflicts int64) {
@@ -143,7 +148,7 @@ func (d *sim) send(b *simBatch, duplicates, conflicts int64) {
 	if !d.accept(err) {
 		return
 	}
-	if ack.Accepted != int64(len(b.events)) || ack.Duplicates != duplicates || ack.Conflicts != conflicts {
+	if ack.Accepted != int64(len(b.events)) || ack.Duplicates != duplicates || ack.Conflicts != conflicts || len(ack.Rejected) != len(b.sent)-len(d.timely(b.sent)) {
 		d.fail(fmt.Errorf("batch %d: the answer is %+v, want %d, %d, %d", b.seq, ack, len(b.events), duplicates, conflicts))
 		return
 	}
@@ -216,7 +221,7 @@ func (d *sim) resend() {
 	if len(failed) > 0 && d.r.IntN(2) == 0 {
 		b := *failed[d.r.IntN(len(failed))]
 		var duplicates, conflicts int64
-		b.events, duplicates, conflicts = d.m.fresh(b.sent, false)
+		b.events, duplicates, conflicts = d.m.fresh(d.timely(b.sent), false)
 		d.seq++
 		b.seq, b.floating = d.seq, true
 		forget := func(o *simBatch) bool { return o.token == b.token }

@@ -31,6 +31,7 @@ type Snapshot struct {
 	lsn, epoch uint64
 	bits       int // tiles are the prefixes of so many bits
 	rows       int64
+	erasing    bool // something is masked: names without a row are those of the erased
 
 	customers once[int64]
 	newest    once[span]
@@ -84,7 +85,8 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 	}
 	undone := s.undone()
 	snap := &Snapshot{
-		cache: s.cache, store: s.state.store,
+		erasing: slices.ContainsFunc(s.state.erasures, func(r eraseRecord) bool { return r.Finished == 0 }),
+		cache:   s.cache, store: s.state.store,
 		events: slices.Clip(s.catalog.events), channels: slices.Clip(s.catalog.channels), properties: slices.Clip(s.catalog.properties),
 		defines: s.state.defines, links: s.linkTable(), missing: slices.Clip(s.missing),
 		received: s.state.received, lsn: s.state.lsn, epoch: s.state.epoch,
@@ -93,7 +95,7 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 		if f := s.segments[r.ID]; f != nil {
 			f.retain()
 			snap.files = append(snap.files, f)
-			snap.sources = append(snap.sources, f.source.without(undone))
+			snap.sources = append(snap.sources, f.view(undone))
 		}
 	}
 	snap.sources = append(snap.sources, memory...)
@@ -156,6 +158,22 @@ func (s *Snapshot) Schema() *event.Schema {
 			for code, n := range src.seg.ChannelCounts {
 				sc.Channels[code].Count += n
 			}
+			if src.mask == nil {
+				continue
+			}
+			for code, n := range src.mask.events {
+				sc.Events[code].Count -= n
+			}
+			for code, n := range src.mask.channels {
+				sc.Channels[code].Count -= n
+			}
+		}
+		for _, list := range [][]event.Name{sc.Events, sc.Channels} {
+			for code := range list {
+				if s.erasing && list[code].Count == 0 {
+					list[code].Text = ""
+				}
+			}
 		}
 		return sc, nil
 	})
@@ -202,7 +220,7 @@ func (s *Snapshot) findNewest() (span, error) {
 	for _, src := range s.sources {
 		switch {
 		case src.seg.Rows == src.undone:
-		case src.drop == nil:
+		case src.plain():
 			all = all.with(src.seg.MinTime, src.seg.MaxTime)
 		case all.some && src.seg.MinTime >= all.min && src.seg.MaxTime <= all.max:
 		default:
@@ -218,24 +236,31 @@ func (s *Snapshot) findNewest() (span, error) {
 	return all, nil
 }
 
-// span reads the times of rows that are not undone.
+// span finds the times of the rows that are shown. Blocks that hide none of
+// theirs are not read.
 func (s *source) span() (span, error) {
 	var all span
-	for b := range 1 << s.seg.PrefixBits {
-		if s.seg.Stats(b).Rows == 0 {
+	for index := range 1 << s.seg.PrefixBits {
+		b, stats := s.block(index), s.seg.Stats(index)
+		if b == nil {
 			continue
 		}
-		block, err := s.seg.Block(b)
+		if b.shown() {
+			all = all.with(stats.MinTime, stats.MaxTime)
+			continue
+		}
+		read, err := s.seg.Block(index)
 		if err != nil {
 			return all, err
 		}
-		codes, err := block.Import()
+		b.block = read
+		dropped, err := b.droppedRows()
 		if err != nil {
 			return all, err
 		}
-		for row := range block.Rows {
-			if codes == nil || !s.drop[codes[row]] {
-				t := block.Time.At(row)
+		for row := range read.Rows {
+			if !dropped.Get(row) {
+				t := read.Time.At(row)
 				all = all.with(t, t)
 			}
 		}
@@ -247,7 +272,7 @@ func (s *source) span() (span, error) {
 // linked to one customer counted once.
 func (s *Snapshot) Customers() int64 {
 	n, err := s.customers.get(func() (int64, error) {
-		if len(s.sources) == 1 && s.sources[0].drop == nil && s.links == nil {
+		if len(s.sources) == 1 && s.sources[0].plain() && s.links == nil {
 			return s.sources[0].seg.Customers, nil
 		}
 		counts := make([]int64, s.Tiles())

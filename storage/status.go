@@ -247,10 +247,13 @@ func (s *Store) checkFile(st *state, r segmentRecord) error {
 	if f == nil {
 		return nil // it was left out when the store was opened, and is whole again
 	}
-	if !isPrefix(f.seg.Events, st.events) || !isPrefix(f.seg.Channels, st.channels) {
+	if !namesOf(f.seg.Events, st.events) || !namesOf(f.seg.Channels, st.channels) {
 		return fmt.Errorf("%w: its names are not those of the store", ErrCorrupt)
 	}
 	for i, p := range f.seg.Properties {
+		if p.Name == "" && f.seg.ValueCounts[i] == 0 {
+			continue // unused there
+		}
 		widened := i < len(st.properties) && p.Type == event.IntegerType && st.properties[i].Type == event.FloatType
 		if i >= len(st.properties) || p.Name != st.properties[i].Name || p.Type != st.properties[i].Type && !widened {
 			return fmt.Errorf("%w: property %q is not the store's", ErrCorrupt, p.Name)
@@ -259,8 +262,15 @@ func (s *Store) checkFile(st *state, r segmentRecord) error {
 	return nil
 }
 
-func isPrefix(list, of []string) bool {
-	return len(list) <= len(of) && slices.Equal(list, of[:len(list)])
+// namesOf reports whether a segment's names are the store's. Those that no row
+// of it carries may be left out.
+func namesOf(list, of []string) bool {
+	for code, name := range list {
+		if code >= len(of) || name != "" && name != of[code] {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *Store) openFile(id uint64) *segmentFile {

@@ -70,6 +70,12 @@ type Store struct {
 	lsn      uint64      // last given out
 	next     uint64      // file number
 
+	ledgerFailed string       // why the ledger beside the store lacks something; "": it does not
+	refused      *suppression // of the erasures up to refusedOf
+	refusedOf    uint64
+	retired      map[uint64]*segmentFile // replaced, and perhaps still read
+	spilled      map[string]bool         // files of bulk loads that are not over
+
 	cache   *cache
 	linksOf *state // whose links are resolved in links
 	links   *linkTable
@@ -82,7 +88,7 @@ type Store struct {
 // Open opens the store in dir, and makes one if there is none, unless it is
 // opened for reading only.
 func Open(dir string, opt Options) (*Store, error) {
-	s := &Store{dir: dir, opt: opt.withDefaults(), segments: map[uint64]*segmentFile{}, stop: make(chan struct{}), wake: make(chan struct{}, 1)}
+	s := &Store{dir: dir, opt: opt.withDefaults(), segments: map[uint64]*segmentFile{}, retired: map[uint64]*segmentFile{}, spilled: map[string]bool{}, stop: make(chan struct{}), wake: make(chan struct{}, 1)}
 	s.fs = s.opt.FS
 	var err error
 	if s.opt.ReadOnly {
@@ -142,6 +148,10 @@ func (s *Store) openWriter() error {
 		return err
 	}
 	s.makeBallast()
+	if err := s.keepLedger(s.state); err != nil {
+		s.ledgerFailed = err.Error()
+		s.opt.Log.Warn("ledger of erasures", "error", err)
+	}
 	if s.opt.Background {
 		s.background.Add(1)
 		go s.work()
@@ -276,7 +286,13 @@ func (s *Store) load() error {
 	for _, f := range old {
 		f.release()
 	}
-	return s.replay()
+	if err := s.replay(); err != nil {
+		return err
+	}
+	for _, r := range st.erasures { // numbers up to it must not be given out again
+		s.lsn = max(s.lsn, r.LSN)
+	}
+	return s.maskFiles()
 }
 
 // replay puts the batches of the log that no segment holds into the memtable.
@@ -359,23 +375,29 @@ func (s *Store) removeLeftovers() error {
 		return err
 	}
 	for _, name := range names {
-		n, numbered := fileNumber(name)
-		stale := strings.HasSuffix(name, ".tmp") || strings.HasSuffix(name, ".run")
-		switch {
-		case strings.HasPrefix(name, manifestPrefix):
-			stale = stale || name < manifestName(s.manifest.number)
-		case numbered && strings.HasSuffix(name, ".seg"):
-			stale = !slices.ContainsFunc(s.state.segments, func(r segmentRecord) bool { return r.ID == n })
-		case numbered && strings.HasSuffix(name, walSuffix):
-			stale = n < s.state.wal
-		}
-		if stale {
+		if s.leftover(name) {
 			if err := s.fs.Remove(path.Join(s.dir, name)); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// leftover reports whether a file of the directory is of no use any more. The
+// caller holds mu and writing, or is the only one.
+func (s *Store) leftover(name string) bool {
+	n, numbered := fileNumber(name)
+	stale := strings.HasSuffix(name, ".tmp") || strings.HasSuffix(name, ".run") && !s.spilled[name]
+	switch {
+	case strings.HasPrefix(name, manifestPrefix):
+		stale = stale || name < manifestName(s.manifest.number)
+	case numbered && strings.HasSuffix(name, ".seg"):
+		stale = !slices.ContainsFunc(s.state.segments, func(r segmentRecord) bool { return r.ID == n })
+	case numbered && strings.HasSuffix(name, walSuffix):
+		stale = n < s.state.wal
+	}
+	return stale
 }
 
 // memory lists the memtables, oldest first. The caller holds mu.
@@ -509,6 +531,13 @@ func (s *Store) work() {
 	defer tick.Stop()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	pause := 0 // ticks until erasures that failed are tried again
+	erase := func() {
+		if err := s.erase(ctx); err != nil && !errors.Is(err, ErrClosed) && ctx.Err() == nil {
+			s.opt.Log.Warn("erase", "error", err)
+			pause = 50
+		}
+	}
 	go func() {
 		select {
 		case <-s.stop:
@@ -524,6 +553,9 @@ func (s *Store) work() {
 			if err := s.syncWritten(); err != nil {
 				s.opt.Log.Warn("sync the log", "error", err)
 			}
+			if pause--; pause <= 0 {
+				erase()
+			}
 		case <-s.wake:
 			for ctx.Err() == nil {
 				worked, err := s.CompactStep(ctx)
@@ -533,6 +565,9 @@ func (s *Store) work() {
 				if err != nil || !worked {
 					break
 				}
+			}
+			if pause <= 0 {
+				erase()
 			}
 		}
 	}

@@ -496,7 +496,7 @@ func TestEndOfData(t *testing.T) {
 		t.Errorf("an empty store's tile: %+v, %v", tl, err)
 	}
 	snap.Release()
-	appendEvents(t, s, AppendOptions{}, view("ann", 0), event.Event{Customer: "ann", Name: "visit", Time: at("2031-01-01T00:00:00Z")})
+	appendEvents(t, s, AppendOptions{}, view("ann", 0), event.Event{Customer: "ann", Name: "visit", Time: at("2030-01-02T00:00:00Z")})
 	snap, err = s.Snapshot()
 	if err != nil {
 		t.Fatal(err)

@@ -100,7 +100,7 @@ func (s *source) within(need tile.Need) bool {
 
 // whole reports whether the tile is one block as it is.
 func (m *tileMerge) whole() bool {
-	return len(m.blocks) == 1 && len(m.linked) == 0 && m.blocks[0].src.drop == nil && m.blocks[0].src.seg.PrefixBits == m.snap.bits
+	return len(m.blocks) == 1 && len(m.linked) == 0 && m.blocks[0].shown() && m.blocks[0].src.seg.PrefixBits == m.snap.bits
 }
 
 // key names what the tile is made of: segments never change, so equal keys
@@ -112,6 +112,7 @@ func (m *tileMerge) key() string {
 	for _, b := range m.blocks {
 		key = binary.AppendUvarint(key, b.src.handle)
 		key = binary.AppendUvarint(key, uint64(b.src.drops))
+		key = binary.AppendUvarint(key, uint64(len(b.src.mask.of(b.index)))) // masks of one segment only grow
 		key = binary.AppendUvarint(key, uint64(b.index))
 	}
 	if len(m.linked) > 0 {
@@ -266,7 +267,7 @@ func (s *Snapshot) aliasPart(b *tileBlock, customer int) (*part, error) {
 	if ranks != nil {
 		p.ranks = ranks[lo:hi]
 	}
-	if b.src.drop == nil {
+	if b.shown() {
 		return p, nil
 	}
 	all, err := b.droppedRows()
@@ -278,16 +279,24 @@ func (s *Snapshot) aliasPart(b *tileBlock, customer int) (*part, error) {
 	return p, nil
 }
 
-// droppedRows marks the rows of undone imports; nil if the source has none.
+// shown reports whether all rows of the block are shown.
+func (b *tileBlock) shown() bool { return b.src.drop == nil && len(b.src.mask.of(b.index)) == 0 }
+
+// droppedRows marks the rows of undone imports and of erased identities; nil
+// if there are none.
 func (b *tileBlock) droppedRows() (tile.Bitmap, error) {
-	if b.src.drop == nil {
+	if b.shown() {
 		return nil, nil
+	}
+	dropped := tile.NewBitmap(b.Rows())
+	b.src.mask.drop(dropped, b.index, b.Starts)
+	if b.src.drop == nil {
+		return dropped, nil
 	}
 	codes, err := b.Import()
 	if err != nil {
 		return nil, err
 	}
-	dropped := tile.NewBitmap(b.Rows())
 	for row, code := range codes {
 		if b.src.drop[code] {
 			dropped.Set(row)

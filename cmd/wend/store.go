@@ -195,7 +195,7 @@ func export(ctx context.Context, db *engine.DB, format string, out io.Writer) er
 	if err != nil {
 		return err
 	}
-	w, err := ingest.NewWriter(out, format, schema.Properties)
+	w, err := ingest.NewWriter(out, format, schema.Known().Properties)
 	if err != nil {
 		return err
 	}

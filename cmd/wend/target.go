@@ -63,7 +63,7 @@ func (t *folderTarget) known(context.Context) (map[string]event.Type, error) {
 
 func typesOf(schema *event.Schema) map[string]event.Type {
 	known := map[string]event.Type{}
-	for _, p := range schema.Properties {
+	for _, p := range schema.Known().Properties {
 		known[p.Name] = p.Type
 	}
 	return known
