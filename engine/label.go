@@ -50,6 +50,31 @@ func labelText(x event.Value) event.Value {
 	return event.String(x.String())
 }
 
+// names returns the labels by the codes that events or channels have in tiles,
+// nil if labels are anything else or two codes have one label.
+func (l *labeling) names() []string {
+	schema := l.parts[0].run.schema
+	var of []event.Name
+	switch {
+	case len(l.parts) > 1:
+	case l.parts[0].kind == eventField:
+		of = schema.Events
+	case l.parts[0].kind == channelField:
+		of = schema.Channels
+	}
+	var names []string
+	for code, name := range of {
+		text := name.Text
+		if l.parts[0].kind == channelField && code == 0 {
+			text = absentLabel
+		} else if text == absentLabel && l.parts[0].kind == channelField {
+			return nil
+		}
+		names = append(names, text)
+	}
+	return names
+}
+
 // text returns the label of a code. Not while workers still run.
 func (l *labeling) text(code uint32) string { return l.labels.values[code].Text() }
 

@@ -49,8 +49,7 @@ func (t *pathTable) add(group uint32, codes []uint32, n int64) (int, error) {
 		}
 	}
 	if len(t.entries) >= t.limit {
-		return 0, &LimitError{Limit: "paths", Value: int64(t.limit), Reached: int64(len(t.entries)) + 1,
-			Hint: "shorten paths with length, label by something that has fewer values, leave events out with where, use collapse, or raise the limit"}
+		return 0, tooManyPaths(t.limit, len(t.entries)+1)
 	}
 	if err := t.memory.take(pathEntryBytes + pathCodeBytes*int64(len(codes))); err != nil {
 		return 0, err
@@ -65,6 +64,11 @@ func (t *pathTable) add(group uint32, codes []uint32, n int64) (int, error) {
 		t.grow()
 	}
 	return len(t.entries) - 1, nil
+}
+
+func tooManyPaths(limit, n int) error {
+	return &LimitError{Limit: "paths", Value: int64(limit), Reached: int64(n),
+		Hint: "shorten paths with length, label by something that has fewer values, leave events out with where, use collapse, or raise the limit"}
 }
 
 // path returns the codes of an entry.

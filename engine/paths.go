@@ -90,6 +90,7 @@ type pathsWorker struct {
 	memory            ration
 	from, to, through tile.Bitmap // of the tile at hand
 	runs              labelRuns
+	packed            *packedPaths // nil: paths are lists of labels
 	codes             []uint32
 	place             place
 }
@@ -98,6 +99,9 @@ func (o *pathsOperator) worker() *pathsWorker {
 	w := &pathsWorker{pathsOperator: o, labels: o.labeling.worker(), groups: o.grouping.worker(), table: newPathTable(o.r), memory: ration{budget: o.r.memory}}
 	w.periods = periods{calendar: o.grouping.calendar, max: o.r.opt.Rows}
 	w.codes = make([]uint32, 0, o.length+1)
+	if o.packs() {
+		w.packed = &packedPaths{}
+	}
 	return w
 }
 
@@ -113,6 +117,10 @@ func (w *pathsWorker) visit(v *view) error {
 				return err
 			}
 		}
+	}
+	if w.packed != nil {
+		v.took = "packed paths"
+		return w.packed.visit(w, v)
 	}
 	w.labels.loaded = nil
 	if plan := w.r.plan; plan.Collapse || plan.FromEach || plan.ToEach {
@@ -246,6 +254,9 @@ func (w *pathsWorker) after(v *view, u unit, x int) error {
 
 // forward emits the path of the first labels of rows [first, until).
 func (w *pathsWorker) forward(v *view, u unit, first, until int) error {
+	if w.packed != nil {
+		return w.packed.forward(w, v, first, until)
+	}
 	if w.r.plan.Collapse {
 		if seeded.On("collapse_after_length") {
 			end := first
@@ -276,6 +287,9 @@ func (w *pathsWorker) forward(v *view, u unit, first, until int) error {
 // before is the path of the last labels up to row y, none older than the window.
 func (w *pathsWorker) before(v *view, u unit, y int) error {
 	oldest := v.Time.At(y).Add(-w.window)
+	if w.packed != nil {
+		return w.packed.before(w, v, u, y, oldest)
+	}
 	if w.r.plan.Collapse {
 		runs := &w.runs
 		begin := v.next(v.since(u.lo, y, oldest), u.hi)
@@ -358,6 +372,9 @@ func (w *pathsWorker) fromTo(v *view, u unit, s span, first int) error {
 
 // between is the path from row x to row y.
 func (w *pathsWorker) between(v *view, u unit, x, y int) error {
+	if w.packed != nil {
+		return w.packed.between(w, v, x, y)
+	}
 	if w.r.plan.Collapse {
 		from, to := w.runs.of(u, x), w.runs.of(u, y)
 		if to-from >= w.length {

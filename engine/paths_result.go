@@ -23,12 +23,32 @@ func (o *pathsOperator) run(r *run) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, target, err := o.merge(ws, m)
-	if err != nil {
-		return nil, err
+	var all *pathTable
+	var shown []shownPath
+	var cut *Cut
+	var durations map[int][]event.Duration // by entry shown
+	if ws[0].packed != nil {
+		total, err := o.countPacked(ws)
+		if err != nil {
+			return nil, err
+		}
+		if all, err = o.unpack(ws[0], total.candidates); err != nil {
+			return nil, err
+		}
+		shown, cut = o.choose(all, []int64{total.journeys}, total.paths)
+		durations = packedDurations(ws, total.candidates, shown)
+	} else {
+		var target [][]uint32
+		if all, target, err = o.merge(ws, m); err != nil {
+			return nil, err
+		}
+		totals := make([]int64, m.len())
+		for i := range all.entries {
+			totals[all.entries[i].group] += all.entries[i].count
+		}
+		shown, cut = o.choose(all, totals, len(all.entries))
+		durations = o.durations(ws, target, shown, len(all.entries))
 	}
-	shown, cut := o.choose(all, m)
-	durations := o.durations(ws, target, shown, len(all.entries))
 
 	res := &Result{weight: "journeys"}
 	res.Columns = append(o.grouping.columns(), Column{"path", List}, Column{"journeys", Integer}, Column{"share", Share}, Column{"median_duration", Duration})
@@ -83,14 +103,13 @@ type shownPath struct {
 
 // choose returns, group by group, the most frequent paths: as many as top
 // says, or the fewest that cover the share asked for. Equal counts are ordered
-// by label, bytewise.
-func (o *pathsOperator) choose(all *pathTable, m *groups) (shown []shownPath, cut *Cut) {
-	byGroup := make([][]int32, m.len())
-	totals := make([]int64, m.len())
+// by label, bytewise. The table has all that may be shown; totals are the
+// journeys of each group, paths how many paths there are.
+func (o *pathsOperator) choose(all *pathTable, totals []int64, paths int) (shown []shownPath, cut *Cut) {
+	byGroup := make([][]int32, len(totals))
 	for i := range all.entries {
 		e := &all.entries[i]
 		byGroup[e.group] = append(byGroup[e.group], int32(i))
-		totals[e.group] += e.count
 	}
 	var kept, total int64
 	for g, entries := range byGroup {
@@ -101,8 +120,8 @@ func (o *pathsOperator) choose(all *pathTable, m *groups) (shown []shownPath, cu
 			kept += all.entries[i].count
 		}
 	}
-	if len(shown) < len(all.entries) {
-		cut = &Cut{Kept: int64(len(shown)), Of: int64(len(all.entries)), Share: share(kept, total)}
+	if len(shown) < paths {
+		cut = &Cut{Kept: int64(len(shown)), Of: int64(paths), Share: share(kept, total)}
 	}
 	return shown, cut
 }

@@ -1,16 +1,11 @@
 package engine
 
-import (
-	"math/bits"
-	"slices"
-
-	"wend/event"
-)
+import "math/bits"
 
 // flatPairs counts pairs without a loop for each unit: over all rows of a tile
 // at once, after which the pairs that lie across two customers are taken off.
 type flatPairs struct {
-	rows   pairRows
+	rows   closedRows
 	width  int      // bits of a code
 	counts []uint32 // by source<<width | target, over one tile
 	total  []int64
@@ -23,25 +18,13 @@ const flatBits = 7
 // flatWidth returns the bits of a label's code if pairs can be counted flat: if
 // labels are events or channels, and all pairs are in one group.
 func (o *transitionsOperator) flatWidth() (width int, ok bool) {
-	if o.r.opt.General || o.r.plan.Unit.Session || !o.grouping.whole() || len(o.labeling.parts) != 1 {
-		return 0, false
-	}
-	var names []event.Name
-	switch o.labeling.parts[0].kind {
-	case eventField:
-		names = o.r.schema.Events
-	case channelField:
-		names = o.r.schema.Channels
-		if slices.ContainsFunc(names, func(n event.Name) bool { return n.Text == absentLabel }) {
-			return 0, false // two codes with one label
-		}
-	}
+	names := o.labeling.names()
 	width = bits.Len(uint(len(names)))
-	return width, len(names) > 0 && width <= flatBits
+	return width, names != nil && width <= flatBits && o.grouping.whole() && !o.r.plan.Unit.Session && !o.r.opt.General
 }
 
 func (f *flatPairs) visit(w *transitionsWorker, v *view) {
-	f.rows.load(v, w.labels.planes(v), false)
+	f.rows.load(v, w.labels.planes(v), v.anchors(true), false)
 	codes := f.rows.codes
 	if len(codes) == 0 {
 		return

@@ -39,19 +39,11 @@ type gapCounters struct{ below, within int64 }
 
 // flatMedians computes the median gap of the rows shown.
 func (o *transitionsOperator) flatMedians(rows []transition, shown []int) error {
-	part := o.labeling.parts[0]
-	names := o.r.schema.Events
-	if part.kind == channelField {
-		names = o.r.schema.Channels
-	}
+	names := o.labeling.names()
 	s := &gapSearch{o: o, labels: len(names), wanted: make([]gapPair, len(names)*len(names)+1), memory: ration{budget: o.r.memory}}
 	schemaCode := map[uint32]int{}
-	for code := range names {
-		text := names[code].Text
-		if part.kind == channelField && code == 0 {
-			text = absentLabel
-		}
-		if label, ok := part.dict.find(event.String(text)); ok {
+	for code, name := range names {
+		if label, ok := o.labeling.labels.find(event.String(name)); ok {
 			schemaCode[label] = code
 		}
 	}
@@ -168,7 +160,7 @@ func (s *gapSearch) settle() {
 type gapWorker struct {
 	*gapSearch
 	labeler *labeler
-	rows    pairRows
+	rows    closedRows
 	keys    []uint16 // of the pair that ends at each row
 	cells   []gapCell
 	kept    []keptGaps
@@ -205,7 +197,7 @@ func (s *gapSearch) worker() *gapWorker {
 
 func (w *gapWorker) visit(v *view) error {
 	v.took = "sampled medians"
-	w.rows.load(v, w.labeler.planes(v), true)
+	w.rows.load(v, w.labeler.planes(v), v.anchors(true), true)
 	codes, times := w.rows.codes, w.rows.times
 	if len(codes) < 2 {
 		return nil

@@ -8,20 +8,20 @@ import (
 	"wend/tile"
 )
 
-// pairRows are the rows of a tile whose neighbours make pairs, closed up: those
-// that exist, in one stretch for each customer. With during they are the ones
-// in its range and the one that follows, for the first of a pair is its anchor.
-type pairRows struct {
-	codes  []byte       // labels
+// closedRows are the selected rows of a tile without what lies between them, in
+// one stretch for each customer.
+type closedRows struct {
+	codes  []byte       // labels; some bytes follow, so that any eight may be loaded
 	times  []event.Time // only if asked for
 	starts []uint32     // of the customers; some may have no rows
 
-	rows  []uint32     // of the tile
-	ranks []uint32     // selected rows before each 64
-	all   []event.Time // scratch
+	selected tile.Bitmap // nil: all rows
+	rows     []uint32    // of the tile, if not all
+	ranks    []uint32    // selected rows before each 64
+	all      []event.Time
 }
 
-// labelPlanes returns the column that the labels are, if they are one of few values.
+// planes returns the column of a tile that the labels are, if they are one.
 func (w *labeler) planes(v *view) *tile.Codes {
 	if len(w.coders) != 1 {
 		return nil
@@ -35,11 +35,11 @@ func (w *labeler) planes(v *view) *tile.Codes {
 	return nil
 }
 
-func (p *pairRows) load(v *view, labels *tile.Codes, times bool) {
-	p.codes = grown(p.codes, v.Rows)[:v.Rows]
+// load closes up the labels of the selected rows, nil all, and their times.
+func (p *closedRows) load(v *view, labels *tile.Codes, selected tile.Bitmap, times bool) {
+	p.codes = grown(p.codes, v.Rows+8)[:v.Rows]
 	labels.Decode8(0, p.codes)
-	selected := v.anchors(true)
-	if selected == nil {
+	if p.selected = selected; selected == nil {
 		p.starts = append(p.starts[:0], v.Starts...)
 		if times {
 			p.times = grown(p.times, v.Rows)[:v.Rows]
@@ -68,7 +68,7 @@ func (p *pairRows) load(v *view, labels *tile.Codes, times bool) {
 }
 
 // list numbers the selected rows.
-func (p *pairRows) list(selected tile.Bitmap, starts []uint32) {
+func (p *closedRows) list(selected tile.Bitmap, starts []uint32) {
 	p.rows = grown(p.rows, 64*len(selected))
 	p.ranks = grown(p.ranks, len(selected)+1)[:len(selected)+1]
 	n := 0
@@ -83,16 +83,32 @@ func (p *pairRows) list(selected tile.Bitmap, starts []uint32) {
 	p.rows = p.rows[:n]
 	p.starts = p.starts[:0]
 	for _, start := range starts {
-		rank := p.ranks[start>>6]
-		if in := start & 63; in != 0 {
-			rank += uint32(bits.OnesCount64(selected[start>>6] << (64 - in)))
-		}
-		p.starts = append(p.starts, rank)
+		p.starts = append(p.starts, uint32(p.rank(int(start))))
 	}
 }
 
+// rank returns how many selected rows come before a row of the tile.
+func (p *closedRows) rank(row int) int {
+	if p.selected == nil {
+		return row
+	}
+	rank := int(p.ranks[row>>6])
+	if in := row & 63; in != 0 {
+		rank += bits.OnesCount64(p.selected[row>>6] << (64 - in))
+	}
+	return rank
+}
+
+// row returns the row of the tile that has a rank.
+func (p *closedRows) row(rank int) int {
+	if p.selected == nil {
+		return rank
+	}
+	return int(p.rows[rank])
+}
+
 // borders calls f for the first row of every customer but the first who has rows.
-func (p *pairRows) borders(f func(row uint32)) {
+func (p *closedRows) borders(f func(row uint32)) {
 	// Customers without rows share their start with the next.
 	before := uint32(0)
 	for _, start := range p.starts {
