@@ -190,11 +190,23 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 			return x.send(w, r)
 		}
 	}
-	result, err := s.run(r, id, req, afresh, opts)
+	q, done, err := s.begin(r, id)
+	if err != nil {
+		return err
+	}
+	defer done()
+	result, err := s.run(q.ctx, req, afresh, opts)
 	if err != nil {
 		return err
 	}
 	s.metrics.answered(result)
+	release, err := q.hold(s.db, result.Bytes())
+	if err != nil {
+		return err
+	}
+	defer release()
+	w, written := q.writer(w)
+	defer written()
 	if result.Meta.Partial {
 		h.Set("X-Partial-Result", "1")
 		return stream(w, result, media, format)
@@ -225,8 +237,8 @@ func (s *Server) version() (string, error) {
 	return snap.Version(), nil
 }
 
-// run has the store answer a request, under its id and within its time.
-func (s *Server) run(r *http.Request, id string, req queryRequest, afresh bool, opts []engine.QueryOption) (*engine.Result, error) {
+// run has the store answer a request, within its time.
+func (s *Server) run(begun context.Context, req queryRequest, afresh bool, opts []engine.QueryOption) (*engine.Result, error) {
 	params, err := paramValues(req.Params)
 	if err != nil {
 		return nil, err
@@ -235,13 +247,8 @@ func (s *Server) run(r *http.Request, id string, req queryRequest, afresh bool, 
 	if req.TimeoutMS > 0 {
 		timeout = min(timeout, time.Duration(req.TimeoutMS)*time.Millisecond)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	ctx, cancel := context.WithTimeout(begun, timeout)
 	defer cancel()
-	defer context.AfterFunc(s.stop, cancel)()
-	if !s.running.add(id, granted(r).ID, cancel) {
-		return nil, &apiError{Status: http.StatusConflict, Code: "query_id_in_use", Message: "a query with this X-Query-Id is running"}
-	}
-	defer s.running.remove(id)
 	if err := s.takeSlot(ctx); err != nil {
 		return nil, err
 	}
@@ -255,7 +262,7 @@ func (s *Server) run(r *http.Request, id string, req queryRequest, afresh bool, 
 	}
 	began := time.Now()
 	result, err := s.db.Query(ctx, req.Query, opts...)
-	if errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil {
+	if errors.Is(err, context.DeadlineExceeded) && begun.Err() == nil {
 		return nil, &engine.LimitError{Limit: "time", Value: timeout.Milliseconds(), Reached: time.Since(began).Milliseconds(),
 			Hint: "the numbers are milliseconds: narrow the query with during, where or among, or raise timeout_ms, up to the server's --query-timeout"}
 	}
