@@ -215,7 +215,7 @@ func (h *history) check(dir string, how ended, at time.Time) (lost losses, err e
 		// kernel that is in the middle of an fsync may then say that it is done.
 		// With the power really gone, that answer would have reached nobody.
 		if how == cut && b.fate == acked && b.at.After(at) {
-			if !there {
+			if !there && b.level == "sync" {
 				lost.late++
 			}
 			continue
