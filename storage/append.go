@@ -85,7 +85,12 @@ func (s *Store) Append(ctx context.Context, b *event.Batch, opt AppendOptions) (
 		return Ack{}, fmt.Errorf("append %d events: a batch holds at most %d; send several, or import a file", n, batchEvents)
 	}
 	for {
-		ack, wait, err := s.append(ctx, b, opt)
+		var ack Ack
+		var wait waiting
+		err := s.writes("append", func() (err error) {
+			ack, wait, err = s.append(ctx, b, opt)
+			return err
+		})
 		if err == nil && !wait.flush {
 			return ack, nil
 		}
@@ -107,18 +112,13 @@ type waiting struct {
 func (s *Store) append(ctx context.Context, b *event.Batch, opt AppendOptions) (Ack, waiting, error) {
 	s.appending.RLock()
 	defer s.appending.RUnlock()
-	s.mu.Lock()
-	ack, batch, wait, err := s.take(b, opt)
-	log := s.wal
-	s.mu.Unlock()
+	ack, batch, wait, log, err := s.takeLocked(b, opt)
 	if err != nil || wait.flush {
 		return ack, wait, err
 	}
 	if wait.lsn > 0 && log != nil {
 		if err := log.sync(wait.lsn); err != nil {
-			s.mu.Lock()
-			s.giveUp(log)
-			s.mu.Unlock()
+			s.lockedGiveUp(log)
 			return Ack{}, wait, err
 		}
 	}
@@ -140,6 +140,14 @@ func (s *Store) append(ctx context.Context, b *event.Batch, opt AppendOptions) (
 		}
 	}
 	return ack, wait, nil
+}
+
+// takeLocked is take under mu, with the log that it wrote to.
+func (s *Store) takeLocked(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch, wait waiting, log *wal, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ack, mem, wait, err = s.take(b, opt)
+	return ack, mem, wait, s.wal, err
 }
 
 // take validates a batch, leaves out what is stored already, and writes the
@@ -277,6 +285,12 @@ func (s *Store) giveUp(w *wal) {
 	s.opt.Log.Error("log given up", "file", walName(w.number), "error", w.broken)
 }
 
+func (s *Store) lockedGiveUp(w *wal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.giveUp(w)
+}
+
 // syncWritten makes the log durable as far as it is written.
 func (s *Store) syncWritten() error {
 	s.mu.Lock()
@@ -288,11 +302,9 @@ func (s *Store) syncWritten() error {
 	if log == nil {
 		return nil
 	}
-	err := log.sync(lsn)
+	err := s.writes("sync the log", func() error { return log.sync(lsn) })
 	if err != nil {
-		s.mu.Lock()
-		s.giveUp(log)
-		s.mu.Unlock()
+		s.lockedGiveUp(log)
 	}
 	return err
 }

@@ -17,14 +17,16 @@ import (
 // Flush writes the memtable as segments and drops the log. It is done by the
 // append that fills the memtable, by the background, and by Close.
 func (s *Store) Flush(ctx context.Context) error {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.usable(true); err != nil {
-		return fmt.Errorf("flush: %w", err)
-	}
-	return s.flush(ctx)
+	return s.writes("flush", func() error {
+		s.writing.Lock()
+		defer s.writing.Unlock()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if err := s.usable(true); err != nil {
+			return fmt.Errorf("flush: %w", err)
+		}
+		return s.flush(ctx)
+	})
 }
 
 // flush is Flush for a caller that holds writing and mu. It gives mu back
@@ -62,11 +64,14 @@ func (s *Store) flush(ctx context.Context) error {
 	meta := s.runMeta(first, last)
 
 	s.mu.Unlock()
-	records, err := s.writeRun(ctx, sources, width, meta, s.lockedNumber)
+	var records []segmentRecord
 	var files []*segmentFile
-	if err == nil {
-		files, err = s.openWritten(records)
-	}
+	err = s.writes("flush", func() (err error) { // mu is to be taken again whatever happens
+		if records, err = s.writeRun(ctx, sources, width, meta, s.lockedNumber); err == nil {
+			files, err = s.openWritten(records)
+		}
+		return err
+	})
 	s.mu.Lock()
 	if err == nil {
 		e.Add = records
@@ -380,6 +385,14 @@ func (s *Store) Compact(ctx context.Context) error {
 // compactSome merges the first runs that choose picks from a partition.
 // The merge itself holds no lock; appends and snapshots go on.
 func (s *Store) compactSome(ctx context.Context, choose func([]runFiles) []runFiles) (worked bool, err error) {
+	err = s.writes("compact", func() error {
+		worked, err = s.mergeSome(ctx, choose)
+		return err
+	})
+	return worked, err
+}
+
+func (s *Store) mergeSome(ctx context.Context, choose func([]runFiles) []runFiles) (worked bool, err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.mu.Lock()

@@ -156,7 +156,9 @@ func (l *Load) startSpill() {
 	l.chunk, l.bytes = arrivals{}, 0
 	done := make(chan error, 1)
 	l.spill = done
-	go func() { done <- l.write(&chunk, meta) }()
+	go func() {
+		done <- l.store.writes("load", func() error { return l.write(&chunk, meta) })
+	}()
 }
 
 func (l *Load) finishSpill() error {
@@ -256,7 +258,7 @@ func (l *Load) Commit(ctx context.Context) (LoadResult, error) {
 	if l.done {
 		return LoadResult{}, fmt.Errorf("load %s: it has ended already", l.source)
 	}
-	err := l.commit(ctx)
+	err := l.store.writes("load", func() error { return l.commit(ctx) })
 	if e := l.Abort(); e != nil { // it removes the temporary files; a leftover is removed at the next opening
 		l.store.opt.Log.Warn("load", "source", l.source, "error", e)
 	}
@@ -285,9 +287,11 @@ func (l *Load) commit(ctx context.Context) error {
 	s.appending.Lock()
 	defer s.appending.Unlock()
 
-	s.mu.Lock()
-	merge, err := l.prepare(ctx)
-	s.mu.Unlock()
+	merge, err := func() (*loadMerge, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return l.prepare(ctx)
+	}()
 	if err != nil {
 		return err
 	}
@@ -466,6 +470,11 @@ func (l *Load) Abort() error {
 		return nil
 	}
 	l.done = true
+	return l.store.writes("end a load", l.remove)
+}
+
+// remove removes the temporary files.
+func (l *Load) remove() error {
 	_ = l.finishSpill() // whatever was written goes
 	l.chunk = arrivals{}
 	var errs []error

@@ -83,7 +83,7 @@ func (m *merger) run(ctx context.Context, emit func(p int, out []partitionRows) 
 	for range m.workers {
 		g.Go(func() error {
 			for f := range work {
-				if err := f(); err != nil {
+				if err := shielded(f); err != nil {
 					return err
 				}
 			}
@@ -123,7 +123,7 @@ func (m *merger) run(ctx context.Context, emit func(p int, out []partitionRows) 
 				if len(r.out) == 0 {
 					continue
 				}
-				if err := emit(r.p, r.out); err != nil {
+				if err := shielded(func() error { return emit(r.p, r.out) }); err != nil {
 					return err
 				}
 			case <-ctx.Done():

@@ -280,11 +280,13 @@ func (s *Snapshot) Customers() int64 {
 		g.SetLimit(4)
 		for i := range counts {
 			g.Go(func() error {
-				l, err := s.layout(i, tile.Need{})
-				if err == nil {
-					counts[i] = int64(l.customers())
-				}
-				return err
+				return shielded(func() error {
+					l, err := s.layout(i, tile.Need{})
+					if err == nil {
+						counts[i] = int64(l.customers())
+					}
+					return err
+				})
 			})
 		}
 		err := g.Wait()

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"wend/event"
@@ -56,6 +57,7 @@ type Store struct {
 	space space // guarded by mu
 
 	mu       sync.Mutex
+	broken   atomic.Bool // a bug was met: nothing is written any more
 	closed   bool
 	closing  bool   // no more writes: Close is flushing
 	state    *state // published by the manifest
@@ -427,6 +429,8 @@ func (s *Store) usable(write bool) error {
 		return ErrClosed
 	case write && s.opt.ReadOnly:
 		return ErrReadOnly
+	case write && s.broken.Load():
+		return errBroken
 	}
 	return nil
 }
@@ -442,12 +446,14 @@ func (s *Store) publish(e *edit) error {
 			e.Properties = append(e.Properties, propertyRecord{p.Name, p.Type.String()})
 		}
 	}
-	st, err := s.manifest.commit(s.state, e)
-	if err != nil {
-		return fmt.Errorf("publish: %w", err)
-	}
-	s.state = st
-	return nil
+	return s.writes("publish", func() error {
+		st, err := s.manifest.commit(s.state, e)
+		if err != nil {
+			return fmt.Errorf("publish: %w", err)
+		}
+		s.state = st
+		return nil
+	})
 }
 
 // Refresh makes a store that is open for reading see the writer's newest
@@ -486,8 +492,8 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var err error
-	if !s.opt.ReadOnly {
-		err = s.flush(context.Background())
+	if !s.opt.ReadOnly && !s.broken.Load() {
+		err = s.writes("flush", func() error { return s.flush(context.Background()) })
 	}
 	s.closed = true
 	if e := s.release(); err == nil {
