@@ -143,7 +143,15 @@ func (s *Store) erasable() error {
 // returns without an error the erasure is durable and no later snapshot shows
 // anything of it; the bytes go with the following EraseSteps, also after a
 // crash. A customer that the store does not know gets the same kind of answer.
-func (s *Store) Erase(ctx context.Context, customer string, opt EraseOptions) (Receipt, error) {
+func (s *Store) Erase(ctx context.Context, customer string, opt EraseOptions) (receipt Receipt, err error) {
+	err = s.removing(func() error {
+		receipt, err = s.beginErasure(ctx, customer, opt)
+		return err
+	})
+	return receipt, err
+}
+
+func (s *Store) beginErasure(ctx context.Context, customer string, opt EraseOptions) (Receipt, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if err := errors.Join(ctx.Err(), s.erasable()); err != nil {

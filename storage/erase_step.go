@@ -16,6 +16,14 @@ import (
 // whether there was any. All that wait share it: a segment is written anew once,
 // however many of its customers go.
 func (s *Store) EraseStep(ctx context.Context) (worked bool, err error) {
+	err = s.removing(func() error {
+		worked, err = s.eraseStep(ctx)
+		return err
+	})
+	return worked, err
+}
+
+func (s *Store) eraseStep(ctx context.Context) (worked bool, err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.mu.Lock()

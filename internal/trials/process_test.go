@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -72,10 +73,13 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
+var serveFlags []string // of the servers of the test that runs
+
 // launch starts `wend serve`, behind other words if given ("strace", …), and
 // does not wait until it is ready.
 func launch(dir string, before ...string) (*process, chan string, error) {
-	words := append(before, program, "serve", dir, "--listen", "127.0.0.1:0")
+	words := append(slices.Clone(before), program, "serve", dir, "--listen", "127.0.0.1:0")
+	words = append(words, serveFlags...)
 	ready := make(chan string, 1)
 	p := &process{cmd: exec.Command(words[0], words[1:]...), log: &output{ready: ready}, ended: make(chan error, 1)}
 	p.cmd.Stderr = p.log

@@ -1,0 +1,214 @@
+package trials
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"wend/internal/trust"
+)
+
+// one sends one batch and returns the status of the answer: 0 if there is none.
+func (h *history) one(c *http.Client, url string, r *rand.Rand) (status string) {
+	b := h.pick(r)
+	h.mu.Lock()
+	before := h.acks
+	h.refused = map[string]int{}
+	h.mu.Unlock()
+	err := h.send(context.Background(), c, url, b)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b.sending = false
+	if err != nil {
+		return err.Error()
+	}
+	if h.acks > before {
+		return "ok"
+	}
+	for s := range h.refused {
+		return s
+	}
+	return ""
+}
+
+// answers reports whether queries are answered.
+func answers(c *http.Client, url string) error {
+	resp, err := c.Post(url+"/v1/query", "text/plain", strings.NewReader("measure events"))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("a query is answered %d: %s", resp.StatusCode, text)
+	}
+	return err
+}
+
+// TestFull is promise P8 on a real file system: it fills up again and again
+// while events come in, and room is given back at a random time. Events are
+// then refused with a clear error, queries go on, and events are taken again
+// without anybody's help. With the ballast the server stops in time, without
+// it the kernel's own error stops it.
+func TestFull(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting takes root")
+	}
+	seed := trust.Number("WEND_SEED", 1)
+	fills := int(trust.Number("WEND_FILLS", 12))
+	for _, flags := range []string{"--ballast 64", "--ballast 0"} {
+		t.Run(flags, func(t *testing.T) {
+			disk := t.TempDir()
+			if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", disk).CombinedOutput(); err != nil {
+				t.Skipf("no tmpfs can be mounted here: %v\n%s", err, out)
+			}
+			t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+			serveFlags = strings.Fields(flags)
+			defer func() { serveFlags = nil }()
+			r := rand.New(rand.NewPCG(seed, 14))
+			dir := filepath.Join(disk, "store")
+			p := start(t, dir)
+			defer p.kill()
+			c := client()
+			h := newHistory()
+			refused := map[string]int{}
+			for range fills {
+				for range 1 + r.IntN(5) {
+					if s := h.one(c, p.url, r); s != "ok" {
+						t.Fatalf("with room on the disk a batch is answered %q\n%s", s, p.log)
+					}
+				}
+				filler := filepath.Join(disk, "filler")
+				f, err := os.Create(filler)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for size := 1 << 20; size >= 512; { // to the last page
+					if _, err := f.Write(make([]byte, size)); err != nil {
+						size /= 2
+					}
+				}
+				f.Close()
+				full := 0
+				for range 20 + r.IntN(20) {
+					s := h.one(c, p.url, r)
+					if s != "ok" {
+						full++
+						refused[s]++
+						if !strings.HasPrefix(s, "507 ") && !strings.HasPrefix(s, "503 ") {
+							t.Fatalf("on a full disk a batch is answered %q\n%s", s, p.log)
+						}
+					}
+				}
+				if full == 0 {
+					t.Fatal("a full disk refused nothing")
+				}
+				if err := answers(c, p.url); err != nil {
+					t.Fatalf("on a full disk: %v", err)
+				}
+				if err := os.Remove(filler); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if s := h.one(c, p.url, r); s != "ok" {
+				t.Fatalf("with room again a batch is answered %q", s)
+			}
+			p.kill()
+			if crashed(p.log.String()) {
+				t.Fatalf("the server broke:\n%s", p.log)
+			}
+			if _, err := h.check(dir, killed, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			trust.Report(t, "P8", "tmpfs full with "+strings.Fields(flags)[0][2:]+"="+strings.Fields(flags)[1]+" fills", fills, "acks", h.acks, "refused", fmt.Sprint(refused), "acked lost", 0, "exits", 0, "seed", seed)
+		})
+	}
+}
+
+// limited runs the program under limits of the shell.
+func limited(limits string) []string { return []string{"sh", "-c", limits + `; exec "$0" "$@"`} }
+
+// TestDescriptors: 24 clients against a server that may have 64 files open.
+func TestDescriptors(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	p := start(t, dir, limited("ulimit -n 64")...)
+	defer p.kill()
+	h := newHistory()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	var clients sync.WaitGroup
+	for n := range uint64(24) {
+		clients.Go(func() {
+			for ctx.Err() == nil {
+				c := client()
+				c.Timeout = 2 * time.Second
+				h.write(ctx, c, p.url, n)
+				if n%3 == 0 {
+					_ = answers(c, p.url)
+				}
+				c.CloseIdleConnections()
+			}
+		})
+	}
+	clients.Wait()
+	if p.gone() || crashed(p.log.String()) {
+		t.Fatalf("the server broke:\n%s", p.log)
+	}
+	if err := answers(client(), p.url); err != nil {
+		t.Fatalf("after the clients left: %v", err)
+	}
+	acks := h.acks
+	p.kill()
+	if _, err := h.check(dir, killed, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if acks == 0 {
+		t.Error("nothing was acknowledged")
+	}
+	trust.Report(t, "P8", "64 descriptors, clients", 24, "acks", acks, "refused", fmt.Sprint(h.refused), "acked lost", 0, "exits", 0)
+}
+
+// TestFileSize: a limit on the size of files makes a write short and fails the
+// next one. The batch at which that happens is refused or goes to another
+// file, what was acknowledged is there.
+func TestFileSize(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	p := start(t, dir, limited("ulimit -f 100")...)
+	defer p.kill()
+	h := newHistory()
+	c := client()
+	r := rand.New(rand.NewPCG(1, 15))
+	refused := map[string]int{}
+	for range 150 {
+		if s := h.one(c, p.url, r); s != "ok" {
+			refused[s]++
+			if !strings.HasPrefix(s, "507 ") && !strings.HasPrefix(s, "503 ") {
+				t.Fatalf("a batch is answered %q\n%s", s, p.log)
+			}
+		}
+	}
+	if err := answers(c, p.url); err != nil {
+		t.Fatal(err)
+	}
+	p.kill()
+	if crashed(p.log.String()) {
+		t.Fatalf("the server broke:\n%s", p.log)
+	}
+	if _, err := h.check(dir, killed, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if len(refused) == 0 {
+		t.Error("no write reached the limit")
+	}
+	trust.Report(t, "P8", "files of 50 KiB at most, acks", h.acks, "refused", fmt.Sprint(refused), "acked lost", 0, "exits", 0)
+}
