@@ -23,7 +23,17 @@ var statements = []struct{ name, text string }{
 	{"transitions_times", "transitions with times"},
 	{"measure", "measure events, customers by event, channel"},
 	{"funnel3_store_month", "funnel view_product -> add_to_cart -> purchase within 7d where channel = 'store' during 2025-02-01 to 2025-02-28"},
+	{"attribute_linear", "attribute purchase to channel using linear within 30d"},
+	{"attribute_markov", "attribute purchase to channel using markov within 30d"},
 	{"funnel3_where", "funnel view_product -> add_to_cart -> purchase within 7d where device != 'pos'"},
+	{"paths5_where", "paths length 5 top 10 where device != 'pos'"},
+	{"paths5_during", "paths length 5 top 10 during 2025-02-01 to 2025-02-28"},
+	{"paths_to_where", "paths to purchase within 7d length 5 where device != 'pos'"},
+	{"transitions_where", "transitions where device != 'pos'"},
+	{"transitions_during", "transitions during 2025-02-01 to 2025-02-28"},
+	{"transitions_times_where", "transitions with times where device != 'pos'"},
+	{"measure_where", "measure events, customers by event, channel where device != 'pos'"},
+	{"measure_during", "measure events, customers by event, channel during 2025-02-01 to 2025-02-28"},
 	{"funnel3_during", "funnel view_product -> add_to_cart -> purchase within 7d during 2025-02-01 to 2025-02-28"},
 }
 

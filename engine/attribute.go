@@ -72,12 +72,14 @@ func (o *attributeOperator) explain(r *run) PlanNode {
 // credit is what a group has for one label, by model: conversions and value.
 type credit struct {
 	conversions, value []exactSum
+	equal              []equalShares // of conversions, by model
 }
 
 // credits are what one group adds up.
 type credits struct {
 	labels      map[uint32]*credit
-	direct      int64 // conversions without a touch
+	near        []*credit // those of the first codes again
+	direct      int64     // conversions without a touch
 	directValue exactSum
 	touched     int64 // conversions with touches
 	value       exactSum
@@ -102,9 +104,12 @@ type attributeWorker struct {
 	memory  ration
 	place   place
 
-	found    tile.Bitmap // the conversions of the tile at hand
-	codes    []uint32    // of the touches at hand, oldest first
-	times    []event.Time
+	near     *nearChain   // of the only group; nil: there may be more
+	found    tile.Bitmap  // the conversions of the tile at hand
+	codes    []uint32     // of the touches at hand, oldest first
+	times    []event.Time // of the same, if some model looks at them
+	timed    bool
+	own      []uint32 // scratch of codes
 	weights  []float64
 	distinct []uint32
 }
@@ -115,10 +120,17 @@ const creditBytes = 96
 func (o *attributeOperator) worker() *attributeWorker {
 	w := &attributeWorker{attributeOperator: o, labels: o.labeling.worker(), groups: o.grouping.worker(), memory: ration{budget: o.r.memory}}
 	w.periods = periods{calendar: o.grouping.calendar, max: o.r.opt.Rows}
+	w.timed = slices.ContainsFunc(o.models, func(m query.ModelPlan) bool { return m.Name == "decay" })
+	if o.grouping.whole() && slices.Contains(o.chains, 1) && !o.r.opt.General {
+		w.near = &nearChain{}
+	}
 	return w
 }
 
 func (w *attributeWorker) visit(v *view) error {
+	if !w.r.opt.General {
+		v.took = "dense credits"
+	}
 	w.found = v.bitmap(v.Rows)
 	if err := w.conversions.rows(v, w.found); err != nil {
 		return err
@@ -205,14 +217,22 @@ func (w *attributeWorker) group(v *view, u unit, row, window int, anchor bool) (
 
 // touches reads the labels and times of the rows [from, until).
 func (w *attributeWorker) touches(v *view, u unit, from, until int) error {
-	w.codes, w.times = w.codes[:0], w.times[:0]
+	if v.rows == nil && w.labels.loaded != nil && !w.timed {
+		w.codes = w.labels.loaded[from:max(from, until)]
+		return nil
+	}
+	w.codes, w.times = w.own[:0], w.times[:0]
 	for row := v.next(from, until); row < until; row = v.next(row+1, until) {
 		code, err := w.labels.code(v, u.customer, row)
 		if err != nil {
 			return err
 		}
-		w.codes, w.times = append(w.codes, code), append(w.times, v.Time.At(row))
+		w.codes = append(w.codes, code)
+		if w.timed {
+			w.times = append(w.times, v.Time.At(row))
+		}
 	}
+	w.own = w.codes
 	return nil
 }
 
@@ -250,13 +270,14 @@ func (w *attributeWorker) share(g *credits, model int, value float64) {
 // they are given.
 func (w *attributeWorker) see(g *credits) error {
 	for _, code := range w.codes {
-		if g.labels[code] != nil {
+		if g.credit(code) != nil {
 			continue
 		}
-		if err := w.memory.take(creditBytes + 96*int64(len(w.models))); err != nil {
+		n := len(w.models)
+		if err := w.memory.take(creditBytes + (96+8*(equalTouches+1))*int64(n)); err != nil {
 			return err
 		}
-		g.labels[code] = &credit{conversions: make([]exactSum, len(w.models)), value: make([]exactSum, len(w.models))}
+		g.addLabel(code, &credit{conversions: make([]exactSum, n), value: make([]exactSum, n), equal: make([]equalShares, n)})
 	}
 	return nil
 }
@@ -265,6 +286,7 @@ func (w *attributeWorker) see(g *credits) error {
 // ones.
 func (w *attributeWorker) give(g *credits, codes []uint32, weights []float64, model int, value float64) {
 	all := float64(len(codes))
+	counted := weights == nil && len(codes) <= equalTouches && !w.r.opt.General
 	if weights != nil {
 		all = 0
 		for _, x := range weights {
@@ -272,12 +294,16 @@ func (w *attributeWorker) give(g *credits, codes []uint32, weights []float64, mo
 		}
 	}
 	for i, code := range codes {
-		c := g.labels[code]
+		c := g.credit(code)
 		part := 1 / all
 		if weights != nil {
 			part = weights[i] / all
 		}
-		c.conversions[model].add(part)
+		if counted {
+			c.equal[model][len(codes)]++
+		} else {
+			c.conversions[model].add(part)
+		}
 		if w.value != nil {
 			c.value[model].add(part * value)
 		}
@@ -358,6 +384,9 @@ func (w *attributeWorker) unconverted(v *view, u unit, first int) error {
 // follow counts the transitions of the journey at hand.
 func (w *attributeWorker) follow(g *credits, converted bool) error {
 	for i, order := range w.chains {
+		if order == 1 && w.near != nil && w.near.add(w.codes, converted) {
+			continue
+		}
 		if err := g.chains[i].add(w.codes, order, converted, &w.memory); err != nil {
 			return err
 		}
@@ -387,6 +416,9 @@ func (o *attributeOperator) run(r *run) (*Result, error) {
 	}
 	all := make([]*credits, m.len())
 	for i, w := range ws {
+		if err := w.settle(); err != nil {
+			return nil, err
+		}
 		for id, g := range w.credits {
 			at := m.of(i, id)
 			if all[at] == nil {

@@ -244,12 +244,16 @@ func (c *coder) decode(v *view, dst []uint32) error {
 		}
 		return nil
 	}
+	direct := c.direct
 	for i, s := range dst {
-		code, err := c.schemaCode(s)
-		if err != nil {
-			return err
+		code := direct[s]
+		if code == 0 {
+			if _, err := c.schemaCode(s); err != nil {
+				return err
+			}
+			code = direct[s]
 		}
-		dst[i] = code
+		dst[i] = code - 1
 	}
 	return nil
 }

@@ -82,6 +82,13 @@ func (s *exactSum) add(x float64) {
 	s.parts = append(s.parts[:kept], x)
 }
 
+// addTimes adds x so many times at once: the product is exact in two parts.
+func (s *exactSum) addTimes(x float64, times int64) {
+	high := x * float64(times)
+	s.add(high)
+	s.add(math.FMA(x, float64(times), -high))
+}
+
 func (s *exactSum) merge(o *exactSum) {
 	s.special += o.special
 	for _, x := range o.parts {

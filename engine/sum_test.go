@@ -32,6 +32,20 @@ func TestExactSumIsTheRoundedSum(t *testing.T) {
 	}
 }
 
+func TestExactSumOfEqualNumbers(t *testing.T) {
+	for n := 1; n <= equalTouches; n++ {
+		var once, each exactSum
+		for range 1000 * n {
+			each.add(1 / float64(n))
+		}
+		once.addTimes(1/float64(n), int64(1000*n))
+		each.addTimes(-1/float64(n), int64(1000*n))
+		if rest := each.value(); rest != 0 || math.Abs(once.value()-1000) > 1e-9 {
+			t.Errorf("1/%d, %d times: %v, off by %v", n, 1000*n, once.value(), rest)
+		}
+	}
+}
+
 func want64(f *big.Float) float64 {
 	x, _ := f.Float64()
 	return x

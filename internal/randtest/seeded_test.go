@@ -54,6 +54,7 @@ var bugs = map[string]string{
 	"cohort_reached_exact":     "reached means exactly that step",
 	"dense_start_late":         "the first counted event of a customer counts for the one before",
 	"packed_full_is_longer":    "a path of as many labels as length allows is a longer one",
+	"dense_conversions_lost":   "a journey that converts ends like one that does not",
 	"pairs_over_customers":     "a pair leads from one customer's last event to the next customer's first",
 	"customer_first":           "customer.b is the first value, not the latest",
 
