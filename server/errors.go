@@ -67,10 +67,10 @@ func (s *Server) answerError(w http.ResponseWriter, r *http.Request, err error) 
 	var bug *engine.PanicError
 	if errors.As(err, &bug) {
 		s.metrics.panics.Inc()
-		s.log.Error("a statement ran into a bug", "route", routePath(r), "stack", string(bug.Stack))
+		s.log.Error("a statement ran into a bug", "route", routePath(r), "shape", shapeOf(err), "stack", string(bug.Stack))
 	}
 	if e.Status >= 500 {
-		s.log.Error("request failed", "route", routePath(r), "code", e.Code, "status", e.Status)
+		s.log.Error("request failed", "route", routePath(r), "code", e.Code, "status", e.Status, "shape", shapeOf(err), "cause", causeOf(err))
 	}
 	writeError(w, e)
 }

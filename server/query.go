@@ -197,7 +197,7 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 	defer done()
 	result, err := s.run(q.ctx, req, afresh, opts)
 	if err != nil {
-		return err
+		return &shaped{err, req.Query}
 	}
 	s.metrics.answered(result)
 	release, err := q.hold(s.db, result.Bytes())

@@ -99,7 +99,9 @@ func New(db *engine.DB, opt Options) *Server {
 }
 
 // Handler returns the server's routes with everything that stands before them.
-func (s *Server) Handler() http.Handler {
+func (s *Server) Handler() http.Handler { return s.handler(routes) }
+
+func (s *Server) handler(routes []route) http.Handler {
 	mux := http.NewServeMux()
 	for _, rt := range routes {
 		mux.Handle(rt.name(), s.endpoint(rt))
