@@ -70,7 +70,7 @@ func (s *benchSnapshot) Definitions() []event.Definition { return nil }
 func (s *benchSnapshot) Version() string                 { return "bench" }
 func (s *benchSnapshot) EndOfData() (event.Time, bool)   { return s.end, true }
 func (s *benchSnapshot) Events() int64                   { return s.rows }
-func (s *benchSnapshot) Customers() int64                { return 0 }
+func (s *benchSnapshot) Customers() (int64, error)       { return 0, nil }
 func (s *benchSnapshot) Tiles() int                      { return len(s.tiles) }
 func (s *benchSnapshot) Missing() []engine.Missing       { return nil }
 func (s *benchSnapshot) Tile(_ context.Context, i int, _ tile.Need) (*tile.Tile, error) {

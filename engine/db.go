@@ -324,8 +324,19 @@ func (db *DB) snapshot() (pinned, error) {
 			return pinned{}, err
 		}
 	}
-	snap, err := db.store.Snapshot()
-	return pinned{snap}, err
+	for {
+		snap, err := db.store.Snapshot()
+		if err != nil {
+			return pinned{}, err
+		}
+		if err = snap.Ready(); err == nil {
+			return pinned{snap}, nil
+		}
+		snap.Release()
+		if !db.store.SetAside(err) {
+			return pinned{}, err
+		}
+	}
 }
 
 // Missing lists damaged data that the tiles leave out.

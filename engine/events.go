@@ -13,7 +13,8 @@ import (
 
 // Events yields every event of the store as it is now, customer by customer
 // under the canonical identity, each customer's in order of time and arrival.
-// An error ends the sequence.
+// An error ends the sequence. Damaged segments are left out whole: all files are
+// compared with their checksums before the first event.
 func (db *DB) Events(ctx context.Context) iter.Seq2[event.Event, error] {
 	return func(yield func(event.Event, error) bool) {
 		if err := db.begin(); err != nil {
@@ -21,7 +22,7 @@ func (db *DB) Events(ctx context.Context) iter.Seq2[event.Event, error] {
 			return
 		}
 		defer db.running.Done()
-		snap, err := db.snapshot()
+		snap, err := db.sound(ctx)
 		if err != nil {
 			yield(event.Event{}, err)
 			return
@@ -54,6 +55,23 @@ func (db *DB) Events(ctx context.Context) iter.Seq2[event.Event, error] {
 					}
 				}
 			}
+		}
+	}
+}
+
+// sound pins the newest state once nothing in it is damaged that is not left out.
+func (db *DB) sound(ctx context.Context) (pinned, error) {
+	for {
+		snap, err := db.snapshot()
+		if err != nil {
+			return snap, err
+		}
+		if err = snap.Verify(ctx); err == nil {
+			return snap, nil
+		}
+		snap.Release()
+		if !db.store.SetAside(err) {
+			return pinned{}, err
 		}
 	}
 }

@@ -26,7 +26,7 @@ func (s *oneTile) Definitions() []event.Definition { return nil }
 func (s *oneTile) Version() string                 { return "1" }
 func (s *oneTile) EndOfData() (event.Time, bool)   { return event.MaxTime, true }
 func (s *oneTile) Events() int64                   { return int64(s.tile.Rows) }
-func (s *oneTile) Customers() int64                { return int64(s.tile.Customers()) }
+func (s *oneTile) Customers() (int64, error)       { return int64(s.tile.Customers()), nil }
 func (s *oneTile) Tiles() int                      { return 1 }
 func (s *oneTile) Missing() []Missing              { return nil }
 func (s *oneTile) Tile(context.Context, int, tile.Need) (*tile.Tile, error) {

@@ -21,7 +21,7 @@ func (broken) Definitions() []event.Definition    { return nil }
 func (broken) Version() string                    { return "broken" }
 func (broken) EndOfData() (t event.Time, ok bool) { return 10, true }
 func (broken) Events() int64                      { return 1 }
-func (broken) Customers() int64                   { return 1 }
+func (broken) Customers() (int64, error)          { return 1, nil }
 func (broken) Tiles() int                         { return 4 }
 func (broken) Missing() []Missing                 { return nil }
 func (broken) Tile(context.Context, int, tile.Need) (*tile.Tile, error) {

@@ -65,7 +65,8 @@ func ReadOnlyQuery() QueryOption { return func(s *QuerySettings) { s.ReadOnly = 
 //
 // It fails with query.Errors for mistakes in the text, *LimitError for a limit,
 // storage.ErrReadOnly for a definition that may not be made, and with ctx's
-// error when cancelled.
+// error when cancelled. Segments that it finds damaged are set aside, and the
+// rest answers: then Meta says that the answer is partial, and what is missing.
 func (db *DB) Query(ctx context.Context, text string, opts ...QueryOption) (*Result, error) {
 	if err := db.begin(); err != nil {
 		return nil, err
@@ -82,16 +83,22 @@ func (db *DB) Query(ctx context.Context, text string, opts ...QueryOption) (*Res
 		}
 		return db.redefine(ctx, s, settings)
 	}
-	snap, err := db.snapshot()
-	if err != nil {
-		return nil, err
+	for {
+		snap, err := db.snapshot()
+		if err != nil {
+			return nil, err
+		}
+		plan, err := query.Bind(s, snap.catalog(settings))
+		if err != nil {
+			snap.Release()
+			return nil, err
+		}
+		res, err := db.answer(ctx, plan, snap, settings) // which releases the snapshot
+		if err != nil && db.store.SetAside(err) {
+			continue // the rest answers: a damaged segment is not in the next snapshot
+		}
+		return res, err
 	}
-	plan, err := query.Bind(s, snap.catalog(settings))
-	if err != nil {
-		snap.Release()
-		return nil, err
-	}
-	return db.answer(ctx, plan, snap, settings) // which releases the snapshot
 }
 
 // oneStatement parses a text that must hold exactly one statement.

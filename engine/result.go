@@ -1,6 +1,10 @@
 package engine
 
-import "wend/event"
+import (
+	"fmt"
+
+	"wend/event"
+)
 
 // Result is the answer to a statement: typed columns, rows, and what a reader
 // must know to trust them.
@@ -72,6 +76,14 @@ type Missing struct {
 	From, To event.Time
 	Rows     int64
 	Reason   string
+}
+
+// String says it in a line.
+func (m Missing) String() string {
+	if m.Rows == 0 { // of a log, nobody knows
+		return fmt.Sprintf("%s: %s", m.Segment, m.Reason)
+	}
+	return fmt.Sprintf("%s: %d events from %s to %s: %s", m.Segment, m.Rows, m.From, m.To, m.Reason)
 }
 
 // PlanNode is one line of explain.

@@ -34,7 +34,7 @@ type Snapshot interface {
 	// Events and Customers count what the snapshot holds; customers are
 	// canonical ones, after links.
 	Events() int64
-	Customers() int64
+	Customers() (int64, error)
 
 	// Tiles is the number of tiles; every customer is in exactly one. Tile
 	// reads one: it may be called from several goroutines.

@@ -52,7 +52,11 @@ func (o *showOperator) run(r *run) (*Result, error) {
 		byText(res.Rows, 1)
 	case "status":
 		res.Columns = []Column{{"item", String}, {"value", String}}
-		for _, row := range r.status() {
+		rows, err := r.status()
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
 			res.Rows = append(res.Rows, []Cell{row[0], row[1]})
 		}
 	default:
@@ -62,7 +66,11 @@ func (o *showOperator) run(r *run) (*Result, error) {
 }
 
 // status is what a snapshot knows of itself; a DB adds what its store knows.
-func (r *run) status() [][2]string {
+func (r *run) status() ([][2]string, error) {
+	customers, err := r.snap.Customers()
+	if err != nil {
+		return nil, fmt.Errorf("count the customers: %w", err)
+	}
 	end := "no events"
 	if t, ok := r.snap.EndOfData(); ok {
 		end = t.String()
@@ -70,7 +78,7 @@ func (r *run) status() [][2]string {
 	known := r.schema.Known()
 	rows := [][2]string{
 		{"events", strconv.FormatInt(r.snap.Events(), 10)},
-		{"customers", strconv.FormatInt(r.snap.Customers(), 10)},
+		{"customers", strconv.FormatInt(customers, 10)},
 		{"event names", strconv.Itoa(len(known.Events))},
 		{"channels", strconv.Itoa(len(known.Channels) - 1)},
 		{"properties", strconv.Itoa(len(known.Properties))},
@@ -80,12 +88,12 @@ func (r *run) status() [][2]string {
 		{"snapshot", r.snap.Version()},
 	}
 	for _, m := range r.snap.Missing() {
-		rows = append(rows, [2]string{"missing", fmt.Sprintf("%s: %d events from %s to %s: %s", m.Segment, m.Rows, m.From, m.To, m.Reason)})
+		rows = append(rows, [2]string{"missing", m.String()})
 	}
 	if r.opt.status != nil {
 		rows = append(rows, r.opt.status()...)
 	}
-	return rows
+	return rows, nil
 }
 
 // byCount sorts rows of a name and a count: the greatest first, then by name,

@@ -30,6 +30,7 @@ type queryRequest struct {
 	Params    map[string]json.RawMessage `json:"params"`
 	Lenient   bool                       `json:"lenient"`
 	TimeoutMS int64                      `json:"timeout_ms"`
+	OnMissing string                     `json:"on_missing"` // fail: no partial answer
 }
 
 func (s *Server) postQuery(w http.ResponseWriter, r *http.Request) error {
@@ -55,7 +56,7 @@ func (s *Server) postQuery(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) getQuery(w http.ResponseWriter, r *http.Request) error {
 	values := r.URL.Query()
-	req := queryRequest{Query: values.Get("q"), Lenient: values.Has("lenient"), Params: map[string]json.RawMessage{}}
+	req := queryRequest{Query: values.Get("q"), Lenient: values.Has("lenient"), OnMissing: values.Get("on_missing"), Params: map[string]json.RawMessage{}}
 	if ms := values.Get("timeout_ms"); ms != "" {
 		n, err := strconv.ParseInt(ms, 10, 64)
 		if err != nil {
@@ -165,6 +166,9 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 	if s.stopping.Load() {
 		return &apiError{Status: http.StatusServiceUnavailable, Code: "stopping", Message: "the server is stopping", Retry: true}
 	}
+	if req.OnMissing != "" && req.OnMissing != "fail" && req.OnMissing != "partial" {
+		return badRequest("bad_request", "on_missing is neither partial nor fail", "leave it out for an answer from what is not damaged")
+	}
 	id := r.Header.Get("X-Query-Id")
 	switch {
 	case id == "":
@@ -200,6 +204,10 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 		return &shaped{err, req.Query}
 	}
 	s.metrics.answered(result)
+	if result.Meta.Partial && req.OnMissing == "fail" {
+		return &apiError{Status: http.StatusServiceUnavailable, Code: "data_missing", Message: fmt.Sprintf("%d damaged pieces of the data are missing", len(result.Meta.Missing)),
+			Hint: "without on_missing the rest answers; GET /v1/status tells what is missing"}
+	}
 	release, err := q.hold(s.db, result.Bytes())
 	if err != nil {
 		return err

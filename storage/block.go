@@ -50,7 +50,7 @@ func (s *segment) Block(p int) (*block, error) {
 // required reads the page of a column that every block with rows has.
 func (b *block) required(column string, read func(*cursor)) error {
 	if _, _, ok := b.find(column); !ok && b.entry != nil {
-		return fmt.Errorf("segment %s: block %d: %w", b.segment.name, b.entry.block, corrupt("column %q is missing", column))
+		return b.segment.damaged(fmt.Errorf("segment %s: block %d: %w", b.segment.name, b.entry.block, corrupt("column %q is missing", column)))
 	}
 	return b.page(column, read)
 }
@@ -86,7 +86,7 @@ func (b *block) page(column string, read func(*cursor)) error {
 		err = c.end()
 	}
 	if err != nil {
-		return fmt.Errorf("segment %s: block %d: column %q: offset %d: %w", b.segment.name, b.entry.block, column, offset, err)
+		return b.segment.damaged(fmt.Errorf("segment %s: block %d: column %q: offset %d: %w", b.segment.name, b.entry.block, column, offset, err))
 	}
 	return nil
 }

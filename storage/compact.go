@@ -25,6 +25,7 @@ func (s *Store) Flush(ctx context.Context) error {
 		if err := s.usable(true); err != nil {
 			return fmt.Errorf("flush: %w", err)
 		}
+		s.recordAside()
 		return s.flush(ctx)
 	})
 }
@@ -90,7 +91,7 @@ func (s *Store) flush(ctx context.Context) error {
 		}
 		return fmt.Errorf("flush %d events: %w", frozen.rows, err)
 	}
-	s.removeLogs(e.WAL)
+	s.removeOldLogs()
 	s.nudge()
 	return nil
 }
@@ -302,32 +303,45 @@ type runFiles struct {
 	first, last uint64
 	rows        int64
 	files       []*segmentFile
+	damaged     bool // a file of it is set aside
 }
 
-// runsByPartition lists the runs of every partition, oldest first. Partitions
-// with damaged segments are left alone. The caller holds mu.
+// runsByPartition lists the runs that may become one, oldest first: those of a
+// partition. A run with a segment that is set aside parts the runs before it
+// from those after it, and is left alone: should a sound copy come back, it
+// has its place in the order of arrival. The caller holds mu.
 func (s *Store) runsByPartition() [][]runFiles {
+	records := slices.Clone(s.state.segments)
+	for _, q := range s.state.quarantine {
+		if q.Segment != nil {
+			records = append(records, *q.Segment)
+		}
+	}
+	slices.SortFunc(records, compareSegments) // in order of arrival
 	by := map[int64][]runFiles{}
-	damaged := map[int64]bool{}
-	for _, r := range s.state.segments { // in order of arrival
+	for _, r := range records {
 		f := s.segments[r.ID]
-		if f == nil {
-			damaged[r.Partition] = true
-			continue
-		}
 		list := by[r.Partition]
-		if k := len(list) - 1; k >= 0 && list[k].first == r.FirstLSN {
-			list[k].files = append(list[k].files, f)
-			list[k].rows += r.Rows
-		} else {
-			list = append(list, runFiles{r.Partition, r.FirstLSN, r.LastLSN, r.Rows, []*segmentFile{f}})
+		if k := len(list) - 1; k < 0 || list[k].first != r.FirstLSN {
+			list = append(list, runFiles{partition: r.Partition, first: r.FirstLSN, last: r.LastLSN})
 		}
+		last := &list[len(list)-1]
+		last.rows += r.Rows
+		last.damaged = last.damaged || f == nil
+		last.files = append(last.files, f)
 		by[r.Partition] = list
 	}
 	var all [][]runFiles
 	for _, partition := range slices.Sorted(maps.Keys(by)) {
-		if !damaged[partition] {
-			all = append(all, by[partition])
+		for list := by[partition]; len(list) > 0; {
+			n := slices.IndexFunc(list, func(r runFiles) bool { return r.damaged })
+			if n < 0 {
+				n = len(list)
+			}
+			if n > 0 {
+				all = append(all, list[:n])
+			}
+			list = list[min(n+1, len(list)):]
 		}
 	}
 	return all
@@ -400,6 +414,7 @@ func (s *Store) mergeSome(ctx context.Context, choose func([]runFiles) []runFile
 		s.mu.Unlock()
 		return false, fmt.Errorf("compact: %w", err)
 	}
+	s.recordAside()
 	var chosen []runFiles
 	for _, runs := range s.runsByPartition() {
 		if chosen = choose(runs); len(chosen) > 0 {
@@ -436,11 +451,15 @@ func (s *Store) mergeSome(ctx context.Context, choose func([]runFiles) []runFile
 	if err == nil {
 		written, err = s.verify(records)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil && s.leaveOut(err) {
+		s.recordAside()
+		return true, nil // the others can be merged
+	}
 	if err != nil {
 		return false, fmt.Errorf("compact %d segments: %w", len(files), err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	e := &edit{Add: records}
 	for _, f := range files {
 		e.Remove = append(e.Remove, f.record.ID)

@@ -42,6 +42,11 @@ type Options struct {
 	// of the store what was erased; "": the directory's name with ".erased".
 	Ledger string
 
+	// AcceptDamage has what is damaged set aside however much it is, also what the
+	// disk cannot read. Without it a store of which much is missing is only read,
+	// and one with a segment that cannot be read at the moment is not opened.
+	AcceptDamage bool
+
 	// Background lets a goroutine flush and compact. Without it the owner
 	// calls Flush and CompactStep; a full memtable is flushed by the append
 	// that fills it either way.

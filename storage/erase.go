@@ -234,6 +234,12 @@ func (s *Store) recordErasures(e *edit) error {
 			}
 		}
 		if err != nil {
+			s.mu.Lock()
+			aside := s.leaveOut(err)
+			s.mu.Unlock()
+			if aside {
+				continue // its file goes as a whole
+			}
 			return err
 		}
 		masks[r.ID] = m

@@ -31,6 +31,7 @@ func (s *Store) eraseStep(ctx context.Context) (worked bool, err error) {
 	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
 		return false, fmt.Errorf("erase: %w", err)
 	}
+	s.recordAside()
 	left := s.state.erasing()
 	if len(left) == 0 {
 		return false, nil
@@ -48,10 +49,15 @@ func (s *Store) eraseStep(ctx context.Context) (worked bool, err error) {
 		err = s.dropLog(ctx)
 	case f != nil:
 		err = s.rewriteErased(ctx, f)
+	case s.toEraseAside():
+		err = s.eraseAside(left)
 	case slices.ContainsFunc(left, func(r eraseRecord) bool { return !r.Cleaned }):
 		err = s.clean(gone)
 	default:
 		worked, err = s.sweep()
+	}
+	if err != nil && s.leaveOut(err) {
+		return true, nil // the next step has it removed
 	}
 	if err != nil {
 		return false, fmt.Errorf("erase: %w", err)
@@ -85,18 +91,8 @@ func (s *Store) dropLog(ctx context.Context) error {
 	if err := s.publish(&edit{WAL: s.next}); err != nil {
 		return err
 	}
-	s.removeLogs(s.state.wal)
+	s.removeOldLogs()
 	return nil
-}
-
-// removeLogs removes log files before a number. The caller holds mu.
-func (s *Store) removeLogs(before uint64) {
-	s.oldWAL = slices.DeleteFunc(s.oldWAL, func(w walExtent) bool {
-		if w.number < before {
-			_ = s.fs.Remove(path.Join(s.dir, walName(w.number))) // a leftover is removed at the next opening
-		}
-		return w.number < before
-	})
 }
 
 // nameSet is names of the catalog, by code.
@@ -221,10 +217,13 @@ func (s *Store) rewriteErased(ctx context.Context, f *segmentFile) error {
 // retire gives up a segment that an edit has replaced. Its file goes with the
 // last snapshot that may read it. The caller holds mu.
 func (s *Store) retire(f *segmentFile) {
-	delete(s.segments, f.record.ID)
 	s.retired[f.record.ID] = f
 	f.obsolete.Store(true)
-	f.release() // the store's own hold
+	delete(s.aside, f.record.ID) // another reader's trouble: all that was written anew is as it was
+	if s.segments[f.record.ID] == f {
+		delete(s.segments, f.record.ID)
+		f.release() // the store's own hold
+	}
 }
 
 // clean writes the manifest anew: without the names of those whose events are
@@ -415,6 +414,9 @@ func (s *Store) sweep() (worked bool, err error) {
 	}
 	if waiting {
 		return false, nil
+	}
+	if err := s.sweepAside(); err != nil {
+		return false, err
 	}
 	// An unlink that is not durable is undone by the next power failure.
 	if err := s.fs.SyncDir(s.dir); err != nil {

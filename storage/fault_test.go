@@ -119,8 +119,8 @@ func TestLogFailure(t *testing.T) {
 			if got := contents(t, after); got != want {
 				t.Errorf("after a crash\n%s\nwant\n%s", got, want)
 			}
-			if len(after.missing) > 0 {
-				t.Errorf("missing: %v", after.missing)
+			if len(after.missingData()) > 0 {
+				t.Errorf("missing: %v", after.missingData())
 			}
 			if err := s.Close(); err != nil {
 				t.Error(err)
@@ -183,8 +183,8 @@ func TestTornLog(t *testing.T) {
 		replaceFile(t, torn, name, data[:size])
 		s := open(t, torn, "store")
 		n := strings.Count(contents(t, s), "\n")
-		if n < last || len(s.missing) > 0 {
-			t.Fatalf("cut at %d of %d: %d events, %d before, missing %v", size, len(data), n, last, s.missing)
+		if n < last || len(s.missingData()) > 0 {
+			t.Fatalf("cut at %d of %d: %d events, %d before, missing %v", size, len(data), n, last, s.missingData())
 		}
 		last = n
 		if err := s.Close(); err != nil {
@@ -217,12 +217,12 @@ func TestDamagedLog(t *testing.T) {
 		if n < 4 {
 			t.Fatalf("a flipped bit at %d of %d leaves %d events", i, len(data), n)
 		}
-		if n == 4 && len(s.missing) == 0 {
+		if n == 4 && len(s.missingData()) == 0 {
 			// Only a mark behind the batch can tell that it was durable; the
 			// last batch but one has its mark in the record that follows it.
 			t.Fatalf("a flipped bit at %d lost a batch and was not reported", i)
 		}
-		reported += min(len(s.missing), 1)
+		reported += min(len(s.missingData()), 1)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -345,8 +345,8 @@ func TestDiskFailsFrom(t *testing.T) {
 			t.Fatalf("operation %d: %d of 80 loaded rows", from, n)
 		}
 		report, err := after.Check(t.Context())
-		if err != nil || len(report.Damaged) > 0 || len(after.missing) > 0 {
-			t.Fatalf("operation %d: check says %+v, %v; missing %v", from, report, err, after.missing)
+		if err != nil || len(report.Damaged) > 0 || len(after.missingData()) > 0 {
+			t.Fatalf("operation %d: check says %+v, %v; missing %v", from, report, err, after.missingData())
 		}
 		names, err := after.fs.ReadDir("store")
 		if err != nil {

@@ -91,19 +91,21 @@ func (s *Store) storedEvent(key eventID) (event.Event, bool, error) {
 	for _, r := range s.state.segments {
 		f := s.segments[r.ID]
 		if f == nil {
-			continue // damaged: reported when the store was opened
+			continue // damaged: what is stored there cannot be known
 		}
 		may, err := f.mayHave(idHash(hash, key.id))
-		if err != nil {
-			return event.Event{}, false, err
-		}
-		if !may {
-			continue
-		}
-		if seeded.On("filter_decides") {
+		if may && seeded.On("filter_decides") {
 			return event.Event{}, true, nil
 		}
-		e, found, err := s.lookUp(f, hash, key, undone)
+		var e event.Event
+		found := false
+		if may && err == nil {
+			e, found, err = s.lookUp(f, hash, key, undone)
+		}
+		if err != nil && s.leaveOut(err) {
+			s.nudge() // the background records it
+			continue
+		}
 		if err != nil || found {
 			return e, found, err
 		}

@@ -287,23 +287,11 @@ func (l *Load) commit(ctx context.Context) error {
 	s.appending.Lock()
 	defer s.appending.Unlock()
 
-	merge, err := func() (*loadMerge, error) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return l.prepare(ctx)
-	}()
+	merge, records, files, err := l.merge(ctx)
 	if err != nil {
 		return err
 	}
 	defer merge.release()
-	records, err := merge.outputs.write(ctx, merge.merger, s.lockedNumber)
-	var files []*segmentFile
-	if err == nil {
-		files, err = s.verify(records)
-	}
-	if err != nil {
-		return err
-	}
 	l.result.Duplicates += merge.duplicates.same.Load()
 	l.result.Conflicts += merge.duplicates.other.Load()
 	l.result.Suppressed += merge.duplicates.suppressed.Load()
@@ -336,6 +324,38 @@ func (l *Load) commit(ctx context.Context) error {
 	l.result.ImportID = merge.id
 	s.nudge()
 	return nil
+}
+
+// merge writes what the store has not yet to segments. Stored segments that
+// turn out to be damaged are set aside, and it begins anew.
+func (l *Load) merge(ctx context.Context) (*loadMerge, []segmentRecord, []*segmentFile, error) {
+	s := l.store
+	for {
+		merge, err := func() (*loadMerge, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return l.prepare(ctx)
+		}()
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		records, err := merge.outputs.write(ctx, merge.merger, s.lockedNumber)
+		var files []*segmentFile
+		if err == nil {
+			files, err = s.verify(records)
+		}
+		if err == nil {
+			return merge, records, files, nil
+		}
+		merge.release()
+		s.mu.Lock()
+		again := s.leaveOut(err)
+		s.recordAside()
+		s.mu.Unlock()
+		if !again {
+			return nil, nil, nil, err
+		}
+	}
 }
 
 // loadMerge is all that the end of a load needs of the store.
@@ -425,7 +445,7 @@ func (l *Load) prepare(ctx context.Context) (*loadMerge, error) {
 	for _, r := range s.state.segments {
 		f := s.segments[r.ID]
 		if f == nil {
-			return nil, fmt.Errorf("%w: %s cannot be read, so what it holds already cannot be told; see `wend check`", ErrCorrupt, r.file())
+			continue // damaged: what is stored there cannot be known, and loading it again brings it back
 		}
 		// An id may be stored under any time, a row without one only under its own.
 		if !ids && !times.overlaps(span{r.MinTime, r.MaxTime, true}) {

@@ -78,8 +78,10 @@ type edit struct {
 	Define     []event.Definition `json:"define,omitempty"`
 	Drop       []string           `json:"drop,omitempty"`
 	Tokens     []tokenRecord      `json:"tokens,omitempty"`
-	EraseKey   []byte             `json:"erase_key,omitempty"` // of the keyed hashes in Erase
-	Erase      []eraseRecord      `json:"erase,omitempty"`     // asked for, gone on or finished
+	EraseKey   []byte             `json:"erase_key,omitempty"`  // of the keyed hashes in Erase
+	Erase      []eraseRecord      `json:"erase,omitempty"`      // asked for, gone on or finished
+	Quarantine []quarantineRecord `json:"quarantine,omitempty"` // files that are set aside, their segments removed
+	Release    []string           `json:"release,omitempty"`    // files that are no longer set aside
 }
 
 type propertyRecord struct {
@@ -139,7 +141,8 @@ type state struct {
 	defines    []event.Definition // by name
 	tokens     map[string]tokenRecord
 	eraseKey   []byte
-	erasures   []eraseRecord // by number
+	erasures   []eraseRecord      // by number
+	quarantine []quarantineRecord // in the order in which they were set aside
 }
 
 // apply returns the state after e. It fails on an edit that no writer makes.
@@ -237,7 +240,7 @@ func (s *state) apply(e *edit) (*state, error) {
 			maps.DeleteFunc(n.tokens, func(_ string, t tokenRecord) bool { return t.At < newest.Add(-tokensKept) })
 		}
 	}
-	return &n, nil
+	return &n, n.applyQuarantine(e)
 }
 
 // compareSegments orders segments by arrival; those of one batch by id.
@@ -259,7 +262,7 @@ func (s *state) whole() *edit {
 	e := &edit{
 		Next: s.next, LSN: s.lsn, Epoch: s.epoch, WAL: s.wal, Received: int64(s.received), Width: s.width,
 		Events: s.events, Channels: s.channels, Properties: propertyRecords(s.properties),
-		Add: s.segments, Imports: s.imports, Define: s.defines, EraseKey: s.eraseKey, Erase: s.erasures,
+		Add: s.segments, Imports: s.imports, Define: s.defines, EraseKey: s.eraseKey, Erase: s.erasures, Quarantine: s.quarantine,
 	}
 	if s.format > 1 {
 		e.Format = s.format

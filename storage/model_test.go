@@ -174,8 +174,8 @@ func (m *model) compare(t *testing.T, s *Store) {
 	for _, list := range want {
 		rows += len(list)
 	}
-	if snap.Customers() != int64(len(want)) || snap.Events() != int64(rows) {
-		t.Fatalf("%d customers, %d events; want %d, %d", snap.Customers(), snap.Events(), len(want), rows)
+	if n, err := snap.Customers(); err != nil || n != int64(len(want)) || snap.Events() != int64(rows) {
+		t.Fatalf("%d customers, %v, %d events; want %d, %d", n, err, snap.Events(), len(want), rows)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+
+	"wend/internal/seeded"
 )
 
 // pageSeal computes checksums of one segment's pages over their identity and content.
@@ -36,7 +38,7 @@ func (s pageSeal) open(block uint32, name string, page []byte) ([]byte, error) {
 	}
 	content := page[:len(page)-sumSize]
 	got, want := s.sum(block, name, content), binary.LittleEndian.Uint32(page[len(content):])
-	if got != want {
+	if got != want && !seeded.On("page_checksum_skipped") {
 		return nil, corrupt("checksum is %08x, stored is %08x", got, want)
 	}
 	return content, nil

@@ -357,7 +357,7 @@ func (s *segment) dictionary(i int) ([]string, error) {
 			values = c.dictionary()
 		})
 		if err != nil {
-			err = fmt.Errorf("segment %s: %w", s.name, err)
+			err = s.damaged(fmt.Errorf("segment %s: %w", s.name, err))
 		}
 		return values, err
 	})

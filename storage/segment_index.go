@@ -20,7 +20,7 @@ func (s *segment) readIndex(column string) (*valueIndex, error) {
 	return index.get(func() (*valueIndex, error) {
 		var x *valueIndex
 		if err := s.section(name, func(c *cursor) { x = c.valueIndex(s.PrefixBits) }); err != nil {
-			return nil, fmt.Errorf("segment %s: %w", s.name, err)
+			return nil, s.damaged(fmt.Errorf("segment %s: %w", s.name, err))
 		}
 		return x, nil
 	})
@@ -106,7 +106,7 @@ func (s *segment) Bounds(p, prop int) (least, greatest event.Value, ok bool, err
 	r, err := s.ranges[prop].get(func() (*valueRanges, error) {
 		var r *valueRanges
 		if err := s.section(name, func(c *cursor) { r = c.valueRanges(s.PrefixBits) }); err != nil {
-			return nil, fmt.Errorf("segment %s: %w", s.name, err)
+			return nil, s.damaged(fmt.Errorf("segment %s: %w", s.name, err))
 		}
 		return r, nil
 	})

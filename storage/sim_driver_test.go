@@ -204,8 +204,8 @@ func (d *sim) open(kind crashKind) error {
 		if err != nil {
 			return fmt.Errorf("open: %w", err)
 		}
-		if len(s.missing) > 0 && d.m.faulted && d.fault != nil {
-			d.note("opened with faults on: %v", s.missing)
+		if len(s.missingData()) > 0 && d.m.faulted && d.fault != nil {
+			d.note("opened with faults on: %v", s.missingData())
 			d.errors++
 			kill(s)
 			d.calm()

@@ -21,7 +21,13 @@ import (
 // after its last acknowledgement leaves it, and what it holds.
 func damagedStore(t *testing.T) (*sim, *simfs.FS, map[string]map[int64]bool) {
 	t.Helper()
-	d := newSim(5, newSimTally())
+	return storeOfSegments(t, 5, 1)
+}
+
+// storeOfSegments is damagedStore, flushed and loaded so many times.
+func storeOfSegments(t *testing.T, seed uint64, rounds int) (*sim, *simfs.FS, map[string]map[int64]bool) {
+	t.Helper()
+	d := newSim(seed, newSimTally())
 	d.order, d.fs = simfs.Strict, simfs.New(simfs.Strict)
 	t.Cleanup(d.abandon)
 	if err := d.open(powerLost); err != nil {
@@ -33,9 +39,11 @@ func damagedStore(t *testing.T) (*sim, *simfs.FS, map[string]map[int64]bool) {
 		d.seq++
 		d.send(&simBatch{seq: d.seq, events: events, sent: b, level: Sync, token: fmt.Sprint("t", d.seq)}, 0, 0)
 	}
-	sync(8)
-	d.work("flush", true, d.store.Flush)
-	d.load()
+	for range rounds {
+		sync(8)
+		d.work("flush", true, d.store.Flush)
+		d.load()
+	}
 	d.change("define", func(m *simMeta) { m.defines["d"] = "text" }, func() error { return d.store.publish(&edit{}) })
 	d.m.meta.defines = map[string]string{}
 	sync(3)
@@ -118,7 +126,7 @@ const (
 	wrong    verdict = iota
 	refused          // opening says that it is damaged
 	reported         // the rest answers, and what is missing is named
-	failing          // a query fails and says that it is damaged
+	failing          // a query fails although what is damaged could be set aside
 	checked          // all answers are right, and the check finds it
 	harmless         // nothing is different
 )
@@ -140,37 +148,18 @@ func (d *sim) judge(fs *simfs.FS, file string, holds map[string]map[int64]bool) 
 		return refused, nil
 	}
 	defer kill(s)
-	snap, err := s.Snapshot()
-	if err != nil {
-		return wrong, err
-	}
-	defer snap.Release()
-	got, err := simRead(snap, d.known)
+	snap, got, err := d.readAside(s)
 	if err != nil {
 		if !errors.Is(err, ErrCorrupt) {
 			return wrong, err
 		}
 		return failing, nil
 	}
+	defer snap.Release()
 	missing := snap.Missing()
 	if len(missing) > 0 {
-		rest := d.m.clone()
-		if gone, isSegment := holds[file]; isSegment {
-			// P6: exactly the segment is missing, everything else is there.
-			if len(missing) != 1 || "data/store/"+missing[0].Segment != file || missing[0].Rows != int64(len(gone)) {
-				return wrong, fmt.Errorf("missing are %+v, want %s with %d rows", missing, file, len(gone))
-			}
-			for i, b := range rest.present {
-				left := *b
-				left.events = nil
-				for _, e := range b.events {
-					if !gone[eventNumber(&e)] {
-						left.events = append(left.events, e)
-					}
-				}
-				rest.present[i] = &left
-			}
-			return reported, rest.compare(got)
+		if _, isSegment := holds[file]; isSegment {
+			return reported, d.exactly(missing, got, holds, file)
 		}
 		return reported, d.subset(got)
 	}
@@ -184,6 +173,57 @@ func (d *sim) judge(fs *simfs.FS, file string, holds map[string]map[int64]bool) 
 		return checked, nil
 	}
 	return harmless, nil
+}
+
+// readAside reads a store as the engine does: what turns out to be damaged is
+// set aside, and the rest is read anew.
+func (d *sim) readAside(s *Store) (*Snapshot, map[string][]int64, error) {
+	for {
+		snap, err := s.Snapshot()
+		if err != nil {
+			return nil, nil, err
+		}
+		got, err := simRead(snap, d.known)
+		if err == nil {
+			return snap, got, nil
+		}
+		snap.Release()
+		if !s.SetAside(err) {
+			return nil, nil, err
+		}
+	}
+}
+
+// exactly is promise P6: exactly the damaged segments are missing, everything
+// else is there.
+func (d *sim) exactly(missing []Missing, got map[string][]int64, holds map[string]map[int64]bool, damaged ...string) error {
+	rest := d.m.clone()
+	if len(missing) != len(damaged) {
+		return fmt.Errorf("missing are %+v, want %v", missing, damaged)
+	}
+	for _, file := range damaged {
+		gone := holds[file]
+		i := slices.IndexFunc(missing, func(m Missing) bool { return "data/store/"+m.Segment == file })
+		if i < 0 || missing[i].Rows != int64(len(gone)) {
+			return fmt.Errorf("missing are %+v, want %s with %d rows", missing, file, len(gone))
+		}
+		for n := range gone {
+			if e := d.known[n]; e.Time < missing[i].From || e.Time > missing[i].To {
+				return fmt.Errorf("event %d of %v is outside of %+v", n, e.Time, missing[i])
+			}
+		}
+		for i, b := range rest.present {
+			left := *b
+			left.events = nil
+			for _, e := range b.events {
+				if !gone[eventNumber(&e)] {
+					left.events = append(left.events, e)
+				}
+			}
+			rest.present[i] = &left
+		}
+	}
+	return rest.compare(got)
 }
 
 // subset wants nothing but whole batches of the model.

@@ -88,7 +88,7 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 		erasing: slices.ContainsFunc(s.state.erasures, func(r eraseRecord) bool { return r.Finished == 0 }),
 		cache:   s.cache, store: s.state.store,
 		events: slices.Clip(s.catalog.events), channels: slices.Clip(s.catalog.channels), properties: slices.Clip(s.catalog.properties),
-		defines: s.state.defines, links: s.linkTable(), missing: slices.Clip(s.missing),
+		defines: s.state.defines, links: s.linkTable(), missing: s.missingData(),
 		received: s.state.received, lsn: s.state.lsn, epoch: s.state.epoch,
 	}
 	for _, r := range s.state.segments {
@@ -190,14 +190,25 @@ func (s *Snapshot) Missing() []Missing { return s.missing }
 // opened again, flushed or compacted, and another one after any change.
 func (s *Snapshot) Version() string {
 	v := fmt.Sprintf("%x-%d-%d", s.store[:4], s.lsn, s.epoch)
-	if len(s.missing) > 0 {
-		v += fmt.Sprintf("-%d", s.rows) // damage changes answers, too
+	if len(s.missing) > 0 { // damage changes answers, too
+		sum := uint64(s.rows)
+		for _, m := range s.missing {
+			sum = mix(sum, customerHash(m.Segment+m.Reason))
+		}
+		v += fmt.Sprintf("-%x", sum)
 	}
 	return v
 }
 
 // Events counts the events.
 func (s *Snapshot) Events() int64 { return s.rows }
+
+// Ready reads what EndOfData and Span need. They know nothing of a snapshot of
+// which that cannot be read.
+func (s *Snapshot) Ready() error {
+	_, err := s.newest.get(s.findNewest)
+	return err
+}
 
 // EndOfData is the newest event's time, but not later than the time at which
 // the newest batch was received.
@@ -270,8 +281,8 @@ func (s *source) span() (span, error) {
 
 // Customers counts the customers: identities with events, those that are
 // linked to one customer counted once.
-func (s *Snapshot) Customers() int64 {
-	n, err := s.customers.get(func() (int64, error) {
+func (s *Snapshot) Customers() (int64, error) {
+	return s.customers.get(func() (int64, error) {
 		if len(s.sources) == 1 && s.sources[0].plain() && s.links == nil {
 			return s.sources[0].seg.Customers, nil
 		}
@@ -296,14 +307,6 @@ func (s *Snapshot) Customers() int64 {
 		}
 		return sum, err
 	})
-	if err != nil {
-		// A tile that cannot be read fails the query that reads it; the
-		// largest source's customers are the best that is known here.
-		for _, src := range s.sources {
-			n = max(n, src.seg.Customers)
-		}
-	}
-	return n
 }
 
 // Tiles is the number of tiles.

@@ -18,8 +18,9 @@ type Status struct {
 	Dir       string     `json:"dir"`
 	Format    int        `json:"format"` // see FormatVersion
 	ReadOnly  bool       `json:"read_only"`
+	Notice    string     `json:"notice,omitempty"` // why the writer of the store does not write
 	Events    int64      `json:"events"`
-	Customers int64      `json:"customers"`
+	Customers int64      `json:"customers"`     // -1: they could not be counted
 	From      event.Time `json:"from,omitzero"` // of the events; both 0 if there are none
 	To        event.Time `json:"to,omitzero"`
 	EndOfData event.Time `json:"end_of_data,omitzero"`
@@ -71,18 +72,31 @@ type counted struct {
 // Status describes the store as it is now. Counting the customers of a state
 // may take as long as a query over everything, the first time.
 func (s *Store) Status() Status {
-	st, snap := s.summary()
-	if snap == nil {
-		return st
-	}
-	defer snap.Release()
 	s.counted.mu.Lock()
 	defer s.counted.mu.Unlock()
-	if s.counted.version != st.Version {
-		s.counted.version, s.counted.customers = st.Version, snap.Customers()
+	for {
+		st, snap := s.summary()
+		if snap == nil {
+			return st
+		}
+		var err error
+		if s.counted.version != st.Version {
+			var n int64
+			if n, err = snap.Customers(); err == nil {
+				s.counted.version, s.counted.customers = st.Version, n
+			}
+		}
+		snap.Release()
+		switch {
+		case err == nil:
+			st.Customers = s.counted.customers
+			return st
+		case !s.SetAside(err):
+			s.opt.Log.Warn("count the customers", "error", err)
+			st.Customers = -1
+			return st
+		}
 	}
-	st.Customers = s.counted.customers
-	return st
 }
 
 // Summary is Status without the number of customers: cheap whatever the size
@@ -109,8 +123,9 @@ func (s *Store) summary() (Status, *Snapshot) {
 	}
 	st.Format = s.state.format
 	st.MemtableEvents, st.Links, st.Definitions, st.Partition = s.mem.rows, len(s.state.links), len(s.state.defines), s.state.width
-	st.Missing = append(st.Missing, s.missing...)
 	st.DiskFull = s.space.low
+	st.Missing = append(st.Missing, s.missingData()...)
+	st.ReadOnly, st.Notice = st.ReadOnly || s.refusal != "", s.refusal
 	columns := map[string]int64{}
 	for _, r := range s.state.segments {
 		st.Segments = append(st.Segments, SegmentStatus{r.file(), r.Rows, r.Customers, r.MinTime, r.MaxTime, r.FirstLSN, r.LastLSN, r.Size})
@@ -139,6 +154,10 @@ func (s *Store) summary() (Status, *Snapshot) {
 	snap, err := s.Snapshot()
 	if err != nil {
 		return st, nil
+	}
+	if err := snap.Ready(); s.SetAside(err) {
+		snap.Release()
+		return s.summary()
 	}
 	st.Events, st.Version = snap.Events(), snap.Version()
 	st.From, st.To, _ = snap.Span()
@@ -170,6 +189,7 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	}
 	st := s.state
 	number := s.manifest.number
+	quarantine := s.state.quarantine
 	var held []*segmentFile
 	for _, f := range s.segments {
 		f.retain() // compaction must not remove what is being read
@@ -190,6 +210,9 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	var report Report
 	damaged := func(file string, err error) {
 		report.Damaged = append(report.Damaged, Damage{file, err.Error()})
+	}
+	for _, q := range quarantine {
+		damaged(q.File, fmt.Errorf("set aside at %s: %s", q.At, q.Reason))
 	}
 	for _, r := range st.segments {
 		if err := ctx.Err(); err != nil {
@@ -222,7 +245,7 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 		if err == nil && len(f.holes) > 0 {
 			err = fmt.Errorf("%w: bytes %d to %d", ErrCorrupt, f.holes[0].from, f.holes[0].to)
 		}
-		if err != nil {
+		if err != nil && !st.quarantined(walName(w.number)) {
 			damaged(walName(w.number), err)
 		}
 		report.Files++

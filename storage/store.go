@@ -63,8 +63,10 @@ type Store struct {
 	state    *state // published by the manifest
 	catalog  *catalog
 	manifest *manifest
-	segments map[uint64]*segmentFile // those of state
-	missing  []Missing
+	segments map[uint64]*segmentFile     // those of state
+	aside    map[uint64]quarantineRecord // segments of state that are left out, not yet recorded by an edit
+	lost     []Missing                   // damage to the log, not yet recorded by an edit
+	refusal  string                      // why nothing is written although the lock is held; "": it is
 	mem      *memtable
 	frozen   *memtable // being written as segments; nil: none is
 	wal      *wal
@@ -143,7 +145,15 @@ func (s *Store) openWriter() error {
 	if err := s.load(); err != nil {
 		return err
 	}
+	if s.refusal = s.massDamage(); s.refusal != "" {
+		s.opt.Log.Error("the store is not written to", "reason", s.refusal)
+		return nil
+	}
 	if err := s.keepRead(); err != nil {
+		return err
+	}
+	s.recordAside()
+	if err := s.takeBack(); err != nil {
 		return err
 	}
 	if err := s.removeLeftovers(); err != nil {
@@ -261,10 +271,17 @@ func (s *Store) load() error {
 	s.catalog = newCatalog(slices.Clip(st.events), slices.Clip(st.channels), slices.Clone(st.properties))
 	s.lsn, s.next = st.lsn, st.next
 	s.mem = newMemtable()
-	s.missing = nil
+	s.lost = nil
+	aside := s.aside
+	s.aside = nil
 	old := s.segments
 	s.segments = map[uint64]*segmentFile{}
 	for _, r := range st.segments {
+		before, known := aside[r.ID]
+		if before.met {
+			s.putAside(before, false) // opening it would not show the damage
+			continue
+		}
 		if f := old[r.ID]; f != nil {
 			s.segments[r.ID] = f
 			delete(old, r.ID)
@@ -274,15 +291,17 @@ func (s *Store) load() error {
 		switch {
 		case err == nil:
 			s.segments[r.ID] = f
-		case s.opt.ReadOnly && isNotExist(err), errors.Is(err, ErrNewer):
+		case errors.Is(err, ErrCorrupt) || isNotExist(err) || s.opt.AcceptDamage && !errors.Is(err, ErrNewer):
+			// The rest answers; what is missing is reported with every answer.
+			// A reader that a writer overtook looks again, see read.
+			s.putAside(quarantineRecord{At: s.now(), Reason: err.Error(), Segment: &r}, !known)
+		default:
+			// The disk or the system may do better next time, and what is only
+			// out of reach must not be taken for gone: its ids would count as new.
 			for _, f := range old {
 				s.segments[f.record.ID] = f
 			}
-			return err
-		default:
-			// The rest answers; what is missing is reported with every answer.
-			s.missing = append(s.missing, Missing{Segment: r.file(), From: r.MinTime, To: r.MaxTime, Rows: r.Rows, Reason: err.Error()})
-			s.opt.Log.Warn("segment is left out", "segment", r.file(), "rows", r.Rows, "reason", err)
+			return fmt.Errorf("open segment %s: %w", r.file(), err)
 		}
 	}
 	for _, f := range old {
@@ -330,7 +349,7 @@ func (s *Store) replay() error {
 			return fmt.Errorf("read %s: %w", name, err)
 		}
 		if err != nil {
-			s.missing = append(s.missing, Missing{Segment: walName(n), Reason: err.Error()})
+			s.loses(walName(n), err.Error())
 			continue
 		}
 		for _, o := range f.older {
@@ -343,14 +362,17 @@ func (s *Store) replay() error {
 	slices.Reverse(files)
 	for _, f := range files {
 		for _, h := range f.holes {
-			s.missing = append(s.missing, Missing{Segment: walName(f.number), Reason: fmt.Sprintf("bytes %d to %d are damaged; the batches in them are lost", h.from, h.to)})
+			s.loses(walName(f.number), fmt.Sprintf("bytes %d to %d are damaged; the batches in them are lost", h.from, h.to))
 		}
 		for _, r := range f.records {
 			if r.kind == recordMark || r.lsn <= s.state.lsn {
 				continue
 			}
 			if err := s.replayBatch(r); err != nil {
-				s.missing = append(s.missing, Missing{Segment: walName(f.number), Reason: fmt.Sprintf("batch %d at offset %d: %v", r.lsn, r.offset, err)})
+				if !errors.Is(err, ErrCorrupt) {
+					return fmt.Errorf("read %s: batch %d: %w", walName(f.number), r.lsn, err)
+				}
+				s.loses(walName(f.number), fmt.Sprintf("batch %d at offset %d: %v", r.lsn, r.offset, err))
 			}
 		}
 		s.oldWAL = append(s.oldWAL, f.extent())
@@ -378,7 +400,7 @@ func (s *Store) removeLeftovers() error {
 	}
 	for _, name := range names {
 		if s.leftover(name) {
-			if err := s.fs.Remove(path.Join(s.dir, name)); err != nil {
+			if err := s.removeFile(name); err != nil {
 				return err
 			}
 		}
@@ -395,7 +417,7 @@ func (s *Store) leftover(name string) bool {
 	case strings.HasPrefix(name, manifestPrefix):
 		stale = stale || name < manifestName(s.manifest.number)
 	case numbered && strings.HasSuffix(name, ".seg"):
-		stale = !slices.ContainsFunc(s.state.segments, func(r segmentRecord) bool { return r.ID == n })
+		stale = !slices.ContainsFunc(s.state.segments, func(r segmentRecord) bool { return r.ID == n }) && !s.mayComeBack(name)
 	case numbered && strings.HasSuffix(name, walSuffix):
 		stale = n < s.state.wal
 	}
@@ -431,6 +453,8 @@ func (s *Store) usable(write bool) error {
 		return ErrReadOnly
 	case write && s.broken.Load():
 		return errBroken
+	case write && s.refusal != "":
+		return fmt.Errorf("%w: %s", ErrReadOnly, s.refusal)
 	}
 	return nil
 }
@@ -492,8 +516,11 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var err error
-	if !s.opt.ReadOnly && !s.broken.Load() {
-		err = s.writes("flush", func() error { return s.flush(context.Background()) })
+	if !s.opt.ReadOnly && s.refusal == "" && !s.broken.Load() {
+		err = s.writes("flush", func() error {
+			s.recordAside()
+			return s.flush(context.Background())
+		})
 	}
 	s.closed = true
 	if e := s.release(); err == nil {

@@ -489,7 +489,8 @@ func TestEndOfData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if end, ok := snap.EndOfData(); ok || snap.Customers() != 0 || snap.Events() != 0 || snap.Tiles() != 1 {
+	n, err := snap.Customers()
+	if end, ok := snap.EndOfData(); ok || err != nil || n != 0 || snap.Events() != 0 || snap.Tiles() != 1 {
 		t.Errorf("an empty store has end of data %v", end)
 	}
 	if tl, err := snap.Tile(t.Context(), 0, tile.Need{Names: true, Channel: true, IDs: true}); err != nil || tl.Rows != 0 || tl.Customers() != 0 || tl.Names.Len() != 0 {

@@ -299,6 +299,12 @@ func importFiles(ctx context.Context, t target, files []string, opt ingest.Optio
 	for _, line := range im.first {
 		fmt.Fprintln(out, " ", line)
 	}
+	if missing := t.missing(); len(missing) > 0 {
+		for _, m := range missing {
+			fmt.Fprintf(os.Stderr, "missing: %s\n", engine.Missing(m))
+		}
+		fmt.Fprintln(os.Stderr, "events that were stored in what is missing count as new")
+	}
 	took := time.Since(began)
 	fmt.Fprintf(os.Stderr, "%.1f s, %.0f rows/s", took.Seconds(), float64(r.Stats().Rows)/took.Seconds())
 	if len(im.imports) > 0 {

@@ -122,7 +122,7 @@ func advice(err error) string {
 	case errors.Is(err, storage.ErrLocked):
 		return "\nwend query, repl, status, check and export read beside the writer; if it is wend serve, give its http:// address in place of the folder"
 	case errors.Is(err, storage.ErrCorrupt):
-		return "\nwend check tells what is damaged"
+		return "\nwend check tells what is damaged; see \"When data is damaged\" in docs/operations.md"
 	case errors.As(err, &missing) && errors.Is(err, fs.ErrPermission):
 		return "; who runs wend must be allowed to"
 	}

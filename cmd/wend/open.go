@@ -42,6 +42,10 @@ func openStore(dir string, want purpose) (*engine.DB, error) { return openLogged
 // openLogged tells log what goes on in the background, if there is one, and
 // reserves ballast bytes of the disk.
 func openLogged(dir string, want purpose, log *slog.Logger, ballast int64) (*engine.DB, error) {
+	return openWith(dir, want, engine.Options{Logger: log, Storage: storage.Options{BallastBytes: ballast}})
+}
+
+func openWith(dir string, want purpose, opt engine.Options) (*engine.DB, error) {
 	found, err := lookAt(dir)
 	switch {
 	case err != nil:
@@ -53,7 +57,8 @@ func openLogged(dir string, want purpose, log *slog.Logger, ballast int64) (*eng
 	case found == otherThings:
 		return nil, mistake{fmt.Errorf("%s holds other things already; name a folder for the store alone, such as %s", dir, filepath.Join(dir, "events.wend"))}
 	}
-	return engine.Open(dir, engine.Options{ReadOnly: want == reading, Logger: log, Storage: storage.Options{BallastBytes: ballast}})
+	opt.ReadOnly = want == reading
+	return engine.Open(dir, opt)
 }
 
 // place is what stands where a store is looked for.
@@ -89,9 +94,12 @@ func lookAt(dir string) (place, error) {
 }
 
 // openLocal opens a folder for a command that servers have no call for.
-func openLocal(db, command string, want purpose) (*engine.DB, error) {
+func openLocal(db, command string, want purpose, opt ...storage.Options) (*engine.DB, error) {
 	if isURL(db) {
 		return nil, mistake{fmt.Errorf("a server has no call for wend %s; run it on the machine of %s with the folder that is served", command, db)}
+	}
+	if len(opt) > 0 {
+		return openWith(db, want, engine.Options{Storage: opt[0]})
 	}
 	return openStore(db, want)
 }

@@ -160,6 +160,9 @@ func runStatements(ctx context.Context, db repl.Database, text string, params ma
 			for _, w := range result.Meta.Warnings {
 				fmt.Fprintln(os.Stderr, "warning:", w)
 			}
+			for _, m := range result.Meta.Missing {
+				fmt.Fprintln(os.Stderr, "missing:", m)
+			}
 		}
 	}
 	if partial {

@@ -163,11 +163,14 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("wend serve did not stop")
 		}
 	})
-	line, err := bufio.NewReader(said).ReadString('\n')
-	url := served.FindString(line)
-	if url == "" {
-		ts.Fatalf("wend serve said %q, %v", line, err)
+	lines, url := bufio.NewReader(said), ""
+	for url == "" { // what is damaged is told before
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			ts.Fatalf("wend serve said %q, %v", line, err)
+		}
+		url = served.FindString(line)
 	}
-	go io.Copy(io.Discard, said)
+	go io.Copy(io.Discard, lines)
 	ts.Setenv("URL", url)
 }

@@ -57,7 +57,11 @@ func printStatus(out io.Writer, st storage.Status) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	defer w.Flush()
 	fmt.Fprintf(w, "events\t%d\n", st.Events)
-	fmt.Fprintf(w, "customers\t%d\n", st.Customers)
+	if st.Customers < 0 {
+		fmt.Fprintln(w, "customers\tcould not be counted")
+	} else {
+		fmt.Fprintf(w, "customers\t%d\n", st.Customers)
+	}
 	if st.Events > 0 {
 		fmt.Fprintf(w, "from\t%s\n", st.From)
 		fmt.Fprintf(w, "to\t%s\n", st.To)
@@ -87,23 +91,47 @@ func printStatus(out io.Writer, st storage.Status) {
 		}
 		fmt.Fprintf(w, "import %s\t%d events from %s, %s%s\n", i.ID, i.Events, i.Source, event.At(i.At), state)
 	}
-	for _, m := range st.Missing {
-		fmt.Fprintf(w, "MISSING %s\t%d events from %s to %s: %s\n", m.Segment, m.Rows, m.From, m.To, m.Reason)
+	if st.Notice != "" {
+		fmt.Fprintf(w, "READ ONLY\t%s\n", st.Notice)
+	}
+	printMissing(w, st.Missing)
+}
+
+func printMissing(w io.Writer, list []storage.Missing) {
+	for _, m := range list {
+		fmt.Fprintf(w, "MISSING %s\n", engine.Missing(m))
 	}
 }
 
 func checkCommand() *cobra.Command {
-	return &cobra.Command{
+	var setAside bool
+	var forget []string
+	cmd := &cobra.Command{
 		Use: "check DB", Short: "Verify every byte of a store", Args: cobra.ExactArgs(1),
-		Long: "Reads every file and compares it with its checksums, with the manifest and with itself. Changes nothing.",
+		Long: `Reads every file and compares it with its checksums, with the manifest and with itself. Changes nothing.
+
+With --set-aside, what is damaged or cannot be read is moved to the folder quarantine of the store, and the rest
+answers; queries do this themselves when they meet damage. Every answer names what is missing until a sound copy of the
+file is put back into the store's folder, or --forget gives it up.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			db, err := openLocal(args[0], "check", reading)
+			want := reading
+			if setAside || len(forget) > 0 {
+				want = changing
+			}
+			db, err := openLocal(args[0], "check", want, storage.Options{AcceptDamage: setAside})
 			if err != nil {
 				return err
 			}
 			defer db.Close()
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()
+			for _, file := range forget {
+				m, err := db.Store().Forget(ctx, file)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "given up %s\n", engine.Missing(m))
+			}
 			report, err := db.Verify(ctx)
 			if err != nil {
 				return err
@@ -111,6 +139,9 @@ func checkCommand() *cobra.Command {
 			out := cmd.OutOrStdout()
 			for _, d := range report.Damaged {
 				fmt.Fprintf(out, "DAMAGED %s: %s\n", d.File, d.Reason)
+				if setAside {
+					db.Store().SetAside(&storage.DamageError{Segment: d.File, Err: errors.New(d.Reason)})
+				}
 			}
 			fmt.Fprintf(out, "%d files, %d bytes read, %d damaged\n", report.Files, report.Bytes, len(report.Damaged))
 			if len(report.Damaged) > 0 {
@@ -119,6 +150,9 @@ func checkCommand() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&setAside, "set-aside", false, "move what is damaged to the folder quarantine")
+	cmd.Flags().StringArrayVar(&forget, "forget", nil, "a file set aside that is given up: answers no longer name it as missing; may be repeated")
+	return cmd
 }
 
 func compactCommand() *cobra.Command {
@@ -133,13 +167,17 @@ func compactCommand() *cobra.Command {
 			defer db.Close()
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()
-			before := db.Status()
+			before := db.Store().Summary()
 			if err := db.Compact(ctx); err != nil {
 				return err
 			}
-			after := db.Status()
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d segments of %d bytes, before %d of %d\n", len(after.Segments), after.Bytes, len(before.Segments), before.Bytes)
-			return err
+			after := db.Store().Summary()
+			fmt.Fprintf(cmd.OutOrStdout(), "%d segments of %d bytes, before %d of %d\n", len(after.Segments), after.Bytes, len(before.Segments), before.Bytes)
+			if len(after.Missing) > 0 {
+				printMissing(cmd.OutOrStdout(), after.Missing)
+				return errPartial
+			}
+			return nil
 		},
 	}
 }
@@ -180,7 +218,8 @@ func exportCommand() *cobra.Command {
 			if ctx.Err() != nil {
 				return errors.New("export: interrupted; what was written is not everything")
 			}
-			if err == nil && len(db.Store().Summary().Missing) > 0 {
+			if missing := db.Store().Summary().Missing; err == nil && len(missing) > 0 {
+				printMissing(os.Stderr, missing)
 				return errPartial
 			}
 			return err

@@ -26,6 +26,7 @@ type target interface {
 	abort()
 	counts() bool // whether finish tells the number of customers
 	sent() int64  // events of an unfinished source that stay all the same
+	missing() []storage.Missing
 	close() error
 }
 
@@ -92,6 +93,9 @@ func (t *folderTarget) abort() {
 func (t *folderTarget) counts() bool { return true }
 func (t *folderTarget) sent() int64  { return 0 }
 func (t *folderTarget) close() error { return t.db.Close() }
+
+// missing is what the store lacks: events of it that came again counted as new.
+func (t *folderTarget) missing() []storage.Missing { return t.db.Store().Summary().Missing }
 
 // sendEvents is how many events go to a server at once: small enough that
 // little is repeated when a connection breaks, with texts of at most sendBytes,
@@ -179,6 +183,8 @@ func (t *serverTarget) abort()       {}
 func (t *serverTarget) counts() bool { return false }
 func (t *serverTarget) sent() int64  { return t.done.Events }
 func (t *serverTarget) close() error { return nil }
+
+func (t *serverTarget) missing() []storage.Missing { return nil }
 
 // id names an event by its fields and by how many equal ones stand before it
 // in the source. A number reads the same whether its column is of integers or

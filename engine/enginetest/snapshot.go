@@ -162,12 +162,12 @@ func (s *Snapshot) EndOfData() (event.Time, bool) {
 	return s.end, s.events > 0
 }
 
-func (s *Snapshot) Customers() int64 {
+func (s *Snapshot) Customers() (int64, error) {
 	var n int64
 	for _, js := range s.journeys {
 		n += int64(len(js))
 	}
-	return n
+	return n, nil
 }
 
 func (s *Snapshot) Locate(_ context.Context, customer string) (int, int, string, bool, error) {

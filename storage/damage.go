@@ -1,0 +1,462 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"wend/event"
+	"wend/internal/seeded"
+	"wend/storage/vfs"
+)
+
+// quarantineDir is the folder of a store that damaged files are moved to. What
+// is in it is never changed, and only an erasure removes it.
+const quarantineDir = "quarantine"
+
+// DamageError says that a segment is not as it was written. It wraps ErrCorrupt.
+// The rest of the store answers when the segment is set aside, see Store.SetAside.
+type DamageError struct {
+	Segment string // the file
+	Err     error
+}
+
+func (e *DamageError) Error() string { return e.Err.Error() }
+func (e *DamageError) Unwrap() error { return e.Err }
+
+// damaged names the segment in an error that says that something is damaged.
+// Errors of the disk or the system stay what they are: the next try may succeed.
+func (s *segment) damaged(err error) error {
+	if errors.Is(err, ErrCorrupt) {
+		return &DamageError{s.name, err}
+	}
+	return err
+}
+
+// quarantineRecord is a file that was set aside. The manifest keeps it, so that
+// every answer goes on telling what is missing, until it is forgotten or a
+// sound copy of the file is back.
+type quarantineRecord struct {
+	File    string         `json:"file"`
+	At      event.Time     `json:"at"`
+	Reason  string         `json:"reason"`
+	Segment *segmentRecord `json:"segment,omitempty"` // nil: a log
+
+	Erasure uint64 `json:"erasure,omitempty"` // the last that was finished before
+	Gone    bool   `json:"gone,omitempty"`    // an erasure removed the file
+
+	met bool // by a read of a page, not by the opening of the file
+}
+
+func (q quarantineRecord) missing() Missing {
+	m := Missing{Segment: q.File, Reason: q.Reason}
+	if q.Gone {
+		m.Reason += "; an erasure removed the file"
+	}
+	if q.Segment != nil {
+		m.From, m.To, m.Rows = q.Segment.MinTime, q.Segment.MaxTime, q.Segment.Rows
+	}
+	return m
+}
+
+// applyQuarantine does what an edit says of files that are set aside.
+func (s *state) applyQuarantine(e *edit) error {
+	if len(e.Quarantine)+len(e.Release) == 0 {
+		return nil
+	}
+	kept := slices.DeleteFunc(slices.Clone(s.quarantine), func(q quarantineRecord) bool { return slices.Contains(e.Release, q.File) })
+	if len(kept) != len(s.quarantine)-len(e.Release) {
+		return errors.New("a file is released that was not set aside")
+	}
+	for _, q := range e.Quarantine {
+		if q.Segment == nil {
+			continue
+		}
+		i := slices.IndexFunc(s.segments, func(r segmentRecord) bool { return r.ID == q.Segment.ID })
+		if i >= 0 {
+			s.segments = slices.Delete(slices.Clone(s.segments), i, i+1)
+		}
+	}
+	s.quarantine = append(kept, e.Quarantine...)
+	return nil
+}
+
+func (s *state) quarantined(file string) bool {
+	return slices.ContainsFunc(s.quarantine, func(q quarantineRecord) bool { return q.File == file })
+}
+
+// SetAside leaves out the segment that a read found damaged: snapshots taken
+// from now on do not have it, and name it as missing. It reports whether err is
+// about such a segment; then what failed is worth another try with a new
+// snapshot. A writer keeps this over restarts and moves the file to the folder
+// quarantine; a store open for reading leaves the segment out while it is open.
+func (s *Store) SetAside(err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.leaveOut(err) {
+		// Set aside or compacted away meanwhile, a new snapshot does not have it.
+		var damage *DamageError
+		return errors.As(err, &damage) && strings.HasSuffix(damage.Segment, ".seg")
+	}
+	// The edit may have to wait for what holds writing, the answers need not:
+	// the next that comes to hold it writes the edit.
+	if s.writing.TryLock() {
+		s.recordAside()
+		s.writing.Unlock()
+	}
+	return true
+}
+
+// leaveOut is SetAside without the edit, for a caller that holds mu and found
+// the damage in a segment of the current state.
+func (s *Store) leaveOut(err error) bool {
+	var damage *DamageError
+	if !errors.As(err, &damage) || s.closed {
+		return false
+	}
+	i := slices.IndexFunc(s.state.segments, func(r segmentRecord) bool { return r.file() == damage.Segment })
+	if i < 0 {
+		return false
+	}
+	r := s.state.segments[i]
+	if _, already := s.aside[r.ID]; !already {
+		s.putAside(quarantineRecord{At: s.now(), Reason: damage.Error(), Segment: &r, met: true}, true)
+	}
+	return true
+}
+
+func (s *Store) putAside(q quarantineRecord, news bool) {
+	if s.aside == nil {
+		s.aside = map[uint64]quarantineRecord{}
+	}
+	id := q.Segment.ID
+	q.File = q.Segment.file()
+	s.aside[id] = q
+	if f := s.segments[id]; f != nil {
+		delete(s.segments, id)
+		f.release()
+	}
+	if news {
+		s.opt.Log.Warn("segment is left out", "segment", q.File, "rows", q.Segment.Rows, "reason", q.Reason)
+	}
+}
+
+// missingData lists what snapshots taken now leave out. The caller holds mu.
+func (s *Store) missingData() []Missing {
+	var list []Missing
+	for _, q := range s.state.quarantine {
+		list = append(list, q.missing())
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.aside)) {
+		list = append(list, s.aside[id].missing())
+	}
+	return append(list, s.lost...)
+}
+
+// loses notes damage to a log, unless the manifest tells of it already.
+func (s *Store) loses(file, reason string) {
+	if s.state.quarantined(file) {
+		return
+	}
+	s.lost = append(s.lost, Missing{Segment: file, Reason: reason})
+	s.opt.Log.Warn("log is damaged", "file", file, "reason", reason)
+}
+
+// recordAside publishes what was set aside, and moves the files out of the way.
+// If that fails it is tried again by the next that calls: until then the
+// damage is found anew by every opening. The caller holds writing and mu.
+func (s *Store) recordAside() {
+	if len(s.aside)+len(s.lost) == 0 || s.usable(true) != nil && !s.closing || s.opt.ReadOnly || s.state.format < 2 {
+		return
+	}
+	e := &edit{Epoch: s.state.epoch + 1}
+	var files []string
+	for _, id := range slices.Sorted(maps.Keys(s.aside)) {
+		e.Quarantine = append(e.Quarantine, s.aside[id])
+		files = append(files, s.aside[id].File)
+	}
+	for _, m := range s.lost {
+		i := slices.IndexFunc(e.Quarantine, func(q quarantineRecord) bool { return q.File == m.Segment })
+		if i < 0 {
+			e.Quarantine = append(e.Quarantine, quarantineRecord{File: m.Segment, At: s.now(), Reason: m.Reason})
+		} else if !strings.Contains(e.Quarantine[i].Reason, m.Reason) {
+			e.Quarantine[i].Reason += "; " + m.Reason
+		}
+	}
+	for i := range e.Quarantine {
+		e.Quarantine[i].Erasure = s.state.erasedTo()
+	}
+	if seeded.On("quarantine_forgets_one") {
+		e.Quarantine = e.Quarantine[1:]
+	}
+	if err := s.publish(e); err != nil {
+		s.opt.Log.Warn("record what is damaged", "error", err)
+		return
+	}
+	s.aside, s.lost = nil, nil
+	s.moveAside(files...)
+}
+
+// moveAside moves files into the folder quarantine. It links and unlinks them:
+// at no moment a loss of power can leave a file without any name. What fails
+// is done by the next opening.
+func (s *Store) moveAside(files ...string) {
+	if len(files) == 0 {
+		return
+	}
+	dir := path.Join(s.dir, quarantineDir)
+	err := s.fs.MkdirAll(dir)
+	if err == nil {
+		err = s.fs.SyncDir(s.dir)
+	}
+	for _, file := range files {
+		if err != nil {
+			break
+		}
+		name := path.Join(s.dir, file)
+		err = s.linkAside(name, path.Join(dir, file))
+		if isNotExist(err) {
+			err = nil // there is nothing to keep
+			continue
+		}
+		if err == nil {
+			err = s.fs.SyncDir(dir)
+		}
+		if err == nil {
+			err = s.fs.Remove(name)
+		}
+	}
+	if err != nil {
+		s.opt.Log.Warn("move damaged files to the folder quarantine", "error", err)
+	}
+}
+
+// linkAside gives a file its name among those set aside, a new one if another
+// content has that name already.
+func (s *Store) linkAside(name, target string) error {
+	for k := 2; ; k++ {
+		err := s.fs.Link(name, target)
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		mine, err := vfs.ReadFile(s.fs, name)
+		if err != nil {
+			return err
+		}
+		if theirs, err := vfs.ReadFile(s.fs, target); err == nil && string(mine) == string(theirs) {
+			return nil // only the unlinking was left to do
+		}
+		target = fmt.Sprintf("%s.%d", strings.TrimSuffix(target, fmt.Sprintf(".%d", k-1)), k)
+	}
+}
+
+// erasedTo is the last erasure of which no file holds anything.
+func (s *state) erasedTo() uint64 {
+	if left := s.erasing(); len(left) > 0 {
+		return left[0].Number - 1
+	}
+	return s.lastErasure()
+}
+
+// mayComeBack reports whether a file in the store's folder may become part of
+// the store again. What was set aside before an erasure may hold what is erased.
+func (s *Store) mayComeBack(file string) bool {
+	return slices.ContainsFunc(s.state.quarantine, func(q quarantineRecord) bool {
+		return q.File == file && q.Segment != nil && q.Erasure == s.state.lastErasure()
+	})
+}
+
+// toEraseAside reports whether a file that is set aside may hold what is erased.
+func (s *Store) toEraseAside() bool {
+	return slices.ContainsFunc(s.state.quarantine, func(q quarantineRecord) bool { return !q.Gone })
+}
+
+// eraseAside notes that damaged files go: nobody can tell what is in them. They
+// stay missing, and the receipts name them. The caller holds writing and mu.
+func (s *Store) eraseAside(left []eraseRecord) error {
+	e := &edit{Epoch: s.state.epoch + 1}
+	for _, q := range s.state.quarantine {
+		if q.Gone {
+			continue
+		}
+		q.Gone = true
+		e.Release = append(e.Release, q.File)
+		e.Quarantine = append(e.Quarantine, q)
+		for i := range left {
+			left[i].Removed = append(slices.Clip(left[i].Removed), q.File)
+			left[i].Lost += q.missing().Rows
+		}
+	}
+	e.Erase = left
+	return s.publish(e)
+}
+
+// sweepAside removes what is in the folder quarantine, for an erasure.
+func (s *Store) sweepAside() error {
+	dir := path.Join(s.dir, quarantineDir)
+	names, err := s.fs.ReadDir(dir)
+	if isNotExist(err) {
+		return nil
+	}
+	for _, name := range names {
+		if err == nil {
+			err = s.fs.Remove(path.Join(dir, name))
+		}
+	}
+	if err == nil {
+		err = s.fs.SyncDir(dir)
+	}
+	return err
+}
+
+// takeBack makes segments part of the store again that were set aside and of
+// which a sound copy stands in the store's folder: the operator put it there,
+// or the file could not be read for a while only. Damaged ones go to the folder
+// quarantine. It is done when a writer opens the store.
+func (s *Store) takeBack() error {
+	var damaged []string
+	for _, q := range slices.Clone(s.state.quarantine) {
+		if !s.mayComeBack(q.File) {
+			continue
+		}
+		err := s.verifySegment(*q.Segment)
+		switch {
+		case isNotExist(err):
+			continue
+		case errors.Is(err, ErrCorrupt):
+			damaged = append(damaged, q.File)
+			continue
+		}
+		var f *segmentFile
+		if err == nil {
+			f, err = s.openSegmentFile(*q.Segment)
+		}
+		if err != nil { // as before: missing
+			s.opt.Log.Warn("look at a file that was set aside", "file", q.File, "error", err)
+			continue
+		}
+		e := &edit{Epoch: s.state.epoch + 1, Release: []string{q.File}, Add: []segmentRecord{*q.Segment}}
+		if err := s.publishSegments(e, []*segmentFile{f}); err != nil {
+			return err
+		}
+		s.opt.Log.Info("segment is whole again", "segment", q.File, "rows", q.Segment.Rows)
+	}
+	s.moveAside(damaged...)
+	return nil
+}
+
+// Forget gives up a file that was set aside: answers are no longer partial
+// because of it. The file itself stays in the folder quarantine.
+func (s *Store) Forget(ctx context.Context, file string) (Missing, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
+		return Missing{}, fmt.Errorf("forget %s: %w", file, err)
+	}
+	if s.state.format < 2 {
+		return Missing{}, fmt.Errorf("forget %s: the store has format 1, which does not record what is damaged; run wend upgrade first", file)
+	}
+	s.recordAside()
+	i := slices.IndexFunc(s.state.quarantine, func(q quarantineRecord) bool { return q.File == file })
+	if i < 0 {
+		known := []string{}
+		for _, q := range s.state.quarantine {
+			known = append(known, q.File)
+		}
+		if len(known) == 0 {
+			known = []string{"none"}
+		}
+		return Missing{}, fmt.Errorf("forget %s: %w; files set aside are: %s", file, ErrNotFound, strings.Join(known, ", "))
+	}
+	q := s.state.quarantine[i]
+	e := &edit{Epoch: s.state.epoch + 1, Release: []string{file}}
+	if q.Segment == nil {
+		// What can be read of the log goes to segments first: while the log is
+		// needed, every opening finds its damage again.
+		if err := s.flush(ctx); err != nil {
+			return Missing{}, fmt.Errorf("forget %s: %w", file, err)
+		}
+		if len(s.mem.batches) == 0 {
+			s.closeLog()
+			e.WAL = s.next
+		}
+	}
+	if err := s.publish(e); err != nil {
+		return Missing{}, fmt.Errorf("forget %s: %w", file, err)
+	}
+	if q.Segment == nil {
+		s.moveAside(file)
+	}
+	s.removeOldLogs()
+	return q.missing(), nil
+}
+
+// removeOldLogs removes the log files that the published state says are no
+// longer needed. Damaged ones are kept in the folder quarantine.
+func (s *Store) removeOldLogs() {
+	s.oldWAL = slices.DeleteFunc(s.oldWAL, func(w walExtent) bool {
+		if w.number >= s.state.wal {
+			return false
+		}
+		_ = s.removeFile(walName(w.number)) // a leftover is removed at the next opening
+		return true
+	})
+}
+
+// removeFile removes a file that is no longer needed, unless it is damaged.
+func (s *Store) removeFile(name string) error {
+	if s.state.quarantined(name) {
+		s.moveAside(name)
+		return nil
+	}
+	return s.fs.Remove(path.Join(s.dir, name))
+}
+
+// Damage on this scale is rather a disk that is not all there, or a folder that
+// was copied in part, than damage to files.
+const (
+	massSegments = 10 // segments, and ...
+	massPercent  = 1  // ... so many hundredths of the bytes
+)
+
+// massDamage says why a store is not written to, if so much was found damaged
+// by its opening that setting it all aside would be rash; "" otherwise.
+func (s *Store) massDamage() string {
+	lost, all := int64(0), int64(0)
+	for _, r := range s.state.segments {
+		all += r.Size
+		if _, aside := s.aside[r.ID]; aside {
+			lost += r.Size
+		}
+	}
+	if len(s.aside) <= massSegments || lost*100 <= all*massPercent || s.opt.AcceptDamage {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d segments, %d of %d bytes, are missing or damaged: the store is open for reading only, so that nothing is made worse; "+
+		"if files are elsewhere, put them back; to go on without them, run wend check %s --set-aside", len(s.aside), len(s.state.segments), lost, all, s.dir)
+}
+
+// Verify compares every file that the snapshot reads with its checksum, for
+// those whose answer cannot be taken back once it is begun.
+func (s *Snapshot) Verify(ctx context.Context) error {
+	for _, f := range s.files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		sum, err := wholeChecksum(f.file, f.record.Size)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", f.record.file(), err)
+		}
+		if sum != f.record.Checksum {
+			return f.seg.damaged(fmt.Errorf("segment %s: %w", f.record.file(), corrupt("checksum of the file is %08x, the manifest has %08x", sum, f.record.Checksum)))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,449 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"wend/event"
+	"wend/internal/trust"
+	"wend/storage/vfs"
+	"wend/storage/vfs/simfs"
+)
+
+// damages are the ways in which a segment's file is not what it was.
+var damages = []struct {
+	name   string
+	change func(r *rand.Rand, data []byte, other []byte) []byte
+}{
+	{"a flipped bit", func(r *rand.Rand, b, _ []byte) []byte { b[r.IntN(len(b))] ^= 1 << r.IntN(8); return b }},
+	{"a page of zeros", func(r *rand.Rand, b, _ []byte) []byte {
+		at := r.IntN(len(b))
+		clear(b[at:min(at+64, len(b))])
+		b[at] ^= 1 // it may have been zeros
+		return b
+	}},
+	{"cut", func(r *rand.Rand, b, _ []byte) []byte { return b[:r.IntN(len(b))] }},
+	{"longer", func(r *rand.Rand, b, _ []byte) []byte { return append(b, byte(r.IntN(256))) }},
+	{"empty", func(*rand.Rand, []byte, []byte) []byte { return []byte{} }},
+	{"gone", func(*rand.Rand, []byte, []byte) []byte { return nil }},
+	{"another segment", func(_ *rand.Rand, _, other []byte) []byte { return slices.Clone(other) }},
+	{"a block of another segment", func(r *rand.Rand, b, other []byte) []byte {
+		n := min(len(b), len(other))
+		from := r.IntN(n)
+		if copy(b[from:n], other[from:n]); slices.Equal(b[from:n], other[from:n]) {
+			b[from] ^= 0x55 // whatever the other holds there, it is not this
+		}
+		return b
+	}},
+}
+
+// TestSimQuarantine is promise P6: whichever one or two segments are damaged,
+// and however, the rest answers and exactly they are missing; that stays so when
+// the store is opened again and compacted; nothing of the files is lost, and
+// sound copies that are put back complete the store again. WEND_DAMAGE is the
+// number of cases.
+func TestSimQuarantine(t *testing.T) {
+	d, fs, holds := storeOfSegments(t, 5, 3)
+	files := sortedKeys(holds)
+	cases := int(trust.Number("WEND_DAMAGE", 100))
+	if testing.Short() {
+		cases = 40
+	}
+	seed := trust.Number("WEND_SEED", 1)
+	var sets [][]string
+	for i, a := range files {
+		sets = append(sets, []string{a})
+		for _, b := range files[:i] {
+			sets = append(sets, []string{a, b})
+		}
+	}
+	r := rand.New(rand.NewPCG(seed, 4))
+	r.Shuffle(len(sets), func(i, j int) { sets[i], sets[j] = sets[j], sets[i] })
+	var next atomic.Int64
+	var failed atomic.Int64
+	var group sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= cases {
+					return
+				}
+				set := sets[i%len(sets)]
+				if err := d.quarantineCase(fs, holds, set, files, rand.New(rand.NewPCG(seed, uint64(i)))); err != nil {
+					failed.Add(1)
+					t.Errorf("case %d, %v: %v", i, set, err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	trust.Report(t, "P6", "cases", cases, "segments", len(files), "sets", len(sets), "violations", failed.Load(), "seed", seed)
+}
+
+func (d *sim) quarantineCase(fs *simfs.FS, holds map[string]map[int64]bool, set, files []string, r *rand.Rand) error {
+	fs = fs.Kill()
+	sound := fs.Files()
+	var how []string
+	for _, file := range set {
+		damage := damages[r.IntN(len(damages))]
+		other := files[r.IntN(len(files))]
+		for other == file {
+			other = files[r.IntN(len(files))]
+		}
+		how = append(how, damage.name)
+		if err := fs.Edit(file, func(b []byte) []byte { return damage.change(r, b, sound[other]) }); err != nil {
+			return err
+		}
+	}
+	damaged := fs.Files()
+	check := func(when string, s *Store) error {
+		snap, got, err := d.readAside(s)
+		if err == nil {
+			// Damage to pages that nothing read is in no answer.
+			var met []string
+			for _, m := range snap.Missing() {
+				met = append(met, "data/store/"+m.Segment)
+			}
+			err = d.exactly(snap.Missing(), got, holds, met...)
+			snap.Release()
+		}
+		for err == nil { // as an export does
+			if snap, err = s.Snapshot(); err != nil {
+				break
+			}
+			damage := snap.Verify(context.Background())
+			if s.SetAside(damage) {
+				snap.Release()
+				continue
+			}
+			if err = damage; err == nil {
+				if got, err = simRead(snap, d.known); err == nil {
+					err = d.exactly(snap.Missing(), got, holds, set...)
+				}
+			}
+			snap.Release()
+			break
+		}
+		if err == nil && len(s.Status().Missing) != len(set) {
+			err = fmt.Errorf("status has %+v", s.Status().Missing)
+		}
+		if err != nil {
+			return fmt.Errorf("%v, %s: %w", how, when, err)
+		}
+		return nil
+	}
+	opt := d.options(fs)
+	opt.ReadOnly = true
+	reader, err := Open("data/store", opt)
+	if err != nil {
+		return fmt.Errorf("%v: open for reading: %w", how, err)
+	}
+	defer kill(reader)
+	if err := check("read only", reader); err != nil {
+		return err
+	}
+	opt.ReadOnly = false
+	s, err := Open("data/store", opt)
+	if err != nil {
+		return fmt.Errorf("%v: %w", how, err)
+	}
+	defer func() { kill(s) }()
+	work := []string{}
+	if r.IntN(2) == 0 { // compaction may be the one that meets the damage
+		work = append(work, "after compaction")
+		if err := s.Compact(context.Background()); err != nil {
+			return fmt.Errorf("%v: compact: %w", how, err)
+		}
+		// Where only an index was damaged, the rows are whole, and elsewhere now.
+		set = slices.DeleteFunc(slices.Clone(set), func(file string) bool {
+			named := func(r segmentRecord) bool { return r.file() == path.Base(file) }
+			return !slices.ContainsFunc(s.state.segments, named) && !s.state.quarantined(path.Base(file))
+		})
+	}
+	if r.IntN(4) == 0 {
+		// A check that sets aside what it finds, as wend check --set-aside does.
+		report, err := s.Check(context.Background())
+		if err != nil {
+			return err
+		}
+		for _, x := range report.Damaged {
+			s.SetAside(&DamageError{x.File, errors.New(x.Reason)})
+		}
+	}
+	if err := check(strings.Join(append(work, "first"), ", "), s); err != nil {
+		return err
+	}
+	kill(s)
+	if s, err = Open("data/store", opt); err != nil {
+		return fmt.Errorf("%v: open again: %w", how, err)
+	}
+	if err := check("opened again", s); err != nil {
+		return err
+	}
+	if err := reader.Refresh(); err != nil {
+		return fmt.Errorf("%v: refresh: %w", how, err)
+	}
+	if err := check("the reader again", reader); err != nil {
+		return err
+	}
+	for _, file := range set {
+		kept := fs.Files()[path.Join("data/store", quarantineDir, path.Base(file))]
+		if want, was := damaged[file]; was && !slices.Equal(kept, want) {
+			return fmt.Errorf("%v: the quarantine does not hold %s as it was found", how, file)
+		}
+	}
+	kill(s)
+	for _, file := range set {
+		if err := fs.Put(file, sound[file]); err != nil {
+			return err
+		}
+	}
+	if s, err = Open("data/store", opt); err != nil {
+		return fmt.Errorf("%v: open with sound copies: %w", how, err)
+	}
+	if err := d.whole(s); err != nil {
+		return fmt.Errorf("%v: with sound copies: %w", how, err)
+	}
+	if err := s.Compact(context.Background()); err != nil {
+		return err
+	}
+	if err := d.whole(s); err != nil {
+		return fmt.Errorf("%v: with sound copies, compacted: %w", how, err)
+	}
+	return nil
+}
+
+// whole wants all events of the model, and nothing missing.
+func (d *sim) whole(s *Store) error {
+	snap, err := s.Snapshot()
+	if err != nil {
+		return err
+	}
+	defer snap.Release()
+	if len(snap.Missing()) > 0 {
+		return fmt.Errorf("missing are %+v", snap.Missing())
+	}
+	got, err := simRead(snap, d.known)
+	if err != nil {
+		return err
+	}
+	if err := d.m.compare(got); err != nil {
+		return err
+	}
+	return checkClean(s, false)
+}
+
+// runs is a store of one segment a batch, each of one event of ann's.
+func runs(t *testing.T, n int) (*vfs.Mem, []string) {
+	t.Helper()
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	var files []string
+	for i := range n {
+		e := view("ann", 40*24*60*i)
+		e.ID = fmt.Sprint("e", i)
+		appendEvents(t, s, AppendOptions{}, e)
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, path.Join("store", s.state.segments[i].file()))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return mem, files
+}
+
+// flip damages a page of a segment that is read when its rows are.
+func flip(t *testing.T, mem *vfs.Mem, file string) {
+	t.Helper()
+	data, err := vfs.ReadFile(mem, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[headerSize+5] ^= 1
+	replaceFile(t, mem, file, data)
+}
+
+// What is damaged stays known over restarts until it is given up; then answers
+// are whole again, and the file is still there.
+func TestForget(t *testing.T) {
+	mem, files := runs(t, 3)
+	flip(t, mem, files[1])
+	flip(t, mem, files[2])
+	s := open(t, mem, "store")
+	if st := s.Status(); len(st.Missing) != 0 && st.Customers != 1 {
+		t.Fatalf("before anybody reads: %+v", st.Missing)
+	}
+	if got := contents(t, s); strings.Count(got, "\n") != 1 {
+		t.Fatalf("contents: %s", got)
+	}
+	if _, err := s.Forget(t.Context(), "000099.seg"); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), path.Base(files[1])) {
+		t.Errorf("forget what is not there: %v", err)
+	}
+	for i, file := range files[1:] {
+		if len(s.Summary().Missing) != 2-i {
+			t.Fatalf("missing: %+v", s.Summary().Missing)
+		}
+		if _, err := s.Forget(t.Context(), path.Base(file)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, mem, "store")
+		if _, err := vfs.ReadFile(mem, path.Join("store", quarantineDir, path.Base(file))); err != nil {
+			t.Error(err)
+		}
+	}
+	if st := s.Status(); len(st.Missing) != 0 || st.Events != 1 {
+		t.Errorf("status: %+v", st)
+	}
+}
+
+// An id whose event is missing cannot be known: the event counts as new. That
+// is how what was lost is brought back from its source.
+func TestIDsOfMissingData(t *testing.T) {
+	mem, files := runs(t, 3)
+	flip(t, mem, files[1])
+	s := open(t, mem, "store")
+	var again []event.Event
+	for i := range 3 {
+		e := view("ann", 40*24*60*i)
+		e.ID = fmt.Sprint("e", i)
+		again = append(again, e)
+	}
+	ack := appendEvents(t, s, AppendOptions{}, again...)
+	if ack.Duplicates != 2 || ack.Accepted != 1 {
+		t.Errorf("the same events again: %+v", ack)
+	}
+	if st := s.Status(); st.Events != 3 || len(st.Missing) != 1 {
+		t.Errorf("status: %+v", st)
+	}
+}
+
+// A load sets aside what it finds damaged, and what was lost can be loaded again.
+func TestLoadOverDamage(t *testing.T) {
+	mem, files := runs(t, 3)
+	flip(t, mem, files[1])
+	s := open(t, mem, "store")
+	l, err := s.NewLoad(t.Context(), LoadOptions{Source: "again.csv"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again []event.Event
+	for i := range 3 {
+		e := view("ann", 40*24*60*i)
+		e.ID = fmt.Sprint("e", i)
+		again = append(again, e)
+	}
+	if err := l.Add(batchOf(again)); err != nil {
+		t.Fatal(err)
+	}
+	res, err := l.Commit(t.Context())
+	if err != nil || res.Events != 1 || res.Duplicates != 2 {
+		t.Errorf("load: %+v, %v", res, err)
+	}
+}
+
+// unreadable is a file system whose segments cannot be opened.
+type unreadable struct {
+	*vfs.Mem
+	err error // nil: they can
+}
+
+func (f *unreadable) Open(name string) (vfs.File, error) {
+	if f.err != nil && strings.HasSuffix(name, ".seg") {
+		return nil, f.err
+	}
+	return f.Mem.Open(name)
+}
+
+// What cannot be read at the moment is not damaged: the store does not open
+// without it, unless the operator says so.
+func TestErrorsAreNotDamage(t *testing.T) {
+	mem, _ := runs(t, 2)
+	fs := &unreadable{mem, errors.New("too many open files")}
+	opt := small(nil)
+	opt.FS = fs
+	for _, opt.ReadOnly = range []bool{false, true} {
+		if s, err := Open("store", opt); err == nil || !errors.Is(err, fs.err) {
+			t.Fatalf("opened with %v", err)
+			kill(s)
+		}
+	}
+	fs.err = nil
+	opt.ReadOnly = false
+	s, err := Open("store", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := s.Status(); len(st.Missing) != 0 || st.Events != 2 {
+		t.Errorf("when it can be read again: %+v", st)
+	}
+	kill(s)
+	fs.err, opt.AcceptDamage = errors.New("input/output error"), true
+	if s, err = Open("store", opt); err != nil {
+		t.Fatal(err)
+	}
+	defer kill(s)
+	if st := s.Summary(); len(st.Missing) != 2 || st.Missing[0].Rows != 1 {
+		t.Errorf("accepted: %+v", st.Missing)
+	}
+}
+
+// Where much is missing, nothing is written: the store answers from the rest,
+// and is whole when the files are back.
+func TestMassDamage(t *testing.T) {
+	mem, files := runs(t, 14)
+	whole := mem.Clone()
+	for _, file := range files[1:12] {
+		if err := mem.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := filesOf(t, mem, "store")
+	s := open(t, mem, "store")
+	st := s.Status()
+	if !st.ReadOnly || len(st.Missing) != 11 || st.Events != 3 || !strings.Contains(st.Notice, "11 of 14 segments") {
+		t.Errorf("status: %v, %q, %d missing", st.ReadOnly, st.Notice, len(st.Missing))
+	}
+	if _, err := s.Append(t.Context(), batchOf([]event.Event{view("bob", 1)}), AppendOptions{}); !errors.Is(err, ErrReadOnly) || !strings.Contains(err.Error(), "--set-aside") {
+		t.Errorf("append: %v", err)
+	}
+	if err := s.Compact(t.Context()); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("compact: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if after := filesOf(t, mem, "store"); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Error("the store has changed")
+	}
+	s = open(t, whole, "store")
+	if st := s.Status(); st.ReadOnly || len(st.Missing) != 0 || st.Events != 14 {
+		t.Errorf("when the files are back: %+v", st.Missing)
+	}
+	opt := small(mem)
+	opt.AcceptDamage = true
+	s, err := Open("store", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kill(s)
+	s = open(t, mem, "store")
+	appendEvents(t, s, AppendOptions{}, view("bob", 1))
+	if st := s.Status(); st.ReadOnly || len(st.Missing) != 11 || st.Events != 4 {
+		t.Errorf("accepted: %v, %d missing", st.ReadOnly, len(st.Missing))
+	}
+}
