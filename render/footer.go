@@ -41,7 +41,11 @@ func Footer(r *engine.Result, opt Options) string {
 	if m.Partial {
 		lines = append(lines, bold("partial:", opt)+" damaged data was left out")
 		for _, x := range m.Missing {
-			lines = append(lines, "  "+visible(x.String()))
+			if x.Rows == 0 { // of a log, nobody knows
+				lines = append(lines, "  "+visible(x.String()))
+				continue
+			}
+			lines = append(lines, fmt.Sprintf("  %s: %s from %s to %s: %s", visible(x.Segment), count(x.Rows, "row"), x.From, x.To, visible(x.Reason)))
 		}
 	}
 	for _, w := range m.Warnings {

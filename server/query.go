@@ -205,7 +205,7 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 	}
 	s.metrics.answered(result)
 	if result.Meta.Partial && req.OnMissing == "fail" {
-		return &apiError{Status: http.StatusServiceUnavailable, Code: "data_missing", Message: fmt.Sprintf("%d damaged pieces of the data are missing", len(result.Meta.Missing)),
+		return &apiError{Status: http.StatusServiceUnavailable, Code: "data_missing", Message: "damaged data is missing, so the answer would be partial",
 			Hint: "without on_missing the rest answers; GET /v1/status tells what is missing"}
 	}
 	release, err := q.hold(s.db, result.Bytes())

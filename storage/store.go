@@ -294,7 +294,11 @@ func (s *Store) load() error {
 		case errors.Is(err, ErrCorrupt) || isNotExist(err) || s.opt.AcceptDamage && !errors.Is(err, ErrNewer):
 			// The rest answers; what is missing is reported with every answer.
 			// A reader that a writer overtook looks again, see read.
-			s.putAside(quarantineRecord{At: s.now(), Reason: err.Error(), Segment: &r}, !known)
+			reason := err.Error()
+			if isNotExist(err) {
+				reason = "the file is missing"
+			}
+			s.putAside(quarantineRecord{At: s.now(), Reason: reason, Segment: &r}, !known)
 		default:
 			// The disk or the system may do better next time, and what is only
 			// out of reach must not be taken for gone: its ids would count as new.
