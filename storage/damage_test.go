@@ -447,3 +447,47 @@ func TestMassDamage(t *testing.T) {
 		t.Errorf("accepted: %v, %d missing", st.ReadOnly, len(st.Missing))
 	}
 }
+
+// An erasure cannot tell whose events a damaged file holds: the file goes, its
+// events stay missing, and no copy of it comes back.
+func TestEraseDamaged(t *testing.T) {
+	for _, when := range []string{"before", "meanwhile"} {
+		mem, files := runs(t, 3)
+		sound, err := vfs.ReadFile(mem, files[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		flip(t, mem, files[1])
+		s := open(t, mem, "store")
+		if when == "before" {
+			s.Status()
+		}
+		receipt, err := s.Erase(t.Context(), "ann", EraseOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for worked := true; worked; {
+			if worked, err = s.EraseStep(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		receipt, err = s.Receipt(receipt.ID)
+		if err != nil || receipt.State != "done" || len(receipt.Removed) != 1 || receipt.Lost != 1 {
+			t.Errorf("%s: receipt %+v, %v", when, receipt, err)
+		}
+		if left, err := mem.ReadDir(path.Join("store", quarantineDir)); err == nil && len(left) > 0 {
+			t.Errorf("%s: the quarantine holds %v", when, left)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		replaceFile(t, mem, files[1], sound)
+		s = open(t, mem, "store")
+		if st := s.Status(); st.Events != 0 || len(st.Missing) != 1 {
+			t.Errorf("%s: with a copy of the file: %d events, missing %+v", when, st.Events, st.Missing)
+		}
+		if _, err := vfs.ReadFile(mem, files[1]); err == nil {
+			t.Errorf("%s: the copy is still there", when)
+		}
+	}
+}

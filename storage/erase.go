@@ -222,7 +222,7 @@ func (s *Store) recordErasures(e *edit) error {
 		n.written = append(n.written, d.Text)
 	}
 	for _, r := range s.state.segments {
-		f := s.segments[r.ID]
+		f := s.heldFile(r.ID)
 		if f == nil {
 			continue
 		}
@@ -233,6 +233,7 @@ func (s *Store) recordErasures(e *edit) error {
 				err = s.cache.note(&f.source, fresh, n)
 			}
 		}
+		f.release()
 		if err != nil {
 			s.mu.Lock()
 			aside := s.leaveOut(err)

@@ -296,6 +296,18 @@ func namesOf(list, of []string) bool {
 	return true
 }
 
+// heldFile is openFile for a caller that releases it: meanwhile a query may set
+// the segment aside.
+func (s *Store) heldFile(id uint64) *segmentFile {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.segments[id]
+	if f != nil {
+		f.retain()
+	}
+	return f
+}
+
 func (s *Store) openFile(id uint64) *segmentFile {
 	s.mu.Lock()
 	defer s.mu.Unlock()
