@@ -270,16 +270,20 @@ func (s *Store) giveUp(w *wal) {
 	if s.wal != w || w == nil {
 		return
 	}
+	salvaged := w.salvage()
 	durable := w.durableTo()
 	s.mem.remove(func(b *memBatch) bool { return !b.visible && b.lsn > durable })
 	for _, b := range s.mem.batches {
 		b.unlogged = b.unlogged || b.lsn > durable && b.durability != Memory
+		b.visible = b.visible || b.lsn <= durable // whoever waits for it may have been told of an error
 	}
 	s.oldWAL = append(s.oldWAL, w.extent())
 	// What a failed fsync dropped can still be read, and the next process
 	// would take it for stored. If it cannot be cut off, the machine's next
 	// start will tell.
-	_ = w.file.Truncate(w.extent().bytes)
+	if !salvaged {
+		_ = w.file.Truncate(w.extent().bytes)
+	}
 	_ = w.file.Close() // failed before; nothing more is expected of it
 	s.wal = nil
 	s.opt.Log.Error("log given up", "file", walName(w.number), "error", w.broken)

@@ -129,6 +129,28 @@ func TestLogFailure(t *testing.T) {
 	}
 }
 
+// A write of the log fails, and then the process is killed: what was
+// acknowledged as interval before it is in the file, and stays.
+func TestFailedWriteKeepsTheOnesBefore(t *testing.T) {
+	fs := &faults{Mem: vfs.NewMem()}
+	opt := small(nil)
+	opt.FS = fs
+	s, err := Open("store", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendEvents(t, s, AppendOptions{}, view("ann", 0))
+	appendEvents(t, s, AppendOptions{Durability: Interval}, view("ann", 1))
+	fs.fail = func(_ int, call, _ string) bool { return call == "write" }
+	if _, err := s.Append(t.Context(), batchOf([]event.Event{view("ann", 2)}), AppendOptions{}); !errors.Is(err, errDisk) {
+		t.Fatalf("append on a failing disk: %v", err)
+	}
+	if got := contents(t, open(t, fs.Mem.Clone(), "store")); strings.Count(got, "\n") != 2 {
+		t.Errorf("after the process was killed\n%s", got)
+	}
+	kill(s)
+}
+
 func walFileName(t *testing.T, fs *vfs.Mem) string {
 	t.Helper()
 	names, err := fs.ReadDir("store")

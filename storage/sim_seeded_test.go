@@ -34,6 +34,7 @@ unpinned_early | files go while a snapshot still reads them | TestSimSeed WEND_S
 last_row_dropped | a merge drops a customer's last row | TestSimSeed WEND_SEED=1
 arrival_order_lost | a merge loses the order of arrival among equal times | TestSimSeed WEND_SEED=1
 link_to_wrong_customer | a chain of links is followed one step only | TestSimSeed WEND_SEED=6
+failed_write_cuts_more | a failed write takes acknowledged batches before it out of the log | TestFailedWriteKeepsTheOnesBefore
 full_disk_ignored | events are taken until the disk is full | TestDiskFull
 number_given_twice | a failed load gives its LSN out again | TestSimAfterFailedLoad
 `

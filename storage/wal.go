@@ -128,6 +128,7 @@ type wal struct {
 	syncedTo  uint64
 	marked    int64 // synced as the last mark tells it
 	broken    error // set once: the file takes no more batches
+	dropped   bool  // an fsync failed: what is behind synced may be gone although it can be read
 }
 
 // createWAL makes a log file whose header is durable, name included.
@@ -213,12 +214,34 @@ func (w *wal) sync(lsn uint64) error {
 	if err != nil {
 		// The kernel may have dropped the pages and forgotten the error:
 		// a second try would succeed without writing anything.
+		w.mu.Lock()
+		w.dropped = true
+		w.mu.Unlock()
 		return w.poison(fmt.Errorf("sync %s: %w", walName(w.number), err))
 	}
 	w.mu.Lock()
 	w.synced, w.syncedTo = size, max(w.syncedTo, to)
 	w.mu.Unlock()
 	return nil
+}
+
+// salvage makes durable what was written before a write failed: batches among
+// it are acknowledged, and no other file has them. Half a record behind them is
+// cut off. It reports false if nothing can be said of what is behind the last
+// fsync; the caller holds Store.mu.
+func (w *wal) salvage() bool {
+	w.syncing.Lock()
+	defer w.syncing.Unlock()
+	w.mu.Lock()
+	dropped, size, to := w.dropped, w.written, w.writtenTo
+	w.mu.Unlock()
+	if dropped || seeded.On("failed_write_cuts_more") || w.file.Truncate(size) != nil || w.file.Sync() != nil {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.synced, w.syncedTo = size, max(w.syncedTo, to)
+	return true
 }
 
 func (w *wal) poison(err error) error {

@@ -255,6 +255,8 @@ func (f *FS) Rename(old, new string) error {
 			return errors.New("simfs renames within a directory only")
 		case dir.entries[from] == nil:
 			return fs.ErrNotExist
+		case dir.entries[base] == dir.entries[from]:
+			return nil // two names of one file: both stay, says POSIX
 		}
 		f.change(dir, nameOp{kind: nameRename, name: base, old: from, node: dir.entries[from]})
 		return nil
