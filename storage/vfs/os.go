@@ -30,7 +30,8 @@ func (OS) Open(name string) (File, error) { return open(name, os.O_RDONLY) }
 func (OS) OpenAppend(name string) (File, error) { return open(name, os.O_RDWR|os.O_APPEND) }
 
 func open(name string, flag int) (File, error) {
-	f, err := os.OpenFile(name, flag, 0o600)
+	// A symbolic link in a store is none of ours: it could lead anywhere.
+	f, err := os.OpenFile(name, flag|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +85,7 @@ func (OS) SyncDir(name string) error {
 // and which, unlike fcntl's locks, survives another descriptor's close. The
 // file's text, for people and error messages, says who holds it.
 func (OS) Lock(name string) (io.Closer, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +96,7 @@ func (OS) Lock(name string) (io.Closer, error) {
 		}
 	}
 	if err != nil {
-		owner, _ := io.ReadAll(io.LimitReader(f, 256))
+		owner := readOwner(f)
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, &LockedError{Name: name, Owner: string(owner)}
@@ -113,6 +114,19 @@ func (OS) Lock(name string) (io.Closer, error) {
 		_, _ = f.WriteAt([]byte(owner), 0)
 	}
 	return f, nil
+}
+
+// readOwner reads who holds a lock. An owner writes its name when it has the
+// lock, so for a moment there is none.
+func readOwner(f *os.File) []byte {
+	owner := make([]byte, 256)
+	for range 20 {
+		if n, _ := f.ReadAt(owner, 0); n > 0 {
+			return owner[:n]
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return nil
 }
 
 // Usage implements FS.
