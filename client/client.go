@@ -88,25 +88,11 @@ func (c *Client) do(ctx context.Context, method, path string, body, answer any, 
 }
 
 func (c *Client) send(ctx context.Context, method, path string, header http.Header, body io.Reader, answer any, text string) error {
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	res, err := c.ask(ctx, method, path, header, body, text)
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", method, path, err)
-	}
-	req.Header = header
-	if token := c.token.Reveal(); token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return &unreachable{c.base, errors.Unwrap(err)}
+		return err
 	}
 	defer res.Body.Close()
-	if res.StatusCode >= 400 {
-		return serverError(res, text)
-	}
 	if answer == nil {
 		return nil
 	}
@@ -116,6 +102,31 @@ func (c *Client) send(ctx context.Context, method, path string, header http.Head
 		return fmt.Errorf("read the answer of %s %s%s: %w", method, c.base, path, err)
 	}
 	return nil
+}
+
+// ask returns the server's answer, whose body is the caller's to close, or the
+// error that it gave.
+func (c *Client) ask(ctx context.Context, method, path string, header http.Header, body io.Reader, text string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	req.Header = header
+	if token := c.token.Reveal(); token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, &unreachable{c.base, errors.Unwrap(err)}
+	}
+	if res.StatusCode >= 400 {
+		defer res.Body.Close()
+		return nil, serverError(res, text)
+	}
+	return res, nil
 }
 
 // unreachable says that no answer came.
@@ -220,6 +231,25 @@ func (c *Client) Complete(text string, cursor int) (items []query.Completion, fr
 		return nil, cursor
 	}
 	return answer.Completions, answer.From
+}
+
+// Export writes every event of the server's store as csv or ndjson. partial
+// says that damaged data was left out. After an error, what was written is not
+// everything.
+func (c *Client) Export(ctx context.Context, format string, out io.Writer) (partial bool, err error) {
+	media := map[string]string{"csv": "text/csv", "ndjson": "application/x-ndjson"}[format]
+	if media == "" {
+		return false, fmt.Errorf("export writes csv or ndjson, not %q", format)
+	}
+	res, err := c.ask(ctx, http.MethodGet, "/v1/export", http.Header{"Accept": {media}}, nil, "")
+	if err != nil {
+		return false, err
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(out, res.Body); err != nil {
+		return false, fmt.Errorf("export %s: %w", c.base, err)
+	}
+	return res.Header.Get("X-Partial-Result")+res.Trailer.Get("X-Partial-Result") != "", nil
 }
 
 // Status returns the status of the server's store.

@@ -30,6 +30,7 @@ var callers = map[string]string{
 	"POST /v1/links":          "ingest",
 	"GET /v1/links":           "query",
 	"DELETE /v1/links/{from}": "ingest",
+	"GET /v1/export":          "export",
 	"GET /v1/schema":          "query ingest",
 	"GET /v1/status":          "query admin",
 	"GET /metrics":            "metrics admin",

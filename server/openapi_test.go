@@ -255,6 +255,8 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	f("POST", "/v1/links", "/v1/links", `[{"from": "anon2", "to": "c0001"}]`)
 	f("GET", "/v1/links", "/v1/links", "")
 	f("DELETE", "/v1/links/{from}", "/v1/links/anon2", "")
+	f("GET", "/v1/export", "/v1/export", "")
+	f("GET", "/v1/export", "/v1/export", "", "Accept", "text/csv")
 	f("GET", "/v1/schema", "/v1/schema", "")
 	f("GET", "/v1/status", "/v1/status", "")
 	f("GET", "/v1/openapi.json", "/v1/openapi.json", "")

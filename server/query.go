@@ -216,7 +216,7 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 	w, written := q.writer(w)
 	defer written()
 	if result.Meta.Partial {
-		h.Set("X-Partial-Result", "1")
+		h.Set(partialResult, "1")
 		return stream(w, result, media, format)
 	}
 	x := &answer{media: media, tag: fmt.Sprintf(`"%016x"`, xxhash.Sum64String(result.Meta.Query+"\x00"+result.Meta.Snapshot+"\x00"+format))}

@@ -33,6 +33,7 @@ var routes = []route{
 	{"POST", "/v1/links", needs(access.Ingest), (*Server).postLink},
 	{"GET", "/v1/links", needs(access.Query), (*Server).getLinks},
 	{"DELETE", "/v1/links/{from}", needs(access.Ingest), (*Server).deleteLink},
+	{"GET", "/v1/export", needs(access.Export), (*Server).export},
 	{"GET", "/v1/schema", needs(access.Query, access.Ingest), (*Server).schema},
 	{"GET", "/v1/status", needs(access.Query, access.Admin), (*Server).status},
 	{"GET", "/v1/openapi.json", needs(anyone), (*Server).openAPI},

@@ -72,6 +72,7 @@ type Server struct {
 	metrics *metrics
 	answers *answers
 
+	exports                 chan struct{}
 	queryRates, ingestRates *rates
 	bodies                  *semaphore.Weighted // bytes of bodies that are held decoded
 
@@ -93,6 +94,7 @@ func New(db *engine.DB, opt Options) *Server {
 	s := &Server{db: db, opt: opt, log: opt.Log, running: newRunningQueries(), slots: make(chan struct{}, queriesRunning()), answers: &answers{}, grace: stopGrace}
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	s.queryRates, s.ingestRates = newRates(opt.QueryRate), newRates(opt.IngestRate)
+	s.exports = make(chan struct{}, exportsRunning)
 	s.bodies = semaphore.NewWeighted(bodiesMax)
 	s.metrics = newMetrics(s)
 	return s

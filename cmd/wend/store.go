@@ -199,6 +199,7 @@ func dumpCommand() *cobra.Command {
 }
 
 func exportCommand() *cobra.Command {
+	var remote remoteFlags
 	var output string
 	cmd := &cobra.Command{
 		Use: "export DB", Short: "Write all events to standard output", Args: cobra.ExactArgs(1),
@@ -207,13 +208,24 @@ func exportCommand() *cobra.Command {
 			if output != "csv" && output != "ndjson" {
 				return mistake{fmt.Errorf("export writes csv or ndjson, not %q", output)}
 			}
-			db, err := openLocal(args[0], "export", reading)
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
+			defer stop()
+			if isURL(args[0]) {
+				c, err := remote.client(args[0])
+				if err != nil {
+					return err
+				}
+				partial, err := c.Export(ctx, output, cmd.OutOrStdout())
+				if err == nil && partial {
+					return errPartial
+				}
+				return err
+			}
+			db, err := openStore(args[0], reading)
 			if err != nil {
 				return err
 			}
 			defer db.Close()
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
-			defer stop()
 			err = export(ctx, db, output, cmd.OutOrStdout())
 			if ctx.Err() != nil {
 				return errors.New("export: interrupted; what was written is not everything")
@@ -225,6 +237,7 @@ func exportCommand() *cobra.Command {
 			return err
 		},
 	}
+	remote.register(cmd)
 	cmd.Flags().StringVarP(&output, "output", "o", "csv", "csv or ndjson")
 	return cmd
 }
