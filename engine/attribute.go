@@ -184,11 +184,15 @@ func (w *attributeWorker) conversion(v *view, u unit, first, row, window int) er
 	}
 	if len(w.codes) == 0 {
 		g.direct++
-		g.directValue.add(value)
+		if w.value != nil {
+			g.directValue.add(value)
+		}
 		return nil
 	}
 	g.touched++
-	g.value.add(value)
+	if w.value != nil {
+		g.value.add(value)
+	}
 	if err := w.see(g); err != nil {
 		return err
 	}

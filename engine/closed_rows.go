@@ -36,7 +36,7 @@ func (w *labeler) planes(v *view) *tile.Codes {
 }
 
 // load closes up the labels of the selected rows, nil all, and their times.
-func (p *closedRows) load(v *view, labels *tile.Codes, selected tile.Bitmap, times bool) {
+func (p *closedRows) load(v *view, labels *tile.Codes, selected tile.Bitmap, times bool) error {
 	p.codes = grown(p.codes, v.Rows+8)[:v.Rows]
 	labels.Decode8(0, p.codes)
 	if p.selected = selected; selected == nil {
@@ -45,7 +45,7 @@ func (p *closedRows) load(v *view, labels *tile.Codes, selected tile.Bitmap, tim
 			p.times = grown(p.times, v.Rows)[:v.Rows]
 			v.Time.Decode(0, p.times)
 		}
-		return
+		return v.tick(v.Rows)
 	}
 	p.list(selected, v.Starts)
 	for i, row := range p.rows {
@@ -53,18 +53,19 @@ func (p *closedRows) load(v *view, labels *tile.Codes, selected tile.Bitmap, tim
 	}
 	p.codes = p.codes[:len(p.rows)]
 	if !times {
-		return
+		return v.tick(v.Rows)
 	}
 	p.times = grown(p.times, len(p.rows))[:len(p.rows)]
 	if len(p.rows) < v.Rows/4 {
 		v.Time.Gather(p.rows, p.times)
-		return
+		return v.tick(v.Rows)
 	}
 	p.all = grown(p.all, v.Rows)[:v.Rows]
 	v.Time.Decode(0, p.all)
 	for i, row := range p.rows {
 		p.times[i] = p.all[row]
 	}
+	return v.tick(v.Rows)
 }
 
 // list numbers the selected rows.

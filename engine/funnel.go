@@ -74,7 +74,28 @@ type funnelGroup struct {
 // stepTimes are the elapsed times of the units that reached a step. From the
 // first step to the second both are the same, and kept once.
 type stepTimes struct {
-	fromPrevious, fromFirst []event.Duration
+	fromPrevious, fromFirst durations
+}
+
+// durations is a list of elapsed times in pieces that are never moved.
+type durations [][]event.Duration
+
+const (
+	durationsFirst = 16
+	durationsPiece = 1 << 13
+)
+
+func (d *durations) add(x event.Duration) {
+	last := len(*d) - 1
+	if last < 0 || len((*d)[last]) == cap((*d)[last]) {
+		size := durationsFirst
+		if last >= 0 {
+			size = min(durationsPiece, 4*cap((*d)[last]))
+		}
+		*d = append(*d, make([]event.Duration, 0, size))
+		last++
+	}
+	(*d)[last] = append((*d)[last], x)
 }
 
 func newFunnelGroup(steps int) *funnelGroup {
@@ -137,6 +158,27 @@ func (w *patternWorker[G]) take(v *view, a *attempt) error {
 	return w.add(v, w.groups[id], a)
 }
 
+// countEntered counts customers who did not get beyond their entries, in a
+// funnel without groups.
+func countEntered(w *patternWorker[*funnelGroup], v *view, customers []uint32, newest []event.Time) {
+	if len(customers) == 0 {
+		return
+	}
+	w.grouper.all()
+	w.grouper.groups[0].anchors += int64(len(customers)) - 1 // one is counted already
+	if len(w.groups) == 0 {
+		w.groups = append(w.groups, w.make())
+	}
+	g := w.groups[0]
+	g.stopped[0] += int64(len(customers))
+	window := w.tracker.windows[0]
+	for i, c := range customers {
+		if v.open(int(c), newest[i].Add(window)) {
+			g.open[0]++
+		}
+	}
+}
+
 // mergePattern runs the scan and merges the workers' groups: the result lists
 // for each group of the answer what the workers have of it.
 func mergePattern[G any](r *run, g *grouping, make func() (*patternWorker[G], error)) (*groups, [][]G, error) {
@@ -174,13 +216,16 @@ func (o *funnelOperator) run(r *run) (*Result, error) {
 			if a.level == 1 {
 				return nil
 			}
-			g.steps[1].fromFirst = append(g.steps[1].fromFirst, a.elapsed(1))
+			g.steps[1].fromFirst.add(a.elapsed(1))
 			for k := 2; k < a.level; k++ {
 				t := &g.steps[k]
-				t.fromPrevious = append(t.fromPrevious, a.time[k].Sub(a.time[k-1]))
-				t.fromFirst = append(t.fromFirst, a.elapsed(k))
+				t.fromPrevious.add(a.time[k].Sub(a.time[k-1]))
+				t.fromFirst.add(a.elapsed(k))
 			}
 			return w.memory.take(int64(a.level-1)*16 - 8)
+		}
+		if w.whole && steps > 1 {
+			w.tracker.entered = func(v *view, customers []uint32, newest []event.Time) { countEntered(w, v, customers, newest) }
 		}
 		return w, nil
 	})
@@ -243,9 +288,9 @@ func (o *funnelOperator) medians(r *run, parts [][]*funnelGroup) [][2]Cell {
 		var lists [][]event.Duration
 		for _, part := range parts[i] {
 			if t := &part.steps[k]; kind == 0 {
-				lists = append(lists, t.fromPrevious)
+				lists = append(lists, t.fromPrevious...)
 			} else {
-				lists = append(lists, t.fromFirst)
+				lists = append(lists, t.fromFirst...)
 			}
 		}
 		cells[n/2][kind] = elapsedQuantile(0.5, lists)

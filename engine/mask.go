@@ -3,6 +3,7 @@ package engine
 import (
 	"math/bits"
 	"slices"
+	"sort"
 
 	"wend/event"
 	"wend/query"
@@ -132,6 +133,10 @@ func (m *masks) classify(v *view) {
 	second := min(1, n-1)
 	starts := v.Starts
 	m.general = m.general[:0]
+	if m.steps[0].Count()*sparseEntries < len(starts) {
+		m.classifyFew(v, second)
+		return
+	}
 	m.entered, m.deeper, m.rows = grown(m.entered, len(starts)), grown(m.deeper, len(starts)), grown(m.rows, len(starts))
 	entered, deeper, rows := m.entered, m.deeper, m.rows
 	some, more := 0, 0
@@ -168,6 +173,27 @@ func (m *masks) classify(v *view) {
 		lo = hi
 	}
 	m.entered, m.deeper, m.rows = entered[:some], deeper[:more], rows[:some]
+}
+
+// sparseEntries is how many customers there must be for each entry so that it
+// pays to look for the customers of entries, not for entries of customers.
+const sparseEntries = 8
+
+// classifyFew is classify where few customers have an entry.
+func (m *masks) classifyFew(v *view, second int) {
+	m.entered, m.deeper, m.rows = m.entered[:0], m.deeper[:0], m.rows[:0]
+	first := m.steps[0]
+	for row := first.Next(0, v.Rows); row < v.Rows; {
+		c := sort.Search(v.Customers(), func(c int) bool { return v.Starts[c+1] > uint32(row) })
+		lo, hi := v.Range(c)
+		_, y, newest := m.classifyLong(lo, hi, second)
+		if y != 0 {
+			m.deeper = append(m.deeper, uint32(c))
+		} else {
+			m.entered, m.rows = append(m.entered, uint32(c)), append(m.rows, newest)
+		}
+		row = first.Next(hi, v.Rows)
+	}
 }
 
 // cut returns the bits from row lo on of two words, the first of which has it.
@@ -224,7 +250,12 @@ func (m *masks) setApart(v *view, byStep bool) {
 // emitProposals reports the customers that bits decide.
 func (t *tracker) emitProposals(v *view, window event.Duration) error {
 	m := &t.masks
-	for i, c := range m.entered {
+	entered := m.entered
+	if t.entered != nil {
+		t.entered(v, entered, m.times[:len(entered)])
+		entered = nil
+	}
+	for i, c := range entered {
 		t.found.rows[0], t.found.time[0] = int(m.rows[i]), m.times[i]
 		if err := t.emitFound(v, int(c), 1, m.times[i], window); err != nil {
 			return err
@@ -277,8 +308,7 @@ func (t *tracker) emitFound(v *view, c, level int, newest event.Time, window eve
 	}
 	copy(a.standing[:level], a.rows[:])
 	if level < len(t.matches) {
-		limit := newest.Add(window)
-		a.open = limit > t.run.end && limit > v.ends(c)
+		a.open = v.open(c, newest.Add(window))
 	}
 	_, hi := v.Range(c)
 	if a.next = v.next(a.rows[level-1]+1, hi); a.next == hi {
@@ -286,6 +316,9 @@ func (t *tracker) emitFound(v *view, c, level int, newest event.Time, window eve
 	}
 	return t.emit(v, a)
 }
+
+// open reports whether a window that ends at a time is not over yet for a customer.
+func (v *view) open(c int, limit event.Time) bool { return limit > v.run.end && limit > v.ends(c) }
 
 // ends is the end of the data for a customer: where the clock was ahead, the last event.
 func (v *view) ends(c int) event.Time {

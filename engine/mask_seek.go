@@ -93,6 +93,9 @@ func (m *masks) proposeLong(lo, hi, free int) bool {
 // looks for the first conversion, and where there is none, backwards for the
 // last event of each level. No stretch of rows is searched more than twice.
 func (t *tracker) seek(v *view, lo, hi int, window event.Duration) (level int) {
+	if hi-lo <= longJourney {
+		return t.seekShort(v, lo, hi, window)
+	}
 	steps, rows := t.masks.steps, &t.found.rows
 	last := len(steps) - 1
 	most := last - 1 // step that may be reached without conversion
@@ -149,4 +152,65 @@ func (t *tracker) newest(v *view, k, lo, hi int, window event.Duration) bool {
 		}
 	}
 	return false
+}
+
+// seekShort is seek for a journey that fits a mask: the same search, bit by bit.
+func (t *tracker) seekShort(v *view, lo, hi int, window event.Duration) (level int) {
+	m, rows := &t.masks, &t.found.rows
+	n := len(m.steps)
+	words := m.words[lo>>6*n:][: 2*n : 2*n]
+	all := ^uint64(0) >> ((longJourney - (hi - lo)) & 63)
+	own := m.own[:n]
+	for k := range own {
+		own[k] = cut(words[k], words[n+k], uint32(lo)) & all
+	}
+	last := n - 1
+	most := last - 1
+	// lead finds the latest entry that leads to a bit of step k, and the chain
+	// between, and reports whether it is within the window.
+	lead := func(k, bit int) bool {
+		end := bit
+		rows[k] = lo + bit
+		for j := k - 1; j >= 0; j-- {
+			bit = bits.Len64(own[j]&(1<<(bit&63)-1)) - 1
+			rows[j] = lo + bit
+		}
+		return v.Time.At(lo+end).Sub(v.Time.At(lo+bit)) <= window
+	}
+	for entries := own[0]; entries != 0; {
+		bit, k := bits.TrailingZeros64(entries), 1
+		for ; k <= last; k++ {
+			later := own[k] &^ (1<<(bit&63)<<1 - 1)
+			if later == 0 {
+				break
+			}
+			bit = bits.TrailingZeros64(later)
+		}
+		if k <= last {
+			if entries == own[0] {
+				most = k - 1
+			}
+			break
+		}
+		if lead(last, bit) {
+			return n
+		}
+		entries = own[0] &^ (1<<((rows[0]-lo)&63)<<1 - 1)
+	}
+	for k := most; k > 0; k-- {
+		// Below the first bit that a chain leads to none is led to.
+		from := bits.TrailingZeros64(own[0])
+		for j := 1; j <= k; j++ {
+			from = bits.TrailingZeros64(own[j] &^ (1<<(from&63)<<1 - 1))
+		}
+		for left := own[k] &^ (1<<(from&63) - 1); left != 0; {
+			bit := bits.Len64(left) - 1
+			if lead(k, bit) {
+				return k + 1
+			}
+			left &^= 1 << (bit & 63)
+		}
+	}
+	rows[0] = lo + bits.Len64(own[0]) - 1
+	return 1
 }

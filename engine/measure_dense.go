@@ -144,6 +144,9 @@ func (d *denseColumn) code(v *view, place int) (uint32, error) {
 // visit counts a tile.
 func (d *denseMeasure) visit(w *measureWorker, v *view) error {
 	d.load(v)
+	if err := v.tick(v.Rows); err != nil {
+		return err
+	}
 	starts := v.starts()
 	anchors := v.anchors(false)
 	d.count(v.Rows, anchors, starts)

@@ -55,10 +55,14 @@ func (o *pathsOperator) packs() bool {
 func (p *packedPaths) visit(w *pathsWorker, v *view) error {
 	labels := w.labels.planes(v)
 	if w.from != nil || w.to != nil {
-		p.rows.load(v, labels, v.rows, false)
+		if err := p.rows.load(v, labels, v.rows, false); err != nil {
+			return err
+		}
 		return v.units(func(u unit) error { return w.unit(v, u) })
 	}
-	p.rows.load(v, labels, v.anchors(false), false)
+	if err := p.rows.load(v, labels, v.anchors(false), false); err != nil {
+		return err
+	}
 	starts := p.rows.starts
 	lo := int(starts[0])
 	for _, start := range starts[1:] {

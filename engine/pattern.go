@@ -192,7 +192,11 @@ type tracker struct {
 	pending  []attempt // of the customer at hand, when it is counted by the best of its sessions
 	found    attempt
 	emit     func(v *view, a *attempt) error
-	inspect  func(v *view, a *attempt) // nil, or asked about every attempt while its journey is at hand
+
+	// entered, if set, takes the customers of a tile who did not get beyond their
+	// entries in place of emit, with the times of their newest ones.
+	entered func(v *view, customers []uint32, newest []event.Time)
+	inspect func(v *view, a *attempt) // nil, or asked about every attempt while its journey is at hand
 
 	stepRows []tile.Bitmap
 	killRows []tile.Bitmap

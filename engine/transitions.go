@@ -85,8 +85,7 @@ func (o *transitionsOperator) worker() *transitionsWorker {
 func (w *transitionsWorker) visit(v *view) error {
 	if w.flat != nil {
 		v.took = "flat pairs"
-		w.flat.visit(w, v)
-		return nil
+		return w.flat.visit(w, v)
 	}
 	if err := w.labels.load(v); err != nil {
 		return err

@@ -23,11 +23,13 @@ func (o *transitionsOperator) flatWidth() (width int, ok bool) {
 	return width, names != nil && width <= flatBits && o.grouping.whole() && !o.r.plan.Unit.Session && !o.r.opt.General
 }
 
-func (f *flatPairs) visit(w *transitionsWorker, v *view) {
-	f.rows.load(v, w.labels.planes(v), v.anchors(true), false)
+func (f *flatPairs) visit(w *transitionsWorker, v *view) error {
+	if err := f.rows.load(v, w.labels.planes(v), v.anchors(true), false); err != nil {
+		return err
+	}
 	codes := f.rows.codes
 	if len(codes) == 0 {
-		return
+		return nil
 	}
 	if f.counts == nil {
 		f.counts, f.total = make([]uint32, 1<<(2*flatBits)), make([]int64, 1<<(2*f.width))
@@ -47,6 +49,7 @@ func (f *flatPairs) visit(w *transitionsWorker, v *view) {
 		f.total[k] += int64(counts[k])
 		counts[k] = 0
 	}
+	return nil
 }
 
 // finish hands the counts on to the worker's pairs.

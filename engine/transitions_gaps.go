@@ -197,7 +197,9 @@ func (s *gapSearch) worker() *gapWorker {
 
 func (w *gapWorker) visit(v *view) error {
 	v.took = "sampled medians"
-	w.rows.load(v, w.labeler.planes(v), v.anchors(true), true)
+	if err := w.rows.load(v, w.labeler.planes(v), v.anchors(true), true); err != nil {
+		return err
+	}
 	codes, times := w.rows.codes, w.rows.times
 	if len(codes) < 2 {
 		return nil
