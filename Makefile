@@ -5,7 +5,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
 SEED ?= 1
 
-.PHONY: demo test build race lint fuzz seeded seeded-storage trust trust-nightly trust-page trials bench bench-peers peers-other check golden clean
+.PHONY: soak hostile demo test build race lint fuzz seeded seeded-storage trust trust-nightly trust-page trials bench bench-peers peers-other check golden clean
 
 build: bin/wend
 
@@ -90,6 +90,16 @@ trust-nightly-random:
 	$(call NIGHTLY,WEND_CASES=1000000 $(LONG) ./internal/randtest)
 trust-nightly-fuzz:
 	$(call NIGHTLY,WEND_TRUST=$(CURDIR)/.nightly-$@ $(MAKE) -s fuzz FUZZTIME=10m)
+
+# The real server under load for so long: SOAK=30m.
+SOAK ?= 30m
+soak:
+	$(call NIGHTLY,WEND_SOAK=$(SOAK) $(LONG) ./internal/soak -run TestSoak)
+
+# Hostile queries against a worst customer with so many events, so many at once.
+HOSTILE ?= 5000000
+hostile:
+	$(call NIGHTLY,WEND_HOSTILE=$(HOSTILE) WEND_HOSTILE_TOGETHER=200 WEND_HOSTILE_MS=30000 $(LONG) ./internal/soak -run TestHostile)
 
 # docs/trust.md, from the kept results.
 trust-page:

@@ -40,6 +40,7 @@ func newMetrics(s *Server) *metrics {
 	reg.MustRegister(m.requests, m.seconds, m.events, m.cached, m.partial, m.eventsRead, m.panics,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "wend_queries_running", Help: "Queries running or waiting."}, func() float64 { return float64(s.running.count()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "wend_query_memory_bytes", Help: "Memory that queries and answers under way hold of the pool they share."}, func() float64 { return float64(s.db.MemoryReserved()) }),
 		storeCollector{s.db},
 	)
 	for _, result := range []string{"accepted", "duplicate", "rejected"} {

@@ -257,8 +257,16 @@ func (s *Server) run(begun context.Context, req queryRequest, afresh bool, opts 
 	}
 	ctx, cancel := context.WithTimeout(begun, timeout)
 	defer cancel()
+	began := time.Now()
+	late := func(err error) error {
+		if errors.Is(err, context.DeadlineExceeded) && begun.Err() == nil {
+			return &engine.LimitError{Limit: "time", Value: timeout.Milliseconds(), Reached: time.Since(began).Milliseconds(),
+				Hint: "the numbers are milliseconds: narrow the query with during, where or among, or raise timeout_ms, up to the server's --query-timeout"}
+		}
+		return err
+	}
 	if err := s.takeSlot(ctx); err != nil {
-		return nil, err
+		return nil, late(err)
 	}
 	defer func() { <-s.slots }()
 	opts = append(opts, engine.WithParams(params))
@@ -268,13 +276,8 @@ func (s *Server) run(begun context.Context, req queryRequest, afresh bool, opts 
 	if afresh {
 		opts = append(opts, engine.NoCache())
 	}
-	began := time.Now()
 	result, err := s.db.Query(ctx, req.Query, opts...)
-	if errors.Is(err, context.DeadlineExceeded) && begun.Err() == nil {
-		return nil, &engine.LimitError{Limit: "time", Value: timeout.Milliseconds(), Reached: time.Since(began).Milliseconds(),
-			Hint: "the numbers are milliseconds: narrow the query with during, where or among, or raise timeout_ms, up to the server's --query-timeout"}
-	}
-	return result, err
+	return result, late(err)
 }
 
 // paramsText is a request's parameters in one text, the same for the same ones.

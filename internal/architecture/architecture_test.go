@@ -19,6 +19,7 @@ var layers = map[string]string{
 	"wend/internal/seeded":       "", // with its tag, internal/trust
 	"wend/internal/trust":        "",
 	"wend/internal/trials":       "",
+	"wend/internal/soak":         "",
 	"wend/internal/trust/show":   "internal/trust",
 	"wend/internal/demo":         "",
 	"wend/internal/shared":       "",

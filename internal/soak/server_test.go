@@ -1,0 +1,237 @@
+package soak
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var program string // the built wend
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "wend-soak-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		program = filepath.Join(dir, "wend")
+		build := exec.Command("go", "build", "-o", program, "wend/cmd/wend")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build wend: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// served is a running `wend serve`.
+type served struct {
+	t     *testing.T
+	dir   string
+	env   []string
+	cmd   *exec.Cmd
+	url   string
+	log   *printed
+	ended chan error
+}
+
+// printed keeps what a process prints, and finds where it serves.
+type printed struct {
+	mu    sync.Mutex
+	text  bytes.Buffer
+	ready chan string
+}
+
+var serves = regexp.MustCompile(`on (https?://[^; \n]+)`)
+
+func (p *printed) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.text.Write(b)
+	if m := serves.FindSubmatch(p.text.Bytes()); m != nil && p.ready != nil {
+		p.ready <- string(m[1])
+		p.ready = nil
+	}
+	return len(b), nil
+}
+
+func (p *printed) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.String()
+}
+
+// serve starts a server on a store, which it makes if there is none.
+func serve(t *testing.T, dir string, env ...string) *served {
+	t.Helper()
+	s := &served{t: t, dir: dir, env: env}
+	s.start()
+	t.Cleanup(s.kill)
+	return s
+}
+
+func (s *served) start() {
+	s.t.Helper()
+	ready := make(chan string, 1)
+	s.log = &printed{ready: ready}
+	s.ended = make(chan error, 1)
+	s.cmd = exec.Command(program, "serve", s.dir, "--listen", "127.0.0.1:0")
+	s.cmd.Stderr, s.cmd.Env = s.log, append(os.Environ(), s.env...)
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	cmd, ended := s.cmd, s.ended
+	go func() {
+		ended <- cmd.Wait()
+		close(ended)
+	}()
+	select {
+	case s.url = <-ready:
+	case err := <-s.ended:
+		s.t.Fatalf("wend serve ended: %v\n%s", err, s.log)
+	case <-time.After(time.Minute):
+		s.t.Fatalf("wend serve does not serve:\n%s", s.log)
+	}
+}
+
+// kill ends the server as kill -9 does.
+func (s *served) kill() {
+	_ = s.cmd.Process.Kill()
+	<-s.ended
+}
+
+// stop ends the server as a service manager does.
+func (s *served) stop() error {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	return <-s.ended
+}
+
+// alive fails the test if the server has ended or written of a panic.
+func (s *served) alive() {
+	s.t.Helper()
+	select {
+	case err := <-s.ended:
+		s.t.Errorf("the server ended: %v\n%s", err, s.log)
+	default:
+	}
+	if text := s.log.String(); strings.Contains(text, "panic") || strings.Contains(text, "fatal error") {
+		s.t.Errorf("the server's log: %s", text)
+	}
+}
+
+// metrics reads numbers that the server tells about itself.
+func (s *served) metrics(c *http.Client) (map[string]float64, error) {
+	res, err := c.Get(s.url + "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	values := map[string]float64{}
+	for line := range strings.Lines(string(body)) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && name != "#" {
+			if x, err := strconv.ParseFloat(value, 64); err == nil {
+				values[name] = x
+			}
+		}
+	}
+	return values, err
+}
+
+// memory is the most that the process had in memory at one time, in bytes.
+func (s *served) memory() int64 {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmHWM:" {
+			n, _ := strconv.ParseInt(f[1], 10, 64)
+			return n << 10
+		}
+	}
+	return 0
+}
+
+// client has connections of its own.
+func client() *http.Client {
+	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4, DisableCompression: true}, Timeout: time.Minute}
+}
+
+// reply is a server's answer.
+type reply struct {
+	status int
+	body   []byte
+}
+
+func send(c *http.Client, method, url, body string, header ...string) (reply, error) {
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		return reply{}, err
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	res, err := c.Do(req)
+	if err != nil {
+		return reply{}, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	return reply{res.StatusCode, b}, err
+}
+
+// ask returns the rows of an answer.
+func (s *served) ask(c *http.Client, query string) ([][]any, error) {
+	r, err := send(c, "POST", s.url+"/v1/query", query, "Content-Type", "text/plain")
+	if err != nil {
+		return nil, err
+	}
+	if r.status != 200 {
+		return nil, fmt.Errorf("%s: %d %s", query, r.status, r.body)
+	}
+	var answer struct {
+		Rows [][]any `json:"rows"`
+		Meta struct {
+			Partial bool `json:"partial"`
+		} `json:"meta"`
+	}
+	if err := json.Unmarshal(r.body, &answer); err != nil {
+		return nil, err
+	}
+	if answer.Meta.Partial {
+		return nil, fmt.Errorf("%s: a partial answer", query)
+	}
+	return answer.Rows, nil
+}
+
+// settled waits until what the server holds is what it held before: running
+// queries, their memory, goroutines and descriptors.
+func (s *served) settled(before map[string]float64, c *http.Client) {
+	s.t.Helper()
+	const spare = 12 // of goroutines and descriptors: connections of the test's own, files of segments made meanwhile
+	var now map[string]float64
+	for range 50 { // five seconds
+		c.CloseIdleConnections()
+		var err error
+		if now, err = s.metrics(c); err == nil && now["wend_queries_running"] == 0 && now["wend_query_memory_bytes"] == 0 &&
+			now["go_goroutines"] <= before["go_goroutines"]+spare && now["process_open_fds"] <= before["process_open_fds"]+spare {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	s.t.Errorf("five seconds after: %v queries run, %v bytes are reserved, %v goroutines (%v before), %v descriptors (%v before)", now["wend_queries_running"],
+		now["wend_query_memory_bytes"], now["go_goroutines"], before["go_goroutines"], now["process_open_fds"], before["process_open_fds"])
+}
