@@ -259,6 +259,17 @@ func (c *Client) Status(ctx context.Context) (storage.Status, error) {
 	return answer, err
 }
 
+// Backup makes a backup under a name in the folder that the server keeps them in.
+func (c *Client) Backup(ctx context.Context, name string, opt storage.BackupOptions) (storage.Backup, error) {
+	var answer storage.Backup
+	body := map[string]any{"name": name}
+	if opt.Keep > 0 {
+		body["keep"] = fmt.Sprintf("%ds", int64(opt.Keep.Seconds()))
+	}
+	err := c.do(ctx, http.MethodPost, "/v1/backup", body, &answer, "")
+	return answer, err
+}
+
 // Link says on the server that an identity is a customer's.
 func (c *Client) Link(ctx context.Context, from, to string) error {
 	return c.do(ctx, http.MethodPost, "/v1/links", map[string]string{"from": from, "to": to}, nil, "")

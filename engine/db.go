@@ -218,6 +218,20 @@ func (db *DB) Compact(ctx context.Context) error { return db.store.Compact(ctx) 
 // Verify reads everything that is stored and checks it.
 func (db *DB) Verify(ctx context.Context) (storage.Report, error) { return db.store.Check(ctx) }
 
+// Backup copies the store, as it is now, into a directory, while it is used. A
+// directory with an earlier backup of it gets what is new; see storage.Backup.
+func (db *DB) Backup(ctx context.Context, dir string, opt storage.BackupOptions) (storage.Backup, error) {
+	return db.store.Backup(ctx, dir, opt)
+}
+
+// Restore makes a store in dir, which is absent or empty, of a backup.
+func Restore(ctx context.Context, backup, dir string, opt Options) (storage.BackupReport, error) {
+	if opt.Logger != nil {
+		opt.Storage.Log = opt.Logger
+	}
+	return storage.Restore(ctx, backup, dir, opt.Storage)
+}
+
 // Upgrade raises the store to the newest format that this release knows;
 // releases that do not know it no longer open it then.
 func (db *DB) Upgrade(ctx context.Context) (from, to int, err error) { return db.store.Upgrade(ctx) }

@@ -27,6 +27,7 @@ var callers = map[string]string{
 	"POST /v1/complete":       "query",
 	"POST /v1/events":         "ingest",
 	"POST /v1/sync":           "ingest",
+	"POST /v1/backup":         "admin",
 	"POST /v1/links":          "ingest",
 	"GET /v1/links":           "query",
 	"DELETE /v1/links/{from}": "ingest",

@@ -183,7 +183,7 @@ func isOf(name, value any) bool {
 // Every answer that is JSON is as the document says, and every route is tried.
 func TestAnswersAreAsDescribed(t *testing.T) {
 	d := readDocument(t)
-	s := openWith(t, 10, Options{})
+	s := openWith(t, 10, Options{BackupDir: "backups"})
 	tried := map[string]bool{}
 	load, err := s.db.Store().NewLoad(t.Context(), storage.LoadOptions{Source: "more.csv"})
 	if err != nil {
@@ -251,6 +251,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	f("POST", "/v1/events", "/v1/events", "{\"customer\": \"a\", \"time\": \"2025-03-01\", \"event\": \"view\", \"id\": \"1\"}\n{}")
 	f("POST", "/v1/events", "/v1/events", "{\"customer\": \"a\", \"time\": \"2025-03-01\", \"event\": \"buy\", \"id\": \"1\"}\n")
 	f("POST", "/v1/sync", "/v1/sync", `{"lsn": 1}`)
+	f("POST", "/v1/backup", "/v1/backup", `{"name": "nightly"}`)
 	f("POST", "/v1/links", "/v1/links", `{"from": "anon", "to": "c0001"}`)
 	f("POST", "/v1/links", "/v1/links", `[{"from": "anon2", "to": "c0001"}]`)
 	f("GET", "/v1/links", "/v1/links", "")

@@ -35,6 +35,7 @@ var routes = []route{
 	{"DELETE", "/v1/links/{from}", needs(access.Ingest), (*Server).deleteLink},
 	{"GET", "/v1/export", needs(access.Export), (*Server).export},
 	{"GET", "/v1/schema", needs(access.Query, access.Ingest), (*Server).schema},
+	{"POST", "/v1/backup", needs(access.Admin), (*Server).postBackup},
 	{"GET", "/v1/status", needs(access.Query, access.Admin), (*Server).status},
 	{"GET", "/v1/openapi.json", needs(anyone), (*Server).openAPI},
 	{"GET", "/healthz", needs(anyone), (*Server).health},

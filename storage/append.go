@@ -250,11 +250,7 @@ func (s *Store) openLog() error {
 			t, _ := s.token(b.token)
 			ack = t.Ack
 		}
-		all := make([]int, b.batch.Len())
-		for i := range all {
-			all[i] = i
-		}
-		if err := w.append(b.lsn, b.durability, encodeRecord(b.received, b.token, &ack, selectRows(b.batch, all))); err != nil {
+		if err := w.append(b.lsn, b.durability, b.record(ack)); err != nil {
 			s.giveUp(w)
 			return err
 		}

@@ -52,7 +52,8 @@ type Options struct {
 	// that fills it either way.
 	Background bool
 
-	secret func([]byte) // fills a key that nobody must guess
+	secret   func([]byte) // fills a key that nobody must guess
+	restored bool         // opened by who restores it, before anybody else may
 }
 
 func (o Options) withDefaults() Options {

@@ -303,14 +303,7 @@ func readManifest(fsys vfs.FS, dir string) (m *manifest, st *state, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	m = &manifest{fs: fsys, dir: dir}
-	for _, name := range names {
-		if digits, ok := strings.CutPrefix(name, manifestPrefix); ok {
-			if n, err := strconv.ParseUint(digits, 10, 64); err == nil {
-				m.number = max(m.number, n)
-			}
-		}
-	}
+	m = &manifest{fs: fsys, dir: dir, number: newestManifest(names)}
 	if m.number == 0 {
 		return m, nil, nil
 	}
@@ -325,6 +318,19 @@ func readManifest(fsys vfs.FS, dir string) (m *manifest, st *state, err error) {
 	}
 	m.base = m.size
 	return m, st, nil
+}
+
+// newestManifest is the highest number of a manifest among names, 0 of none.
+func newestManifest(names []string) uint64 {
+	newest := uint64(0)
+	for _, name := range names {
+		if digits, ok := strings.CutPrefix(name, manifestPrefix); ok {
+			if n, err := strconv.ParseUint(digits, 10, 64); err == nil {
+				newest = max(newest, n)
+			}
+		}
+	}
+	return newest
 }
 
 // stale reports whether another state was published since m was read.
@@ -459,13 +465,18 @@ func (m *manifest) abandon() {
 	}
 }
 
-// rewrite begins the next file with the whole of st.
-func (m *manifest) rewrite(st *state) error {
-	number := m.number + 1
+// encodeManifest is a manifest that holds st and nothing else.
+func encodeManifest(st *state, number uint64) ([]byte, error) {
 	data := append([]byte(manifestMagicOf(st.format)), st.store[:]...)
 	data = binary.LittleEndian.AppendUint64(data, number)
 	data = binary.LittleEndian.AppendUint32(data, crc32.Checksum(data, castagnoli))
-	data, err := appendEdit(data, st.store, number, 0, st.whole())
+	return appendEdit(data, st.store, number, 0, st.whole())
+}
+
+// rewrite begins the next file with the whole of st.
+func (m *manifest) rewrite(st *state) error {
+	number := m.number + 1
+	data, err := encodeManifest(st, number)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,8 @@ type sim struct {
 	clock  time.Time
 	ids    *rand.Rand // the store's randomness
 
+	copies *simCopies // backups and restores, nil in most runs
+
 	weights [simOps]int
 	sizes   int // events of an ordinary batch, at most
 	pins    []simPin
@@ -116,6 +118,9 @@ func newSim(seed uint64, tally *simTally) *sim {
 	d.weights[simCrash] /= 2
 	d.sizes = 1 + d.r.IntN(12)
 	d.fs = simfs.New(d.order)
+	if seed%8 == 7 {
+		d.copies = newSimCopies(seed)
+	}
 	return d
 }
 
@@ -124,6 +129,14 @@ func (d *sim) options(fs *simfs.FS) Options {
 	if fs != d.fs {
 		ids = rand.New(rand.NewPCG(d.seed, 4))
 	}
+	if d.copies != nil {
+		return d.copies.options(d, fs, ids)
+	}
+	return d.sizedOptions(fs, ids)
+}
+
+// sizedOptions make everything small, so that much happens in few steps.
+func (d *sim) sizedOptions(fs *simfs.FS, ids *rand.Rand) Options {
 	if d.large {
 		return Options{FS: fs, Rand: ids, Clock: func() time.Time { return d.clock }, CacheBytes: 1 << 20}
 	}
@@ -160,7 +173,11 @@ func (d *sim) run(steps int) error {
 		return err
 	}
 	for range steps {
-		d.step()
+		if d.copies != nil && d.copies.due() {
+			d.copy()
+		} else {
+			d.step()
+		}
 		if err := d.failed(); err != nil {
 			return err
 		}
@@ -415,6 +432,11 @@ func (d *sim) check(fs *simfs.FS, seen map[uint64]bool, what string, depth int, 
 				again := fs.Crash(d.hookR, simfs.Mode(d.hookR.IntN(int(simfs.Modes))))
 				d.try(again, what+"; then "+side(op, after), seen, depth+1, powerLost)
 			}
+		}
+	}
+	if d.copies != nil && depth == 0 {
+		if err := d.checkCopies(fs); err != nil {
+			return err
 		}
 	}
 	changed := 0

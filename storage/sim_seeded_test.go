@@ -36,6 +36,9 @@ arrival_order_lost | a merge loses the order of arrival among equal times | Test
 link_to_wrong_customer | a chain of links is followed one step only | TestSimSeed WEND_SEED=6
 failed_write_cuts_more | a failed write takes acknowledged batches before it out of the log | TestFailedWriteKeepsTheOnesBefore
 full_disk_ignored | events are taken until the disk is full | TestDiskFull
+backup_not_synced | a backup's files and names are not synced | TestSimBackups WEND_BACKUPS=3
+backup_list_first | a backup's list is there before its files | TestSimBackups WEND_BACKUPS=3
+newer_format_opened | a store of a newer format is opened | TestNewerFormatIsRefused
 number_given_twice | a failed load gives its LSN out again | TestSimAfterFailedLoad
 `
 

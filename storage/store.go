@@ -108,7 +108,7 @@ func Open(dir string, opt Options) (*Store, error) {
 }
 
 func (s *Store) openWriter() error {
-	if err := s.refuseNewer(); err != nil {
+	if err := errors.Join(s.refuseUnfinished(), s.refuseNewer()); err != nil {
 		return err
 	}
 	if err := s.fs.MkdirAll(s.dir); err != nil {
@@ -123,11 +123,14 @@ func (s *Store) openWriter() error {
 		return err
 	}
 	s.lock = lock
+	if err := s.refuseUnfinished(); err != nil { // a restore may have begun since
+		return err
+	}
 	if s.manifest, s.state, err = readManifest(s.fs, s.dir); err != nil {
 		return err
 	}
 	if s.state == nil {
-		if err := s.keepDirectory(); err != nil {
+		if err := keepDirectory(s.fs, s.dir); err != nil {
 			return err
 		}
 		st := &state{format: s.opt.Format, next: 1, wal: 1}
@@ -171,14 +174,14 @@ func (s *Store) openWriter() error {
 	return nil
 }
 
-// keepDirectory makes the names durable that lead to a new store.
-func (s *Store) keepDirectory() error {
-	for dir := path.Clean(s.dir); ; {
+// keepDirectory makes the names durable that lead to a new directory.
+func keepDirectory(fsys vfs.FS, name string) error {
+	for dir := path.Clean(name); ; {
 		parent := path.Dir(dir)
 		if seeded.On("directory_not_kept") {
 			return nil
 		}
-		err := s.fs.SyncDir(parent)
+		err := fsys.SyncDir(parent)
 		if errors.Is(err, fs.ErrPermission) {
 			return nil // not ours to read, so it was there before
 		}
@@ -227,6 +230,9 @@ func (s *Store) openReader() error {
 	var err error
 	if _, err := s.fs.ReadDir(s.dir); isNotExist(err) {
 		return fmt.Errorf("%w: there is no store here", ErrNotFound)
+	}
+	if err := s.refuseUnfinished(); err != nil {
+		return err
 	}
 	if s.cache, err = newCache(s.opt.CacheBytes); err != nil {
 		return err

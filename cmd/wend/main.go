@@ -76,7 +76,7 @@ func exitStatus(err error) int {
 	case errors.Is(err, errPartial):
 		return exitPartial
 	case errors.As(err, &m), errors.As(err, &q), errors.As(err, &one), errors.Is(err, engine.ErrLimit),
-		errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrBadLink), errors.Is(err, access.ErrNoToken),
+		errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrIsBackup), errors.Is(err, storage.ErrBadLink), errors.Is(err, access.ErrNoToken),
 		errors.As(err, &refused) && refused.Mistaken():
 		return exitMistaken
 	}
@@ -150,7 +150,7 @@ func newRoot() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true // ours knows the names of shells
 	root.AddCommand(
 		demoCommand(), importCommand(), queryCommand(), replCommand(), serveCommand(), tokenCommand(),
-		statusCommand(), checkCommand(), compactCommand(), upgradeCommand(), dumpCommand(), exportCommand(), undoCommand(),
+		statusCommand(), checkCommand(), compactCommand(), backupCommand(), restoreCommand(), upgradeCommand(), dumpCommand(), exportCommand(), undoCommand(),
 		linkCommand(), linksCommand(), unlinkCommand(), completionCommand(), versionCommand(),
 	)
 	for _, c := range root.Commands() {

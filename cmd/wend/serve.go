@@ -100,6 +100,7 @@ Without tokens it answers everybody, and listens on loopback addresses only. wen
 	cmd.Flags().BoolVar(&opt.LogQueries, "log-queries", false, "write statements to the log; they can hold personal data")
 	cmd.Flags().Float64Var(&opt.QueryRate, "query-rate", 0, "queries a second that one token may make, or one address without; 0: any number (default 100 where there are tokens)")
 	cmd.Flags().Float64Var(&opt.IngestRate, "ingest-rate", 0, "batches a second, in the same way (default 200 where there are tokens)")
+	cmd.Flags().StringVar(&opt.BackupDir, "backup-dir", "", "folder for the backups that requests ask for; none are made without it")
 	cmd.Flags().DurationVar(&opt.QueryTimeout, "query-timeout", 30*time.Second, "longest time a query may take")
 	return cmd
 }

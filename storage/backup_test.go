@@ -1,0 +1,263 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"wend/event"
+	"wend/internal/trust"
+	"wend/storage/vfs"
+)
+
+// backupOf backs a store up and wants it to verify.
+func backupOf(t *testing.T, s *Store, dir string) Backup {
+	t.Helper()
+	b, err := s.Backup(t.Context(), dir, BackupOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := VerifyBackup(t.Context(), s.fs, dir)
+	if err != nil || len(report.Damaged) > 0 {
+		t.Fatalf("verify: %+v, %v", report.Damaged, err)
+	}
+	return b
+}
+
+// What one process reads beside the writer of another, or the writer itself,
+// is backed up with what only the log holds, tokens included.
+func TestBackupHoldsTheLog(t *testing.T) {
+	for _, readOnly := range []bool{false, true} {
+		mem := vfs.NewMem()
+		s := open(t, mem, "store")
+		loadEvents(t, s, view("ann", 1), view("bob", 2))
+		ack := appendEvents(t, s, AppendOptions{Token: "one"}, view("ann", 3))
+		appendEvents(t, s, AppendOptions{Durability: Memory}, view("cid", 4))
+		want := contents(t, s)
+		from := s
+		if readOnly {
+			var err error
+			if from, err = Open("store", Options{FS: mem, ReadOnly: true}); err != nil {
+				t.Fatal(err)
+			}
+			defer from.Close()
+			want = contents(t, from)
+		}
+		b := backupOf(t, from, "backup")
+		if b.Linked != 1 || b.Events != int64(strings.Count(want, "\n")) {
+			t.Errorf("%+v", b)
+		}
+		if _, err := Restore(t.Context(), "backup", "again", Options{FS: mem}); err != nil {
+			t.Fatal(err)
+		}
+		again := open(t, mem, "again")
+		if got := contents(t, again); got != want {
+			t.Errorf("restored\n%s\nwant\n%s", got, want)
+		}
+		if got := appendEvents(t, again, AppendOptions{Token: "one"}, view("whoever", 9)); fmt.Sprint(got) != fmt.Sprint(ack) {
+			t.Errorf("the batch sent again to the restored store: %+v, the first answer was %+v", got, ack)
+		}
+	}
+}
+
+// A later backup into a directory takes what is there already, and mends what
+// is damaged there; a failed one leaves the earlier whole.
+func TestBackupAgain(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	loadEvents(t, s, view("ann", 1))
+	backupOf(t, s, "backup")
+	loadEvents(t, s, view("bob", 1))
+	if b := backupOf(t, s, "backup"); b.Kept != 1 || b.Linked != 1 {
+		t.Errorf("after another load: %+v", b)
+	}
+	alterFile(t, mem, "backup", ".seg", func(b []byte) []byte { b[50] ^= 1; return b })
+	if b := backupOf(t, s, "backup"); b.Kept != 1 || b.Copied != 1 {
+		t.Errorf("with a damaged file there: %+v", b)
+	}
+	if err := s.Compact(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before := filesOf(t, mem, "backup")
+	alterFile(t, mem, "store", ".seg", func(b []byte) []byte { b[50] ^= 1; return b })
+	if _, err := s.Backup(t.Context(), "backup", BackupOptions{}); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a damaged store is backed up: %v", err)
+	}
+	report, err := VerifyBackup(t.Context(), mem, "backup")
+	if err != nil || len(report.Damaged) > 0 || !strings.Contains(before[backupName], fmt.Sprint(report.LSN)) {
+		t.Errorf("the earlier backup: %+v, %v", report, err)
+	}
+}
+
+func TestBackupRefuses(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	loadEvents(t, s, view("ann", 1))
+	opt := small(mem)
+	opt.Rand = rand.New(rand.NewPCG(9, 9))
+	other, err := Open("other", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	backupOf(t, other, "others")
+	f := func(dir, want string) {
+		t.Helper()
+		var before map[string]string
+		if _, err := mem.ReadDir(dir); err == nil {
+			before = filesOf(t, mem, dir)
+		}
+		_, err := s.Backup(t.Context(), dir, BackupOptions{})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("backup to %s: %v, want %q", dir, err, want)
+		}
+		if after := filesOf(t, mem, dir); before != nil && !maps.Equal(before, after) {
+			t.Errorf("%s has changed", dir)
+		}
+	}
+	f("store", "the store itself")
+	f("other", "holds other things")
+	f("others", "a backup of another store")
+	backupOf(t, s, "damaged")
+	alterFile(t, mem, "damaged", backupName, func(b []byte) []byte { b[40] ^= 1; return b })
+	f("damaged", "checksum mismatch; name another directory")
+
+	// Two stores that were one until a restore have files of the same names.
+	backupOf(t, s, "backup")
+	if _, err := Restore(t.Context(), "backup", "twin", Options{FS: mem}); err != nil {
+		t.Fatal(err)
+	}
+	twin := open(t, mem, "twin")
+	loadEvents(t, s, view("bob", 1))
+	loadEvents(t, twin, view("cid", 1))
+	backupOf(t, s, "backup")
+	if _, err := twin.Backup(t.Context(), "backup", BackupOptions{}); err == nil || !strings.Contains(err.Error(), "went another way") {
+		t.Errorf("the twin's backup over the store's: %v", err)
+	}
+}
+
+// Any flipped bit in any file of a backup, its list included, is found, and
+// nothing is restored then.
+func TestBackupFlips(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	loadEvents(t, s, view("ann", 1), view("bob", 2))
+	appendEvents(t, s, AppendOptions{Token: "one"}, view("ann", 3))
+	backupOf(t, s, "backup")
+	flips := 0
+	for name, data := range filesOf(t, mem, "backup") {
+		for at := range data {
+			flips++
+			left := vfs.NewMem()
+			if err := left.MkdirAll("backup"); err != nil {
+				t.Fatal(err)
+			}
+			for other, content := range filesOf(t, mem, "backup") {
+				f, err := left.Create("backup/" + other)
+				if err != nil {
+					t.Fatal(err)
+				}
+				bytes := []byte(content)
+				if other == name {
+					bytes[at] ^= 1 << (at % 8)
+				}
+				if _, err := f.Write(bytes); err != nil {
+					t.Fatal(err)
+				}
+			}
+			report, err := VerifyBackup(t.Context(), left, "backup")
+			if !errors.Is(err, ErrCorrupt) && len(report.Damaged) == 0 {
+				t.Fatalf("byte %d of %s flipped: %+v, %v", at, name, report, err)
+			}
+			if _, err := Restore(t.Context(), "backup", "again", Options{FS: left}); !errors.Is(err, ErrCorrupt) {
+				t.Fatalf("byte %d of %s flipped, and restored: %v", at, name, err)
+			}
+			if _, err := left.ReadDir("again"); err == nil {
+				t.Fatal("a refused restore left something")
+			}
+		}
+	}
+	trust.Report(t, "P14", "backup flips", flips, "undetected", 0)
+}
+
+// TestBackupUnderLoad backs up while batches come in, are loaded, compacted and
+// taken back: each backup holds the batches up to its LSN, whole, and no other.
+func TestBackupUnderLoad(t *testing.T) {
+	mem := vfs.NewMem()
+	s, err := Open("store", Options{FS: mem, MemtableEvents: 200, BlockCustomers: 8, Background: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	const writers, batches = 4, 60
+	backups := int(trust.Number("WEND_LOADED", 8))
+	var mu sync.Mutex
+	sums := map[uint64]int64{} // by LSN, how many events
+	var group sync.WaitGroup
+	for w := range writers {
+		group.Go(func() {
+			for n := range batches {
+				var list []event.Event
+				for k := range 1 + n%7 {
+					list = append(list, view(fmt.Sprintf("c%d", (w*7+n+k)%23), n, event.Prop{Name: "batch", Value: event.Integer(int64(w*1000 + n))}))
+				}
+				ack, err := s.Append(t.Context(), batchOf(list), AppendOptions{Durability: []Durability{Sync, Interval}[n%2]})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				sums[ack.LSN] = int64(len(list))
+				mu.Unlock()
+			}
+		})
+	}
+	group.Go(func() {
+		for n := range 20 {
+			if err := s.Link(t.Context(), fmt.Sprintf("a%d", n), "c1"); err != nil {
+				t.Error(err)
+			}
+			if n%5 == 4 {
+				if err := s.Compact(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	var lists []BackupList
+	for n := range backups {
+		for enough := false; !enough; runtime.Gosched() { // spread over the work
+			mu.Lock()
+			enough = len(sums) >= n*writers*batches/(backups+1) || t.Failed()
+			mu.Unlock()
+		}
+		dir := fmt.Sprintf("backup%d", n%3) // some begin anew, some go on
+		lists = append(lists, backupOf(t, s, dir).BackupList)
+		to := fmt.Sprintf("again%d", n)
+		if _, err := Restore(t.Context(), dir, to, Options{FS: mem}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	group.Wait()
+	for n, l := range lists {
+		again := open(t, mem, fmt.Sprintf("again%d", n))
+		want := int64(0)
+		for lsn, events := range sums {
+			if lsn <= l.LSN {
+				want += events
+			}
+		}
+		st := again.Summary()
+		if st.Events != want || l.Events != want || len(st.Missing) > 0 {
+			t.Errorf("backup %d up to LSN %d holds %d events and says %d; acknowledged were %d", n, l.LSN, st.Events, l.Events, want)
+		}
+	}
+	slices.SortFunc(lists, func(a, b BackupList) int { return int(a.LSN) - int(b.LSN) })
+	trust.Report(t, "P14", "backups under load", len(lists), "of writers", writers, "first at LSN", lists[0].LSN, "last", lists[len(lists)-1].LSN, "wrong", 0)
+}

@@ -1,0 +1,183 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"wend/storage/vfs"
+)
+
+// restoringName is a file that says: what is in this directory is not all of a
+// store yet. Nobody opens it, for reading or writing, while it is there.
+const restoringName = "RESTORING"
+
+// ErrUnfinished says that what a directory holds is not all of a store.
+var ErrUnfinished = errors.New("not all of a store is here")
+
+// ErrIsBackup says that a directory can be read, and is not a store to write to.
+var ErrIsBackup = errors.New("this is a backup")
+
+// Restore makes a store in dir, which is absent or empty, of a backup. The
+// backup is verified first. The store cannot be opened before it is whole.
+func Restore(ctx context.Context, backup, dir string, opt Options) (BackupReport, error) {
+	r := &restorer{opt: opt.withDefaults(), from: path.Clean(backup), dir: path.Clean(dir)}
+	r.fs = r.opt.FS
+	report, err := r.run(ctx)
+	if err != nil {
+		return report, fmt.Errorf("restore %s to %s: %w", backup, dir, err)
+	}
+	return report, nil
+}
+
+type restorer struct {
+	opt       Options
+	fs        vfs.FS
+	from, dir string
+}
+
+func (r *restorer) run(ctx context.Context) (BackupReport, error) {
+	report, err := VerifyBackup(ctx, r.fs, r.from)
+	if err != nil {
+		return report, err
+	}
+	if len(report.Damaged) > 0 {
+		d := report.Damaged[0]
+		return report, fmt.Errorf("%w: %d of the backup's files, %s: %s; nothing was restored", ErrCorrupt, len(report.Damaged), d.File, d.Reason)
+	}
+	if err := r.vacant(); err != nil {
+		return report, err
+	}
+	if err := r.fs.MkdirAll(r.dir); err != nil {
+		return report, err
+	}
+	lock, err := r.fs.Lock(path.Join(r.dir, lockName))
+	if err != nil {
+		return report, err
+	}
+	err = r.begin()
+	if err == nil {
+		err = r.copy(ctx, report.BackupList)
+	}
+	if e := lock.Close(); err == nil { // whoever locks it now finds RESTORING
+		err = e
+	}
+	if err == nil {
+		err = r.fs.Remove(path.Join(r.dir, restoringName))
+	}
+	if err == nil {
+		err = r.fs.SyncDir(r.dir)
+	}
+	return report, err
+}
+
+// vacant wants the directory absent, empty, or left by a restore like this one.
+func (r *restorer) vacant() error {
+	names, err := r.fs.ReadDir(r.dir)
+	if isNotExist(err) {
+		return nil
+	}
+	if err != nil || slices.Contains(names, restoringName) {
+		return err
+	}
+	if i := slices.IndexFunc(names, func(n string) bool { return n != lockName }); i >= 0 {
+		return fmt.Errorf("the directory holds %s already; a store is restored into an empty or a new one", names[i])
+	}
+	return nil
+}
+
+// begin says durably that the directory is not to be opened, and empties it of
+// what an earlier restore left.
+func (r *restorer) begin() error {
+	if err := r.vacant(); err != nil { // now that it is ours
+		return err
+	}
+	names, err := r.fs.ReadDir(r.dir)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(names, restoringName) {
+		text := "A backup is being restored here. If no process is at work, run wend restore again.\n"
+		if err := writeFile(r.fs, path.Join(r.dir, restoringName), []byte(text)); err != nil {
+			return err
+		}
+	}
+	if err := r.fs.SyncDir(r.dir); err != nil {
+		return err
+	}
+	if err := keepDirectory(r.fs, r.dir); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if name == lockName || name == restoringName {
+			continue
+		}
+		if err := r.fs.Remove(path.Join(r.dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copy brings the files over, the manifest last.
+func (r *restorer) copy(ctx context.Context, l BackupList) error {
+	for _, manifests := range []bool{false, true} {
+		for _, want := range l.Files {
+			if strings.HasPrefix(want.Name, manifestPrefix) != manifests {
+				continue
+			}
+			f, err := r.fs.Open(path.Join(r.from, want.Name))
+			if err == nil {
+				err = copyFile(ctx, r.fs, f, path.Join(r.dir, want.Name), want)
+				_ = f.Close() // only read from
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return r.fs.SyncDir(r.dir)
+}
+
+// refuseUnfinished refuses directories that are no stores of their own: one
+// that is being restored, and for writers a backup.
+func (s *Store) refuseUnfinished() error {
+	names, err := s.fs.ReadDir(s.dir)
+	if isNotExist(err) {
+		return nil
+	}
+	whole, begun := slices.Contains(names, backupName), slices.Contains(names, backupName+tempSuffix)
+	switch {
+	case err != nil:
+		return err
+	case slices.Contains(names, restoringName) && !s.opt.restored:
+		return fmt.Errorf("%w: a restore did not come to its end; run it again", ErrUnfinished)
+	case begun && !whole:
+		return fmt.Errorf("%w: a backup that did not come to its end; make it again", ErrUnfinished)
+	case whole && !s.opt.ReadOnly:
+		return fmt.Errorf("%w, which nothing may change; `wend restore` makes a store of it", ErrIsBackup)
+	case whole:
+		s.fs = listedFS{s.fs}
+	}
+	return nil
+}
+
+// listedFS shows of a backup's directory what its list names: what a later
+// backup has begun to put there is none of it until that is complete.
+type listedFS struct{ vfs.FS }
+
+// ReadDir implements vfs.FS.
+func (f listedFS) ReadDir(dir string) ([]string, error) {
+	names, err := f.FS.ReadDir(dir)
+	if err != nil || !slices.Contains(names, backupName) {
+		return names, err
+	}
+	list, err := ReadBackup(f.FS, dir)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return list.file(name) == nil && name != backupName }), nil
+}

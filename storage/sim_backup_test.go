@@ -1,0 +1,219 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"wend/internal/trust"
+	"wend/storage/vfs/simfs"
+)
+
+// simCopies is what a run knows of the store's backup, which lies beside it in
+// data/backup, and of stores that are restored from it.
+type simCopies struct {
+	r      *rand.Rand
+	format int
+	steps  int
+
+	whole     *simModel   // the backup that was acknowledged last; nil: none was
+	maybe     []*simModel // begun since: each may have become the backup
+	restoring string      // the directory of a restore that is at work
+	raised    bool        // the store was upgraded
+	tally     struct{ backups, restores, verified, restored, upgrades int }
+}
+
+func newSimCopies(seed uint64) *simCopies {
+	c := &simCopies{r: rand.New(rand.NewPCG(seed, 5)), format: FormatVersion}
+	if seed%16 == 7 {
+		c.format = 1
+	}
+	return c
+}
+
+// due is whether the next step is one of these.
+func (c *simCopies) due() bool { return c.r.IntN(7) == 0 }
+
+func (c *simCopies) options(d *sim, fs *simfs.FS, ids *rand.Rand) Options {
+	opt := d.sizedOptions(fs, ids)
+	opt.Format = c.format
+	return opt
+}
+
+const simBackupDir = "data/backup"
+
+// copy backs up, restores or upgrades.
+func (d *sim) copy() {
+	switch n := d.copies.r.IntN(8); {
+	case n < 4:
+		d.backup()
+	case n < 7:
+		d.restore()
+	default:
+		d.note("upgrade")
+		if _, _, err := d.store.Upgrade(context.Background()); d.accept(err) {
+			d.copies.raised = true
+			d.copies.tally.upgrades++
+		}
+	}
+}
+
+func (d *sim) backup() {
+	c := d.copies
+	if c.r.IntN(12) == 0 && len(c.maybe) == 0 && d.fault == nil { // begin anew
+		d.removeAll(d.fs, simBackupDir)
+		c.whole = nil
+	}
+	d.note("backup")
+	model := d.m.clone()
+	c.maybe = append(c.maybe, model)
+	if _, err := d.store.Backup(context.Background(), simBackupDir, BackupOptions{}); d.accept(err) {
+		c.whole, c.maybe = model, nil
+		c.tally.backups++
+	}
+}
+
+func (d *sim) restore() {
+	c := d.copies
+	if c.whole == nil || len(c.maybe) > 0 {
+		return
+	}
+	c.tally.restores++
+	c.restoring = fmt.Sprintf("data/again%d", c.tally.restores)
+	d.note("restore to %s", c.restoring)
+	_, err := Restore(context.Background(), simBackupDir, c.restoring, d.options(d.fs))
+	if d.accept(err) {
+		if err := d.sameAs(d.fs.Crash(d.hookR, simfs.AllLost), c.restoring, false, []*simModel{c.whole}); err != nil {
+			d.fail(fmt.Errorf("restored, and the power lost: %w", err))
+		}
+	}
+	if d.crashed == nil {
+		d.removeAll(d.fs, c.restoring)
+		c.restoring = ""
+	}
+}
+
+// removeAll empties a directory, as a person does who has no use for it.
+func (d *sim) removeAll(fs *simfs.FS, dir string) {
+	hook, fault := fs.Hook, fs.Fault
+	fs.Hook, fs.Fault = nil, nil
+	defer func() { fs.Hook, fs.Fault = hook, fault }()
+	names, err := fs.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		if err := fs.Remove(path.Join(dir, name)); err != nil {
+			d.fail(err)
+		}
+	}
+	if err := fs.SyncDir(dir); err != nil {
+		d.fail(err)
+	}
+}
+
+// sameAs wants the store in a directory to hold what one of the models says.
+func (d *sim) sameAs(fs *simfs.FS, dir string, readOnly bool, models []*simModel) error {
+	opt := d.options(fs)
+	opt.ReadOnly = readOnly
+	s, err := Open(dir, opt)
+	if err != nil {
+		return err
+	}
+	defer kill(s)
+	var all []error
+	for _, m := range models {
+		if _, err = m.adopt(s, d.known, nothingLost); err == nil {
+			return checkClean(s, !readOnly)
+		}
+		all = append(all, err)
+	}
+	return fmt.Errorf("%s holds none of the states that were backed up: %w", dir, errors.Join(all...))
+}
+
+// checkCopies looks at the backup and at a restored store as a crash left them:
+// what verifies is whole, and what was acknowledged verifies.
+func (d *sim) checkCopies(fs *simfs.FS) error {
+	c := d.copies
+	busy := len(c.maybe) > 0 || c.restoring != ""
+	if !busy && d.hookR.IntN(20) > 0 || fs.Lied() || d.fs.Lied() {
+		return nil
+	}
+	models := slices.Clone(c.maybe)
+	if c.whole != nil {
+		models = append(models, c.whole)
+	}
+	left := fs.Kill()
+	report, err := VerifyBackup(context.Background(), left, simBackupDir)
+	switch {
+	case (errors.Is(err, ErrNotFound) || isNotExist(err)) && c.whole == nil:
+	case err != nil:
+		return fmt.Errorf("verify the backup: %w", err)
+	case len(report.Damaged) > 0:
+		return fmt.Errorf("the backup is damaged: %+v", report.Damaged)
+	default:
+		c.tally.verified++
+		if err := d.sameAs(left, simBackupDir, true, models); err != nil {
+			return fmt.Errorf("the backup, opened: %w", err)
+		}
+		if _, err := Restore(context.Background(), simBackupDir, "data/other", d.options(left)); err != nil {
+			return err
+		}
+		if err := d.sameAs(left, "data/other", false, models); err != nil {
+			return fmt.Errorf("the backup, restored: %w", err)
+		}
+	}
+	if c.restoring == "" {
+		return nil
+	}
+	left = fs.Kill()
+	err = d.sameAs(left, c.restoring, true, models)
+	if err == nil || errors.Is(err, ErrUnfinished) {
+		c.tally.restored++
+		return nil
+	}
+	if !errors.Is(err, ErrNotFound) && !isNotExist(err) {
+		return fmt.Errorf("a restore that was stopped: %w", err)
+	}
+	// Nothing was begun: a new store there hides nothing.
+	names, err := left.ReadDir(c.restoring)
+	if err != nil && !isNotExist(err) {
+		return err
+	}
+	for _, name := range names {
+		if name != lockName && !strings.HasPrefix(name, restoringName) {
+			return fmt.Errorf("a restore that was stopped left %s in a directory that a new store can be made in", name)
+		}
+	}
+	return nil
+}
+
+// TestSimBackups is promise P14: a backup that verifies is whole, and is the
+// store as it was, wherever the power goes while it is made or restored.
+func TestSimBackups(t *testing.T) {
+	seed, runs := trust.Number("WEND_SEED", 1), trust.Number("WEND_BACKUPS", 6)
+	tally := newSimTally()
+	var all simCopies
+	for n := range runs {
+		d := newSim((seed+n)*8-1, tally) // those that make copies
+		d.explore, d.stateMax = true, 400
+		if err := d.run(60); err != nil {
+			t.Fatalf("seed %d: %v\n  %s", d.seed, err, strings.Join(d.log, "\n  "))
+		}
+		all.tally.backups += d.copies.tally.backups
+		all.tally.restores += d.copies.tally.restores
+		all.tally.verified += d.copies.tally.verified
+		all.tally.restored += d.copies.tally.restored
+		all.tally.upgrades += d.copies.tally.upgrades
+	}
+	trust.Report(t, "P14", "sim backups", all.tally.backups, "restores", all.tally.restores, "upgrades", all.tally.upgrades,
+		"crash states", tally.states, "verified and restored", all.tally.verified, "restores stopped", all.tally.restored, "violations", 0, "seed", seed)
+	if all.tally.verified == 0 || all.tally.restored == 0 {
+		t.Errorf("nothing was tried: %+v", all.tally)
+	}
+}
