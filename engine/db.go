@@ -224,12 +224,12 @@ func (db *DB) Backup(ctx context.Context, dir string, opt storage.BackupOptions)
 	return db.store.Backup(ctx, dir, opt)
 }
 
-// Restore makes a store in dir, which is absent or empty, of a backup.
-func Restore(ctx context.Context, backup, dir string, opt Options) (storage.BackupReport, error) {
+// Restore makes a store in dir, which is absent or empty, of a backup; see storage.Restore.
+func Restore(ctx context.Context, backup, dir string, opt Options, how storage.RestoreOptions) (storage.Restored, error) {
 	if opt.Logger != nil {
 		opt.Storage.Log = opt.Logger
 	}
-	return storage.Restore(ctx, backup, dir, opt.Storage)
+	return storage.Restore(ctx, backup, dir, opt.Storage, how)
 }
 
 // Upgrade raises the store to the newest format that this release knows;

@@ -10,7 +10,6 @@ import (
 
 	"wend/event"
 	"wend/storage"
-	"wend/storage/vfs"
 )
 
 // backupName is what a request may name: one folder in the configured one, and
@@ -43,8 +42,7 @@ func (s *Server) postBackup(w http.ResponseWriter, r *http.Request) error {
 	defer done()
 	defer context.AfterFunc(s.stop, done)()
 	b, err := s.db.Backup(ctx, filepath.Join(s.opt.BackupDir, req.Name), opt)
-	var held *vfs.LockedError
-	if errors.As(err, &held) {
+	if errors.Is(err, storage.ErrBackupRunning) {
 		return &apiError{Status: http.StatusConflict, Code: "backup_running", Message: "a backup of this name is being made", Retry: true}
 	}
 	if err != nil && r.Context().Err() == nil {

@@ -20,6 +20,9 @@ type BackupOptions struct {
 
 const backupKeep = 30 * 24 * time.Hour
 
+// ErrBackupRunning says that the directory is being written to.
+var ErrBackupRunning = errors.New("another backup is being made in this directory")
+
 // Backup is a backup that was made, and what it took.
 type Backup struct {
 	BackupList
@@ -58,7 +61,11 @@ func (s *Store) backup(ctx context.Context, dir string, opt BackupOptions) (Back
 	}
 	lock, err := s.fs.Lock(path.Join(dir, lockName))
 	if err != nil {
-		return Backup{}, fmt.Errorf("another backup may be at work there: %w", err)
+		var held *vfs.LockedError
+		if errors.As(err, &held) {
+			return Backup{}, fmt.Errorf("%w: %w", ErrBackupRunning, err)
+		}
+		return Backup{}, err
 	}
 	defer lock.Close()
 	if w.old, err = w.earlier(); err != nil {

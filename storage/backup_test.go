@@ -53,7 +53,7 @@ func TestBackupHoldsTheLog(t *testing.T) {
 		if b.Linked != 1 || b.Events != int64(strings.Count(want, "\n")) {
 			t.Errorf("%+v", b)
 		}
-		if _, err := Restore(t.Context(), "backup", "again", Options{FS: mem}); err != nil {
+		if _, err := Restore(t.Context(), "backup", "again", Options{FS: mem}, RestoreOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		again := open(t, mem, "again")
@@ -130,7 +130,7 @@ func TestBackupRefuses(t *testing.T) {
 
 	// Two stores that were one until a restore have files of the same names.
 	backupOf(t, s, "backup")
-	if _, err := Restore(t.Context(), "backup", "twin", Options{FS: mem}); err != nil {
+	if _, err := Restore(t.Context(), "backup", "twin", Options{FS: mem}, RestoreOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	twin := open(t, mem, "twin")
@@ -175,7 +175,7 @@ func TestBackupFlips(t *testing.T) {
 			if !errors.Is(err, ErrCorrupt) && len(report.Damaged) == 0 {
 				t.Fatalf("byte %d of %s flipped: %+v, %v", at, name, report, err)
 			}
-			if _, err := Restore(t.Context(), "backup", "again", Options{FS: left}); !errors.Is(err, ErrCorrupt) {
+			if _, err := Restore(t.Context(), "backup", "again", Options{FS: left}, RestoreOptions{}); !errors.Is(err, ErrCorrupt) {
 				t.Fatalf("byte %d of %s flipped, and restored: %v", at, name, err)
 			}
 			if _, err := left.ReadDir("again"); err == nil {
@@ -240,7 +240,7 @@ func TestBackupUnderLoad(t *testing.T) {
 		dir := fmt.Sprintf("backup%d", n%3) // some begin anew, some go on
 		lists = append(lists, backupOf(t, s, dir).BackupList)
 		to := fmt.Sprintf("again%d", n)
-		if _, err := Restore(t.Context(), dir, to, Options{FS: mem}); err != nil {
+		if _, err := Restore(t.Context(), dir, to, Options{FS: mem}, RestoreOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -260,4 +260,61 @@ func TestBackupUnderLoad(t *testing.T) {
 	}
 	slices.SortFunc(lists, func(a, b BackupList) int { return int(a.LSN) - int(b.LSN) })
 	trust.Report(t, "P14", "backups under load", len(lists), "of writers", writers, "first at LSN", lists[0].LSN, "last", lists[len(lists)-1].LSN, "wrong", 0)
+}
+
+// Who was erased after a backup is not back when it is restored, neither in
+// answers nor in bytes, whether the ledger lies where the store is put or is named.
+func TestRestoreErasesAgain(t *testing.T) {
+	for _, format := range []int{1, FormatVersion} {
+		mem := vfs.NewMem()
+		opt := small(mem)
+		opt.Format = format
+		s, err := Open("store", opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		loadEvents(t, s, view("ann", 1), view("canary-7f3a", 2))
+		appendEvents(t, s, AppendOptions{Token: "one"}, view("canary-7f3a", 3), view("bob", 3))
+		backupOf(t, s, "backup")
+		if _, _, err := s.Upgrade(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Erase(t.Context(), "canary-7f3a", EraseOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		want := contents(t, s)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for dir, ledger := range map[string]string{"again": LedgerPath("store"), "store2": ""} {
+			if ledger == "" { // as if the new store stood in the place of the old
+				data, err := vfs.ReadFile(mem, LedgerPath("store"))
+				if err == nil {
+					err = writeFile(mem, LedgerPath(dir), data)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			done, err := Restore(t.Context(), "backup", dir, small(mem), RestoreOptions{Ledger: ledger})
+			if err != nil || !done.Applied || done.Erased.New != 1 {
+				t.Fatalf("%+v, %v", done, err)
+			}
+			again := open(t, mem, dir)
+			if got := contents(t, again); got != want || strings.Contains(got, "canary") {
+				t.Errorf("format %d, restored\n%s\nwant\n%s", format, got, want)
+			}
+			for name, data := range filesOf(t, mem, dir) {
+				if strings.Contains(data, "canary-7f3a") {
+					t.Errorf("%s of the restored store still has the erased customer", name)
+				}
+			}
+		}
+		if _, err := Restore(t.Context(), "backup", "third", small(mem), RestoreOptions{Ledger: "nowhere"}); !isNotExist(err) {
+			t.Errorf("a ledger that is not there: %v", err)
+		}
+		if done, err := Restore(t.Context(), "backup", "third", small(mem), RestoreOptions{}); err != nil || done.Applied {
+			t.Errorf("without a ledger: %+v, %v", done, err)
+		}
+	}
 }

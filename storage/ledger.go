@@ -104,7 +104,11 @@ func parseLedger(data []byte) (*Ledger, error) {
 		if !ok || sum != fmt.Sprintf("%08x", crc32.Checksum([]byte(text), castagnoli)) {
 			return corrupt("line %d: checksum mismatch", i+1)
 		}
-		if err := json.Unmarshal([]byte(text), v); err != nil {
+		strict := json.NewDecoder(strings.NewReader(text))
+		if i > 0 {
+			strict.DisallowUnknownFields() // an entry is no last line
+		}
+		if err := strict.Decode(v); err != nil {
 			return corrupt("line %d: %v", i+1, err)
 		}
 		return nil
@@ -145,7 +149,8 @@ func (l *Ledger) encode() ([]byte, error) {
 	for _, e := range l.Entries {
 		err = errors.Join(err, line(e))
 	}
-	return b.Bytes(), errors.Join(err, line(ledgerEnd{len(l.Entries)}))
+	err = errors.Join(err, line(ledgerEnd{len(l.Entries)})) // before Bytes is asked for
+	return b.Bytes(), err
 }
 
 // ledger is what the state knows of the store's erasures.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"wend/internal/seeded"
 	"wend/storage/vfs"
 )
 
@@ -21,16 +22,30 @@ var ErrUnfinished = errors.New("not all of a store is here")
 // ErrIsBackup says that a directory can be read, and is not a store to write to.
 var ErrIsBackup = errors.New("this is a backup")
 
+// RestoreOptions say how a backup is restored. Zero options are good.
+type RestoreOptions struct {
+	Ledger string // of what was erased since; "": LedgerPath of the new store, if there is one
+}
+
+// Restored is what a restore did.
+type Restored struct {
+	BackupReport
+	Ledger  string  // the ledger of erasures that was looked for
+	Erased  Applied // what was erased again
+	Applied bool    // false: there is no ledger, and what was erased since the backup is back
+}
+
 // Restore makes a store in dir, which is absent or empty, of a backup. The
-// backup is verified first. The store cannot be opened before it is whole.
-func Restore(ctx context.Context, backup, dir string, opt Options) (BackupReport, error) {
+// backup is verified first, and what was erased since is erased again. The
+// store cannot be opened before all of that is done.
+func Restore(ctx context.Context, backup, dir string, opt Options, how RestoreOptions) (Restored, error) {
 	r := &restorer{opt: opt.withDefaults(), from: path.Clean(backup), dir: path.Clean(dir)}
 	r.fs = r.opt.FS
-	report, err := r.run(ctx)
+	done, err := r.run(ctx, how)
 	if err != nil {
-		return report, fmt.Errorf("restore %s to %s: %w", backup, dir, err)
+		return done, fmt.Errorf("restore %s to %s: %w", backup, dir, err)
 	}
-	return report, nil
+	return done, nil
 }
 
 type restorer struct {
@@ -39,31 +54,37 @@ type restorer struct {
 	from, dir string
 }
 
-func (r *restorer) run(ctx context.Context) (BackupReport, error) {
-	report, err := VerifyBackup(ctx, r.fs, r.from)
-	if err != nil {
-		return report, err
+func (r *restorer) run(ctx context.Context, how RestoreOptions) (done Restored, err error) {
+	if done.BackupReport, err = VerifyBackup(ctx, r.fs, r.from); err != nil {
+		return done, err
 	}
-	if len(report.Damaged) > 0 {
-		d := report.Damaged[0]
-		return report, fmt.Errorf("%w: %d of the backup's files, %s: %s; nothing was restored", ErrCorrupt, len(report.Damaged), d.File, d.Reason)
+	if len(done.Damaged) > 0 {
+		d := done.Damaged[0]
+		return done, fmt.Errorf("%w: %d of the backup's files, %s: %s; nothing was restored", ErrCorrupt, len(done.Damaged), d.File, d.Reason)
+	}
+	ledger, err := r.ledger(how, &done)
+	if err != nil {
+		return done, err
 	}
 	if err := r.vacant(); err != nil {
-		return report, err
+		return done, err
 	}
 	if err := r.fs.MkdirAll(r.dir); err != nil {
-		return report, err
+		return done, err
 	}
 	lock, err := r.fs.Lock(path.Join(r.dir, lockName))
 	if err != nil {
-		return report, err
+		return done, err
 	}
 	err = r.begin()
 	if err == nil {
-		err = r.copy(ctx, report.BackupList)
+		err = r.copy(ctx, done.BackupList)
 	}
 	if e := lock.Close(); err == nil { // whoever locks it now finds RESTORING
 		err = e
+	}
+	if err == nil && ledger != nil && !seeded.On("erased_restored") {
+		err = r.erase(ctx, ledger, &done)
 	}
 	if err == nil {
 		err = r.fs.Remove(path.Join(r.dir, restoringName))
@@ -71,7 +92,46 @@ func (r *restorer) run(ctx context.Context) (BackupReport, error) {
 	if err == nil {
 		err = r.fs.SyncDir(r.dir)
 	}
-	return report, err
+	return done, err
+}
+
+// ledger reads what was erased since; nil if nobody says.
+func (r *restorer) ledger(how RestoreOptions, done *Restored) (*Ledger, error) {
+	done.Ledger = how.Ledger
+	if done.Ledger == "" {
+		done.Ledger = LedgerPath(r.dir)
+	}
+	l, err := ReadLedger(r.fs, done.Ledger)
+	switch {
+	case isNotExist(err) && how.Ledger == "":
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case fmt.Sprintf("%x", l.Store) != done.Store:
+		return nil, fmt.Errorf("%s is the ledger of store %x, the backup is of %s; name the right one", done.Ledger, l.Store, done.Store)
+	}
+	done.Applied = true
+	return l, nil
+}
+
+// erase does the ledger's erasures again, before anybody can open the store.
+func (r *restorer) erase(ctx context.Context, l *Ledger, done *Restored) error {
+	if len(l.Entries) == 0 {
+		return nil
+	}
+	opt := r.opt
+	opt.restored, opt.Background, opt.ReadOnly = true, false, false
+	s, err := Open(r.dir, opt)
+	if err != nil {
+		return err
+	}
+	if s.Summary().Format < 2 { // which knows no erasures
+		_, _, err = s.Upgrade(ctx)
+	}
+	if err == nil {
+		done.Erased, err = s.ApplyLedger(ctx, l)
+	}
+	return errors.Join(err, s.Close())
 }
 
 // vacant wants the directory absent, empty, or left by a restore like this one.

@@ -86,7 +86,7 @@ func (d *sim) restore() {
 	c.tally.restores++
 	c.restoring = fmt.Sprintf("data/again%d", c.tally.restores)
 	d.note("restore to %s", c.restoring)
-	_, err := Restore(context.Background(), simBackupDir, c.restoring, d.options(d.fs))
+	_, err := Restore(context.Background(), simBackupDir, c.restoring, d.options(d.fs), RestoreOptions{})
 	if d.accept(err) {
 		if err := d.sameAs(d.fs.Crash(d.hookR, simfs.AllLost), c.restoring, false, []*simModel{c.whole}); err != nil {
 			d.fail(fmt.Errorf("restored, and the power lost: %w", err))
@@ -161,7 +161,7 @@ func (d *sim) checkCopies(fs *simfs.FS) error {
 		if err := d.sameAs(left, simBackupDir, true, models); err != nil {
 			return fmt.Errorf("the backup, opened: %w", err)
 		}
-		if _, err := Restore(context.Background(), simBackupDir, "data/other", d.options(left)); err != nil {
+		if _, err := Restore(context.Background(), simBackupDir, "data/other", d.options(left), RestoreOptions{}); err != nil {
 			return err
 		}
 		if err := d.sameAs(left, "data/other", false, models); err != nil {

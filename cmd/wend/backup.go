@@ -135,23 +135,37 @@ func warnOfAge(w io.Writer, dir string, b storage.BackupList) {
 }
 
 func restoreCommand() *cobra.Command {
+	var how storage.RestoreOptions
 	cmd := &cobra.Command{
 		Use: "restore DIR DB", Short: "Make a store of a backup", Args: cobra.ExactArgs(2),
 		Long: "Verifies a backup and makes a store of it, in a folder that is new or empty. The backup stays as it is. " +
+			"Customers who were erased since it was made are erased again: the ledger beside the old store tells who. " +
 			"A restore that was interrupted is begun anew by the same command; until it is complete nobody opens the store.",
+		Example: `  wend restore /backups/shop shop.wend
+  wend restore /backups/shop again.wend --ledger shop.wend.erased`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if isURL(args[0]) || isURL(args[1]) {
 				return mistake{errors.New("restore takes two folders: a backup, and the store that is made of it")}
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()
-			b, err := engine.Restore(ctx, args[0], args[1], engine.Options{})
+			b, err := engine.Restore(ctx, args[0], args[1], engine.Options{}, how)
 			if err != nil {
 				return err
+			}
+			said := cmd.ErrOrStderr()
+			switch {
+			case !b.Applied:
+				fmt.Fprintf(said, "there is no ledger of erasures at %s; if customers were erased since the backup was made, they are back: name the ledger with --ledger, or erase them again\n", b.Ledger)
+			case b.Erased.New > 0:
+				fmt.Fprintf(said, "%d erasures of %s were done again\n", b.Erased.New, b.Ledger)
+			default:
+				fmt.Fprintf(said, "%s has no erasures that the backup does not know\n", b.Ledger)
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d events up to LSN %d, as of %s, in %s\n", b.Events, b.LSN, b.Made.Format(time.RFC3339), args[1])
 			return err
 		},
 	}
+	cmd.Flags().StringVar(&how.Ledger, "ledger", "", "file that tells what was erased since (default: beside DB, its name with .erased)")
 	return cmd
 }
