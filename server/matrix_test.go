@@ -139,6 +139,26 @@ func TestWhoMayCallWhat(t *testing.T) {
 	trust.Report(t, "S3", "routes", len(routes), "combinations", combinations, "wrong", wrong)
 }
 
+// What needs no token tells nothing of the store, whoever asks.
+func TestOpenRoutesShowNothing(t *testing.T) {
+	x := withTokens(t)
+	s := openWith(t, 4, Options{Access: x.keeper})
+	shows := map[string]string{"/healthz": "ok\n", "/readyz": "ready\n", "/v1/openapi.json": string(openAPIDocument)}
+	open := 0
+	for _, rt := range routes {
+		if !slices.Contains(rt.scopes, anyone) {
+			continue
+		}
+		open++
+		for _, authorization := range []string{"", "Bearer " + x.all.Reveal()} {
+			if r := s.do(rt.method, rt.path, "", "Authorization", authorization); r.body != shows[rt.path] {
+				t.Errorf("%s answers %.200s", rt.name(), r.body)
+			}
+		}
+	}
+	trust.Report(t, "S12", "open", open, "of", len(routes), "shown", 0)
+}
+
 // No route is served but those of the table: nothing else is given to a mux.
 func TestRoutesAreServedByTheTableAlone(t *testing.T) {
 	files, err := filepath.Glob("*.go")
