@@ -314,6 +314,22 @@ func (s *Store) sweepAside() error {
 	return err
 }
 
+// healManifest writes both files of the manifest anew if one of them is damaged:
+// all that was published is in the other.
+func (s *Store) healManifest() error {
+	var files []string
+	for _, d := range s.manifest.damage {
+		files = append(files, d.File)
+		s.opt.Log.Warn("manifest is damaged; its copy is not, and takes its place", "file", d.File, "reason", d.Reason)
+	}
+	if len(files) == 0 {
+		return nil
+	}
+	s.healed, s.manifest.damage = s.manifest.damage, nil
+	s.moveAside(files...)
+	return s.publish(&edit{})
+}
+
 // takeBack makes segments part of the store again that were set aside and of
 // which a sound copy stands in the store's folder: the operator put it there,
 // or the file could not be read for a while only. Damaged ones go to the folder

@@ -279,11 +279,22 @@ func TestDamagedManifest(t *testing.T) {
 		damaged := mem.Clone()
 		replaceFile(t, damaged, name, bad)
 		s, err := Open("store", small(damaged))
+		if err != nil || len(s.healed) != 1 || s.healed[0].File != path.Base(name) || len(s.Links()) != 2 {
+			t.Fatalf("a flipped bit at %d of %d: %v", i, len(data), err)
+		}
+		kill(s)
+		if kept, err := vfs.ReadFile(damaged, path.Join("store", quarantineDir, path.Base(name))); err != nil || !slices.Equal(kept, bad) {
+			t.Fatalf("the damaged manifest was not kept: %v", err)
+		}
+		damaged = mem.Clone()
+		replaceFile(t, damaged, name, bad)
+		replaceFile(t, damaged, name+copySuffix, bad)
+		s, err = Open("store", small(damaged))
 		if !errors.Is(err, ErrCorrupt) {
 			if err == nil {
 				s.Close()
 			}
-			t.Fatalf("a flipped bit at %d of %d: %v", i, len(data), err)
+			t.Fatalf("a flipped bit at %d of %d of both: %v", i, len(data), err)
 		}
 	}
 }

@@ -37,10 +37,17 @@ import (
 // its edit is synced. When a file has grown far past its first edit, the state
 // is written to the next number under a temporary name, synced, renamed, and
 // only then is the old file removed: the highest number is the one that counts.
+//
+// In a store of format 2 every edit is then written and synced a second time, to
+// MANIFEST-000007.copy, a file of the same bytes, before it is acknowledged. An
+// opening takes the file that has more edits. After a crash the copy may lack
+// the last one, or, of one edit only, either file; all else is damage, and the
+// next writer sets the damaged file aside and writes both anew.
 const (
 	manifestMagic1 = "wendMAN1"
 	manifestMagic2 = "wendMAN2"
 	manifestPrefix = "MANIFEST-"
+	copySuffix     = ".copy"
 	editMagic      = "wEdt"
 	editHeader     = 12
 	manifestHeader = 36
@@ -293,6 +300,9 @@ type manifest struct {
 	count  uint64   // edits in the file
 	size   int64
 	base   int64 // size after the first edit
+
+	second vfs.File // its copy; nil in a store of format 1, and when file is
+	damage []Damage // found when it was read, in one of the two files
 }
 
 func manifestName(number uint64) string { return fmt.Sprintf("%s%06d", manifestPrefix, number) }
@@ -307,24 +317,78 @@ func readManifest(fsys vfs.FS, dir string) (m *manifest, st *state, err error) {
 	if m.number == 0 {
 		return m, nil, nil
 	}
-	name := path.Join(dir, manifestName(m.number))
-	data, err := vfs.ReadFile(fsys, name)
-	if err != nil {
-		return nil, nil, err
+	// The copy is read first: whatever a writer adds meanwhile, the first file
+	// then has all that is read of the copy.
+	second := readManifestFile(fsys, dir, manifestName(m.number)+copySuffix, m.number)
+	first := readManifestFile(fsys, dir, manifestName(m.number), m.number)
+	for _, f := range []manifestFile{first, second} {
+		if f.err != nil && !errors.Is(f.err, ErrCorrupt) && !isNotExist(f.err) {
+			return nil, nil, f.err
+		}
 	}
-	st, m.count, m.size, err = parseManifest(data, m.number)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read %s: %w", name, err)
+	best := first
+	switch {
+	case first.err != nil && second.err != nil:
+		if isNotExist(first.err) {
+			return nil, nil, second.err
+		}
+		return nil, nil, first.err
+	case first.err != nil, second.err == nil && second.count > first.count:
+		best = second
 	}
-	m.base = m.size
-	return m, st, nil
+	if first.err == nil && second.err == nil && first.st.store != second.st.store {
+		return nil, nil, fmt.Errorf("%w: %s and %s are of different stores", ErrCorrupt, first.name, second.name)
+	}
+	if best.st.format >= 2 {
+		m.damage = append(first.compared(best, 0), second.compared(best, 1)...)
+	}
+	m.count, m.size, m.base = best.count, best.size, best.size
+	return m, best.st, nil
+}
+
+// manifestFile is what could be read of a manifest or of its copy.
+type manifestFile struct {
+	name  string
+	st    *state
+	count uint64
+	size  int64
+	err   error
+}
+
+func readManifestFile(fsys vfs.FS, dir, name string, number uint64) manifestFile {
+	f := manifestFile{name: name}
+	data, err := vfs.ReadFile(fsys, path.Join(dir, name))
+	if err == nil {
+		f.st, f.count, f.size, err = parseManifest(data, number)
+	}
+	if err != nil {
+		f.err = fmt.Errorf("read %s: %w", path.Join(dir, name), err)
+	}
+	return f
+}
+
+// compared says what is damaged of the file, which may be so many edits behind
+// the better one of the two after a crash. The names of both are durable before
+// a second edit is written.
+func (f manifestFile) compared(best manifestFile, behind uint64) []Damage {
+	switch {
+	case isNotExist(f.err) && best.count == 1:
+		return nil
+	case isNotExist(f.err):
+		return []Damage{{f.name, "the file is missing"}}
+	case f.err != nil:
+		return []Damage{{f.name, f.err.Error()}}
+	case f.count+behind < best.count:
+		return []Damage{{f.name, fmt.Sprintf("it ends after %d edits of %d", f.count, best.count)}}
+	}
+	return nil
 }
 
 // newestManifest is the highest number of a manifest among names, 0 of none.
 func newestManifest(names []string) uint64 {
 	newest := uint64(0)
 	for _, name := range names {
-		if digits, ok := strings.CutPrefix(name, manifestPrefix); ok {
+		if digits, ok := strings.CutPrefix(strings.TrimSuffix(name, copySuffix), manifestPrefix); ok {
 			if n, err := strconv.ParseUint(digits, 10, 64); err == nil {
 				newest = max(newest, n)
 			}
@@ -445,6 +509,15 @@ func (m *manifest) commit(st *state, e *edit) (*state, error) {
 	if err == nil && !seeded.On("edit_not_synced") {
 		err = m.file.Sync()
 	}
+	if err == nil && m.second != nil {
+		if err := m.appendCopy(frame); err != nil {
+			// The first file has the edit, durably: the next process takes it,
+			// unless this one writes a new file before.
+			_ = m.second.Truncate(m.size)
+			m.abandon()
+			return nil, fmt.Errorf("append to %s%s: %w", manifestName(m.number), copySuffix, err)
+		}
+	}
 	if err != nil {
 		// Half an edit may stand at the end of the file, or a whole one that
 		// is not durable. The file is given up, never appended to again. What
@@ -458,10 +531,22 @@ func (m *manifest) commit(st *state, e *edit) (*state, error) {
 	return next, nil
 }
 
+// appendCopy adds an edit to the copy, when the first file has it durably: so
+// the copy is never ahead, but for damage to the first.
+func (m *manifest) appendCopy(frame []byte) error {
+	_, err := m.second.Write(frame)
+	if err == nil && !seeded.On("copy_not_synced") {
+		err = m.second.Sync()
+	}
+	return err
+}
+
 func (m *manifest) abandon() {
-	if m.file != nil {
-		_ = m.file.Close() // already failed; its content is decided by the next rewrite
-		m.file = nil
+	for _, f := range []*vfs.File{&m.file, &m.second} {
+		if *f != nil {
+			_ = (*f).Close() // already failed; its content is decided by the next rewrite
+			*f = nil
+		}
 	}
 }
 
@@ -481,13 +566,46 @@ func (m *manifest) rewrite(st *state) error {
 		return err
 	}
 	name := path.Join(m.dir, manifestName(number))
+	var f, second vfs.File
+	if f, err = m.write(name, data); err == nil && st.format >= 2 {
+		second, err = m.write(name+copySuffix, data)
+	}
+	if err == nil && !seeded.On("manifest_name_not_synced") {
+		err = m.fs.SyncDir(m.dir)
+	}
+	if err != nil {
+		for _, f := range []vfs.File{f, second} {
+			if f != nil {
+				_ = f.Close()
+			}
+		}
+		// The name may exist without being durable; its number is not used again.
+		m.number = number
+		m.abandon()
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	old := m.number
+	m.abandon()
+	m.file, m.second, m.number, m.count = f, second, number, 1
+	m.size, m.base = int64(len(data)), int64(len(data))
+	if old > 0 {
+		// A leftover does no harm: the highest number counts.
+		_ = m.fs.Remove(path.Join(m.dir, manifestName(old)))
+		_ = m.fs.Remove(path.Join(m.dir, manifestName(old)+copySuffix))
+	}
+	return nil
+}
+
+// write makes a file that has its name when its content is durable. The caller
+// makes the name durable.
+func (m *manifest) write(name string, data []byte) (vfs.File, error) {
 	temp := name + ".tmp"
 	if err := m.fs.Remove(temp); err != nil {
-		return err
+		return nil, err
 	}
 	f, err := m.fs.Create(temp)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, err = f.Write(data)
 	if err == nil && !seeded.On("synced_after_rename") {
@@ -499,35 +617,23 @@ func (m *manifest) rewrite(st *state) error {
 	if err == nil && seeded.On("synced_after_rename") {
 		err = f.Sync()
 	}
-	if err == nil && !seeded.On("manifest_name_not_synced") {
-		err = m.fs.SyncDir(m.dir)
-	}
 	if err != nil {
 		_ = f.Close()
 		_ = m.fs.Remove(temp)
-		// The name may exist without being durable; its number is not used again.
-		m.number = number
-		m.abandon()
-		return fmt.Errorf("write %s: %w", name, err)
+		return nil, err
 	}
-	old := m.number
-	m.abandon()
-	m.file, m.number, m.count = f, number, 1
-	m.size, m.base = int64(len(data)), int64(len(data))
-	if old > 0 {
-		// A leftover does no harm: the highest number counts.
-		_ = m.fs.Remove(path.Join(m.dir, manifestName(old)))
-	}
-	return nil
+	return f, nil
 }
 
 func (m *manifest) close() error {
-	if m.file == nil {
-		return nil
+	var errs []error
+	for _, f := range []*vfs.File{&m.file, &m.second} {
+		if *f != nil {
+			errs = append(errs, (*f).Close())
+			*f = nil
+		}
 	}
-	err := m.file.Close()
-	m.file = nil
-	return err
+	return errors.Join(errs...)
 }
 
 func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }

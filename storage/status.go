@@ -40,7 +40,8 @@ type Status struct {
 	Links          int       `json:"links"`
 	Definitions    int       `json:"definitions"`
 	Missing        []Missing `json:"missing"`
-	CacheBytes     int64     `json:"cache_bytes"` // the budget
+	Healed         []Damage  `json:"healed,omitempty"` // damaged files that were made whole when the store was opened
+	CacheBytes     int64     `json:"cache_bytes"`      // the budget
 }
 
 // SegmentStatus is one segment file.
@@ -125,6 +126,7 @@ func (s *Store) summary() (Status, *Snapshot) {
 	st.MemtableEvents, st.Links, st.Definitions, st.Partition = s.mem.rows, len(s.state.links), len(s.state.defines), s.state.width
 	st.DiskFull = s.space.low
 	st.Missing = append(st.Missing, s.missingData()...)
+	st.Healed = s.healed
 	st.ReadOnly, st.Notice = st.ReadOnly || s.refusal != "", s.refusal
 	columns := map[string]int64{}
 	for _, r := range s.state.segments {
@@ -174,8 +176,8 @@ type Report struct {
 
 // Damage is one thing that is not as it was written.
 type Damage struct {
-	File   string
-	Reason string
+	File   string `json:"file"`
+	Reason string `json:"reason"`
 }
 
 // Check reads every file of the published state and compares it with its
@@ -189,7 +191,7 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	}
 	st := s.state
 	number := s.manifest.number
-	quarantine := s.state.quarantine
+	quarantine, known := s.state.quarantine, s.manifest.damage
 	var held []*segmentFile
 	for _, f := range s.segments {
 		f.retain() // compaction must not remove what is being read
@@ -211,6 +213,7 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	damaged := func(file string, err error) {
 		report.Damaged = append(report.Damaged, Damage{file, err.Error()})
 	}
+	report.Damaged = append(report.Damaged, known...)
 	for _, q := range quarantine {
 		damaged(q.File, fmt.Errorf("set aside at %s: %s", q.At, q.Reason))
 	}
@@ -224,15 +227,20 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 			damaged(r.file(), err)
 		}
 	}
-	data, err := vfs.ReadFile(s.fs, path.Join(s.dir, manifestName(number)))
-	if err == nil {
-		_, _, _, err = parseManifest(data, number)
+	for _, name := range []string{manifestName(number), manifestName(number) + copySuffix} {
+		data, err := vfs.ReadFile(s.fs, path.Join(s.dir, name))
+		if isNotExist(err) {
+			continue // a writer may have begun the next one; format 1 has no copy
+		}
+		if err == nil {
+			_, _, _, err = parseManifest(data, number)
+		}
+		if err != nil && !slices.ContainsFunc(known, func(d Damage) bool { return d.File == name }) {
+			damaged(name, err)
+		}
+		report.Files++
+		report.Bytes += int64(len(data))
 	}
-	if err != nil && !isNotExist(err) { // a writer may have begun the next one
-		damaged(manifestName(number), err)
-	}
-	report.Files++
-	report.Bytes += int64(len(data))
 	for _, w := range logs {
 		data, err := vfs.ReadFile(s.fs, path.Join(s.dir, walName(w.number)))
 		if isNotExist(err) {

@@ -66,6 +66,7 @@ type Store struct {
 	segments map[uint64]*segmentFile     // those of state
 	aside    map[uint64]quarantineRecord // segments of state that are left out, not yet recorded by an edit
 	lost     []Missing                   // damage to the log, not yet recorded by an edit
+	healed   []Damage                    // what the opening found damaged and made whole again
 	refusal  string                      // why nothing is written although the lock is held; "": it is
 	mem      *memtable
 	frozen   *memtable // being written as segments; nil: none is
@@ -155,6 +156,9 @@ func (s *Store) openWriter() error {
 	if err := s.keepRead(); err != nil {
 		return err
 	}
+	if err := s.healManifest(); err != nil {
+		return err
+	}
 	s.recordAside()
 	if err := s.takeBack(); err != nil {
 		return err
@@ -200,7 +204,17 @@ func (s *Store) keepRead() error {
 	if seeded.On("read_not_kept") {
 		return nil
 	}
-	files := []string{manifestName(s.manifest.number)}
+	var files []string
+	for _, name := range []string{manifestName(s.manifest.number), manifestName(s.manifest.number) + copySuffix} {
+		if f, err := s.fs.Open(path.Join(s.dir, name)); isNotExist(err) {
+			continue // of the two, one is enough
+		} else if err != nil {
+			return err
+		} else if err := f.Close(); err != nil {
+			return err
+		}
+		files = append(files, name)
+	}
 	for _, w := range s.oldWAL {
 		files = append(files, walName(w.number))
 	}

@@ -130,7 +130,7 @@ func TestDamagedVersionIsDamage(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 		if err == nil {
-			if len(s.missingData()) == 0 {
+			if len(s.missingData())+len(s.healed) == 0 {
 				t.Errorf("%s: damage went unnoticed", file)
 			}
 			kill(s)

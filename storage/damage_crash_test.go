@@ -1,0 +1,129 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"wend/internal/trust"
+	"wend/storage/vfs/simfs"
+)
+
+// inDamage reports whether a call site is one of setting aside.
+func inDamage(site string) bool { return strings.HasPrefix(site, "damage.go:") }
+
+// TestSimSetAsideCrashes loses the power before and after every file operation
+// of setting aside, healing, taking back, forgetting and erasing what is
+// damaged. Whatever is left, the next opening answers from the rest and names
+// exactly what is missing.
+func TestSimSetAsideCrashes(t *testing.T) {
+	d, fs, holds := damagedStore(t)
+	file := sortedKeys(holds)[0]
+	sound := fs.Files()[file]
+	inside := map[string]int{}
+	states := 0
+	ctx := context.Background()
+	rest := func(s *Store, forgotten bool) error {
+		snap, got, err := d.readAside(s)
+		if err != nil {
+			return err
+		}
+		defer snap.Release()
+		var named []string
+		for _, m := range snap.Missing() {
+			named = append(named, path.Join("data/store", m.Segment))
+		}
+		if err = d.exactly(snap.Missing(), got, holds, named...); err != nil && forgotten && len(named) == 0 {
+			gone := Missing{Segment: path.Base(file), Rows: int64(len(holds[file])), From: -1 << 60, To: 1 << 60}
+			return d.exactly([]Missing{gone}, got, holds, file)
+		}
+		return err
+	}
+	flipped := func(fs *simfs.FS) error {
+		return fs.Edit(file, func(b []byte) []byte { b[headerSize+5] ^= 1; return b })
+	}
+	put := func(data []byte) func(fs *simfs.FS) error {
+		return func(fs *simfs.FS) error { return fs.Put(file, data) }
+	}
+	nothing := func(*simfs.FS) error { return nil }
+	open := func(s *Store) error { return rest(s, false) }
+	type step struct {
+		change func(*simfs.FS) error // before the store is opened
+		use    func(*Store) error
+	}
+	for name, steps := range map[string][]step{
+		"set aside and back": {{flipped, open}, {nothing, open}, {put(sound), open}},
+		"a bad copy":         {{flipped, open}, {put([]byte("nothing")), open}},
+		"healed": {{func(fs *simfs.FS) error {
+			for name := range fs.Files() {
+				if strings.HasSuffix(name, copySuffix) {
+					return fs.Edit(name, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+				}
+			}
+			return fmt.Errorf("there is no copy")
+		}, open}},
+		"forgotten": {{flipped, open}, {nothing, func(s *Store) error { _, err := s.Forget(ctx, path.Base(file)); return err }}},
+		"erased": {{flipped, open}, {nothing, func(s *Store) error {
+			_, err := s.Erase(ctx, "nobody", EraseOptions{})
+			for worked := true; worked && err == nil; {
+				worked, err = s.EraseStep(ctx)
+			}
+			return err
+		}}},
+	} {
+		forgotten := name == "forgotten"
+		seed := uint64(1)
+		fs := fs.Kill()
+		for i, step := range steps {
+			if err := step.change(fs); err != nil {
+				t.Fatal(err)
+			}
+			fs = fs.Kill() // what was done to the files is durable
+			var failed error
+			r := rand.New(rand.NewPCG(seed, uint64(i)))
+			fs.Hook = func(op *simfs.Op, after bool) {
+				if op.Site == "" || failed != nil {
+					return
+				}
+				inside[side(op, after)]++
+				for range 4 {
+					states++
+					left := fs.Crash(r, simfs.Mode(r.IntN(int(simfs.Modes))))
+					s, err := Open("data/store", d.options(left))
+					if err == nil {
+						err = rest(s, forgotten)
+						kill(s)
+					}
+					if err != nil {
+						failed = fmt.Errorf("%s %s: %w", side(op, after), op.Name, err)
+						return
+					}
+				}
+			}
+			s, err := Open("data/store", d.options(fs))
+			if err == nil {
+				err = step.use(s)
+				kill(s)
+			}
+			fs.Hook = nil
+			if err != nil || failed != nil {
+				t.Fatalf("%s, step %d: %v, %v", name, i, err, failed)
+			}
+		}
+	}
+	var untried []string
+	sites := slices.DeleteFunc(mutatingSites(t), func(s string) bool { return !inDamage(s) })
+	for _, site := range sites {
+		if inside["before "+site] == 0 || inside["after "+site] == 0 {
+			untried = append(untried, site)
+		}
+	}
+	if len(untried) > 0 {
+		t.Errorf("no crash was tried at %v", untried)
+	}
+	trust.Report(t, "P6", "crash states", states, "sites", fmt.Sprintf("%d/%d", len(sites)-len(untried), len(sites)), "violations", 0)
+}
