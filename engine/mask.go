@@ -37,18 +37,25 @@ type masks struct {
 // longJourney is how many rows fit a mask.
 const longJourney = 64
 
-// freeSteps is how many of the first steps bits and times alone decide.
-func (p *pattern) freeSteps() int {
+// freeSteps is how many of the first steps bits and times alone decide: in any
+// journey, and in those without an excluded event.
+func (p *pattern) freeSteps() (free, calm int) {
 	plan := p.run.plan
 	if p.run.opt.General || p.anyOrder || p.count != countUnits || plan.Unit.Session || plan.EntryFirst || plan.Holding != "" || plan.Every != "" {
-		return 0
+		return 0, 0
 	}
+	calm = len(p.matches)
 	for k := range p.matches {
-		if p.bounds[k] >= 0 || (p.next|p.excluded)>>k&1 != 0 {
-			return k
+		if p.bounds[k] >= 0 || p.next>>k&1 != 0 {
+			calm = k
+			break
 		}
 	}
-	return len(p.matches)
+	free = calm
+	if p.excluded != 0 {
+		free = min(free, bits.TrailingZeros32(p.excluded))
+	}
+	return free, calm
 }
 
 // visitMasks finds the attempts of all customers of a tile.
@@ -65,7 +72,7 @@ func (t *tracker) visitMasks(v *view) error {
 	m.levels = m.levels[:0]
 	m.deeper = slices.DeleteFunc(m.deeper, func(c uint32) bool {
 		lo, hi := v.Range(int(c))
-		if m.propose(lo, hi, t.free) {
+		if t.propose(v, lo, hi) {
 			return false
 		}
 		m.general = append(m.general, c)

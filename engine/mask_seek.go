@@ -4,15 +4,17 @@ import (
 	"math/bits"
 
 	"wend/event"
+	"wend/internal/seeded"
 )
 
 // propose appends the attempt that a journey has if times are no obstacle: the
 // first conversion, else the newest attempt of the deepest level. It appends
 // none and reports false where the journey may get beyond the free steps.
-func (m *masks) propose(lo, hi, free int) bool {
+func (t *tracker) propose(v *view, lo, hi int) bool {
+	m := &t.masks
 	n := len(m.steps)
 	if hi-lo > longJourney {
-		return m.proposeLong(lo, hi, free)
+		return t.proposeLong(v, lo, hi)
 	}
 	words := m.words[lo>>6*n:][: 2*n : 2*n]
 	own := m.own[:n]
@@ -26,7 +28,7 @@ func (m *masks) propose(lo, hi, free int) bool {
 		}
 		reached++
 	}
-	if reached >= free && free < n {
+	if reached >= t.free && t.free < n && t.beyond(v, lo, hi, reached) {
 		return false
 	}
 	var chain [stepsMax]uint32
@@ -48,8 +50,24 @@ func (m *masks) propose(lo, hi, free int) bool {
 	return true
 }
 
+// beyond reports whether a journey that reaches a step behind the free ones is
+// not for bits to decide: if it has an excluded event, or gets to where steps
+// ask for more.
+func (t *tracker) beyond(v *view, lo, hi, reached int) bool {
+	if reached >= t.calm && t.calm < len(t.matches) {
+		return true
+	}
+	for k, kills := range t.killRows {
+		if t.excludes[k] != nil && kills.Next(lo, hi) < hi && !seeded.On("excluded_unseen") {
+			return true
+		}
+	}
+	return false
+}
+
 // proposeLong is propose for a journey that does not fit a mask.
-func (m *masks) proposeLong(lo, hi, free int) bool {
+func (t *tracker) proposeLong(v *view, lo, hi int) bool {
+	m := &t.masks
 	n := len(m.steps)
 	reached := 0
 	first := lo - 1 // the earliest event of the step before
@@ -60,7 +78,7 @@ func (m *masks) proposeLong(lo, hi, free int) bool {
 		}
 		first = next
 	}
-	if reached >= free && free < n {
+	if reached >= t.free && t.free < n && t.beyond(v, lo, hi, reached) {
 		return false
 	}
 	row := first

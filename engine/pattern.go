@@ -29,6 +29,7 @@ type pattern struct {
 	calendar  *calendar // every; nil without
 	plain     bool      // what fulfils no second step is done with at a glance
 	free      int       // the first so many steps need only follow one another: see masks
+	calm      int       // the same in journeys without an excluded event
 }
 
 // counted is what a pattern counts.
@@ -104,7 +105,7 @@ func (r *run) pattern() (*pattern, error) {
 	}
 	p.plain = len(steps) > 1 && !p.anyOrder && p.next == 0 && p.excluded&2 == 0 && p.count == countUnits &&
 		!plan.EntryFirst && plan.Holding == "" && p.calendar == nil && !plan.During.Set
-	p.free = p.freeSteps()
+	p.free, p.calm = p.freeSteps()
 	return p, p.hold(plan.Holding)
 }
 

@@ -55,6 +55,7 @@ var bugs = map[string]string{
 	"dense_start_late":         "the first counted event of a customer counts for the one before",
 	"packed_full_is_longer":    "a path of as many labels as length allows is a longer one",
 	"dense_conversions_lost":   "a journey that converts ends like one that does not",
+	"excluded_unseen":          "masks decide journeys with excluded events as if they had none",
 	"pairs_over_customers":     "a pair leads from one customer's last event to the next customer's first",
 	"customer_first":           "customer.b is the first value, not the latest",
 
