@@ -35,6 +35,18 @@ var statements = []struct{ name, text string }{
 	{"measure_where", "measure events, customers by event, channel where device != 'pos'"},
 	{"measure_during", "measure events, customers by event, channel during 2025-02-01 to 2025-02-28"},
 	{"funnel3_during", "funnel view_product -> add_to_cart -> purchase within 7d during 2025-02-01 to 2025-02-28"},
+	{"attribute", "attribute purchase to channel within 30d using first, last, linear, shapley"},
+	{"attribute_markov", "attribute purchase to channel within 30d using markov, markov(2)"},
+	{"retention", "retention view_product -> purchase every week for 8"},
+	{"flow", "flow from view_product within 7d"},
+	{"switches", "switches within 7d"},
+	{"match", "match view_product+ => add_to_cart => (* => *)? => purchase"},
+	{"moments", "moments goal purchase within 7d"},
+	{"affinity", "affinity of channel in purchase per session"},
+	{"drivers", "drivers of view_product -> purchase by channel, device within 7d"},
+	{"drivers_events", "drivers of view_product -> purchase by events within 7d"},
+	{"next_after", "next after view_product -> purchase within 7d"},
+	{"next_for_test", "next for 'u1' test last 20%"},
 }
 
 func open(b *testing.B) *engine.DB {

@@ -65,14 +65,19 @@ func newBenchSnapshot(customers int) *benchSnapshot {
 	return s
 }
 
-func (s *benchSnapshot) Schema() *event.Schema           { return s.schema }
-func (s *benchSnapshot) Definitions() []event.Definition { return nil }
-func (s *benchSnapshot) Version() string                 { return "bench" }
-func (s *benchSnapshot) EndOfData() (event.Time, bool)   { return s.end, true }
-func (s *benchSnapshot) Events() int64                   { return s.rows }
-func (s *benchSnapshot) Customers() (int64, error)       { return 0, nil }
-func (s *benchSnapshot) Tiles() int                      { return len(s.tiles) }
-func (s *benchSnapshot) Missing() []engine.Missing       { return nil }
+func (s *benchSnapshot) Schema() *event.Schema { return s.schema }
+func (s *benchSnapshot) Definitions() []event.Definition {
+	return []event.Definition{
+		{Kind: "stage", Name: "early", Text: "define stage early as e00 | e01 | e02"},
+		{Kind: "stage", Name: "late", Text: "define stage late as e05 | e10"},
+	}
+}
+func (s *benchSnapshot) Version() string               { return "bench" }
+func (s *benchSnapshot) EndOfData() (event.Time, bool) { return s.end, true }
+func (s *benchSnapshot) Events() int64                 { return s.rows }
+func (s *benchSnapshot) Customers() (int64, error)     { return 0, nil }
+func (s *benchSnapshot) Tiles() int                    { return len(s.tiles) }
+func (s *benchSnapshot) Missing() []engine.Missing     { return nil }
 func (s *benchSnapshot) Tile(_ context.Context, i int, _ tile.Need) (*tile.Tile, error) {
 	return s.tiles[i], nil
 }
@@ -90,12 +95,13 @@ func BenchmarkStatements(b *testing.B) {
 		"paths length 5", "paths to e10 within 7d", "paths from e10 within 7d", "paths length 5 collapse", "paths from each e10 within 7d",
 		"measure events, customers", "measure events, customers by event, channel", "measure sum(value) by channel every day", "measure median(value)", "measure sessions",
 		"funnel e00 -> e05 -> e10 within 7d",
+		"map early, late by channel score value within 7d", "moments score value goal e10 within 7d",
 	} {
 		st, err := query.Parse(text)
 		if err != nil {
 			b.Fatal(err)
 		}
-		plan, err := query.Bind(st[0], &query.Catalog{Schema: snap.schema, EndOfData: snap.end})
+		plan, err := query.Bind(st[0], &query.Catalog{Schema: snap.schema, Definitions: snap.Definitions(), EndOfData: snap.end})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"wend/event"
 	"wend/query"
@@ -39,6 +40,7 @@ type DB struct {
 	opt      Options
 	memory   *pool // of all queries
 	results  *resultCache
+	models   nextModels
 	flights  flights
 	defining sync.Mutex // held from checking a definition until it is stored
 
@@ -76,6 +78,7 @@ func Open(dir string, opt Options) (*DB, error) {
 		return nil, err
 	}
 	db := &DB{store: store, opt: opt, memory: newPool(opt.MemoryBytes), results: results}
+	db.models.now, db.models.max = time.Now, opt.CacheBytes/4
 	db.ctx, db.cancel = context.WithCancel(context.Background())
 	return db, nil
 }

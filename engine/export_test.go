@@ -1,6 +1,9 @@
 package engine
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // Waiting counts who waits for a running query of this canonical text.
 func (db *DB) Waiting(text string) int {
@@ -14,6 +17,21 @@ func (db *DB) Waiting(text string) int {
 	}
 	return n
 }
+
+// LearnNext waits until the models that are being made are there.
+func (db *DB) LearnNext() {
+	for building := true; building; time.Sleep(time.Millisecond) {
+		building = false
+		db.models.mu.Lock()
+		for _, k := range db.models.kept {
+			building = building || k.building
+		}
+		db.models.mu.Unlock()
+	}
+}
+
+// SetModelClock has models age by another clock.
+func (db *DB) SetModelClock(now func() time.Time) { db.models.now = now }
 
 // WithSpent has f told what the run took: bytes reserved at most, looks at the
 // context inside of tiles, steps of automata.

@@ -43,9 +43,25 @@ func (o *nextForOperator) run(r *run) (*Result, error) {
 	if r.plan.TestLast > 0 {
 		return o.test(r)
 	}
+	if r.opt.learned != nil {
+		m, err := o.build(r)
+		if err != nil {
+			return nil, err
+		}
+		r.opt.learned(m)
+		return o.empty(), nil
+	}
 	own, err := o.suffix(r)
 	if err != nil {
 		return nil, err
+	}
+	if m := r.opt.model; m != nil {
+		if res, ok := o.fromModel(m, own); ok {
+			if r.opt.aged > 0 {
+				r.warn(modelAge(r.opt.aged))
+			}
+			return res, nil
+		}
 	}
 	ws, err := scan(r, func() (*suffixWorker, error) {
 		return &suffixWorker{labels: o.labels.worker(), own: own, memory: ration{budget: r.memory}}, nil
@@ -220,17 +236,23 @@ func (o *nextForOperator) result(r *run, ws []*suffixWorker, suffix []uint32) (*
 	for _, code := range suffix {
 		texts = append(texts, o.labels.text(code))
 	}
-	res := &Result{Columns: []Column{{"next", String}, {"probability", Share}, {"support", Integer}, {"median_time", Duration}, {"suffix", List}}, weight: "support"}
+	res := o.empty()
 	cut := nextCut{}
 	for _, n := range cut.top(labels, int(r.plan.Top)) {
 		if err := r.add(res, []Cell{n.label, ratio(n.count, support), n.count, elapsedQuantile(0.5, n.gaps), texts}); err != nil {
 			return nil, err
 		}
 	}
-	res.Meta.Unit = "events"
-	res.Meta.Denominator = "events that follow the suffix, in all units"
 	res.Meta.Cut = cut.cut()
 	return res, nil
+}
+
+// empty is the answer without rows.
+func (o *nextForOperator) empty() *Result {
+	res := &Result{Columns: []Column{{"next", String}, {"probability", Share}, {"support", Integer}, {"median_time", Duration}, {"suffix", List}}, weight: "support"}
+	res.Meta.Unit = "events"
+	res.Meta.Denominator = "events that follow the suffix, in all units"
+	return res
 }
 
 // tail is a suffix of labels that occurs often enough: the one without its

@@ -196,6 +196,13 @@ func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, setting
 	} else {
 		key = "" // nobody else's flight will do
 	}
+	var kept RunOptions
+	if reusable && plan.Verb == "next" && plan.For && plan.TestLast == 0 && !plan.Explain {
+		statement, build := modelKey(plan, snap, settings), false
+		if kept.model, kept.aged, build = db.models.use(statement, snap.Version()); build {
+			db.learn(plan, statement, settings)
+		}
+	}
 	db.running.Add(1) // beside the caller's: the query may outlive it
 	release := func() {
 		snap.Release()
@@ -214,12 +221,12 @@ func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, setting
 		if opt.Workers == 0 {
 			opt.Workers = db.opt.Workers
 		}
-		opt.status = db.statusRows
+		opt.status, opt.model, opt.aged = db.statusRows, kept.model, kept.aged
 		res, err := Run(ctx, plan, snap, opt)
 		if err != nil && db.ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			return nil, storage.ErrClosed
 		}
-		if err == nil && reusable && !res.Meta.Partial {
+		if err == nil && reusable && !res.Meta.Partial && kept.aged == 0 {
 			db.results.put(key, res)
 		}
 		return res, err

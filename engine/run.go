@@ -62,6 +62,10 @@ type RunOptions struct {
 	General     bool                  // take no short cuts: the general algorithms only, for tests that compare
 	Took        func(shortCut string) // called for every tile with the short cut that it took, "" for none, by several goroutines; for tests that count
 
+	learned func(*nextModel) // `next for` makes a model, hands it over and answers nothing; may be nil
+	model   *nextModel       // what `next for` may answer from; nil: it scans
+	aged    time.Duration    // how old the model's state is; 0: it is that of the snapshot
+
 	spent  func(spent)        // told what the run took, for tests; may be nil
 	status func() [][2]string // further rows of `show status`; may be nil
 	shared *pool              // what all queries of a DB may use together; nil: no such bound
