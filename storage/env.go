@@ -38,6 +38,10 @@ type Options struct {
 	// twentieth. With it events are refused before the disk is full. 0: none.
 	BallastBytes int64
 
+	// AllowNetwork lets a writer open a store on a network file system. What is
+	// promised of crashes and of the lock does not hold there.
+	AllowNetwork bool
+
 	// Ledger is the file outside the store's directory that tells restored copies
 	// of the store what was erased; "": the directory's name with ".erased".
 	Ledger string
@@ -58,7 +62,7 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	if o.FS == nil {
-		o.FS = vfs.OS{}
+		o.FS = vfs.OS{AllowNetwork: o.AllowNetwork}
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now

@@ -39,6 +39,7 @@ full_disk_ignored | events are taken until the disk is full | TestDiskFull
 backup_not_synced | a backup's files and names are not synced | TestSimBackups WEND_BACKUPS=3
 backup_list_first | a backup's list is there before its files | TestSimBackups WEND_BACKUPS=3
 erased_restored | a restore does not erase again who was erased since | TestRestoreErasesAgain
+lock_not_taken | a second writer opens the store | TestOneOfManyWriters
 newer_format_opened | a store of a newer format is opened | TestNewerFormatIsRefused
 number_given_twice | a failed load gives its LSN out again | TestSimAfterFailedLoad
 `

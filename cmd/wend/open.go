@@ -58,6 +58,7 @@ func openWith(dir string, want purpose, opt engine.Options) (*engine.DB, error) 
 		return nil, mistake{fmt.Errorf("%s holds other things already; name a folder for the store alone, such as %s", dir, filepath.Join(dir, "events.wend"))}
 	}
 	opt.ReadOnly = want == reading
+	opt.Storage.AllowNetwork = os.Getenv("WEND_NETWORK_FS") == "1"
 	return engine.Open(dir, opt)
 }
 

@@ -14,7 +14,11 @@ import (
 
 // OS is the operating system's files. Directories are made for their owner
 // only (0700), files too (0600).
-type OS struct{}
+type OS struct {
+	// AllowNetwork lets Lock work on network file systems, where another
+	// machine may not see it and a sync may not reach the disk.
+	AllowNetwork bool
+}
 
 var _ FS = OS{}
 
@@ -84,7 +88,13 @@ func (OS) SyncDir(name string) error {
 // Lock implements FS with flock, which a crashed owner gives back by itself
 // and which, unlike fcntl's locks, survives another descriptor's close. The
 // file's text, for people and error messages, says who holds it.
-func (OS) Lock(name string) (io.Closer, error) {
+func (o OS) Lock(name string) (io.Closer, error) {
+	var place unix.Statfs_t
+	if err := unix.Statfs(path.Dir(name), &place); err == nil && !o.AllowNetwork {
+		if kind := networkFS(int64(place.Type)); kind != "" {
+			return nil, &NetworkError{Name: name, Kind: kind}
+		}
+	}
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
@@ -127,6 +137,28 @@ func readOwner(f *os.File) []byte {
 		time.Sleep(5 * time.Millisecond)
 	}
 	return nil
+}
+
+// networkFS names a file system that several machines share, by the magic
+// number of statfs(2); "" is a local one.
+func networkFS(magic int64) string {
+	switch uint32(magic) {
+	case 0x6969:
+		return "NFS"
+	case 0x517b, 0xff534d42, 0xfe534d42:
+		return "SMB"
+	case 0x01021997:
+		return "9P"
+	case 0x00c36400:
+		return "Ceph"
+	case 0x5346414f, 0x6b414653:
+		return "AFS"
+	case 0x73757245:
+		return "Coda"
+	case 0x0bd00bd0:
+		return "Lustre"
+	}
+	return ""
 }
 
 // Usage implements FS.

@@ -60,6 +60,13 @@ func NoRoom(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }
 
+// NetworkError says that a lock would stand on a network file system.
+type NetworkError struct{ Name, Kind string }
+
+func (e *NetworkError) Error() string {
+	return e.Name + " is on a network file system (" + e.Kind + "), where neither locks nor syncs are what a store needs; put the store on a local disk, or set WEND_NETWORK_FS=1 (Options.AllowNetwork) to do without these promises"
+}
+
 // ErrReadOnly is the error of a write to a File that Open returned.
 var ErrReadOnly = errors.New("file is open for reading only")
 

@@ -131,3 +131,12 @@ func kind(err error) string {
 	}
 	return err.Error()
 }
+
+// Whether a file system is shared between machines is told by its magic.
+func TestNetworkFileSystems(t *testing.T) {
+	for magic, want := range map[int64]string{0x6969: "NFS", 0xff534d42: "SMB", 0xfe534d42: "SMB", -0x00acb2be: "SMB", 0xef53: "", 0x58465342: "", 0x01021994: "", 0x9123683e: ""} {
+		if got := networkFS(magic); got != want {
+			t.Errorf("magic %x: %q, want %q", magic, got, want)
+		}
+	}
+}
