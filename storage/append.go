@@ -199,7 +199,7 @@ func (s *Store) take(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch,
 			return ack, nil, wait, err
 		}
 	}
-	mem = &memBatch{lsn: s.lsn, received: now, token: opt.Token, durability: opt.Durability, visible: opt.Durability != Sync}
+	mem = &memBatch{lsn: s.lsn, received: now, token: opt.Token, durability: opt.Durability, visible: opt.Durability != Sync || seeded.On("visible_before_sync")}
 	s.remember(mem, picked, ack)
 	if opt.Durability == Sync && !seeded.On("acknowledged_before_sync") {
 		wait.lsn = s.lsn

@@ -56,6 +56,9 @@ func (s *Store) flush(ctx context.Context) error {
 	first, last := frozen.batches[0].lsn, frozen.batches[len(frozen.batches)-1].lsn
 	e := &edit{LSN: last, Received: int64(frozen.received)}
 	for _, token := range slices.Sorted(maps.Keys(frozen.tokens)) {
+		if seeded.On("tokens_dropped") {
+			break
+		}
 		e.Tokens = append(e.Tokens, frozen.tokens[token])
 	}
 	width := s.width(rows, e)
@@ -76,6 +79,11 @@ func (s *Store) flush(ctx context.Context) error {
 	s.mu.Lock()
 	if err == nil {
 		e.Add = records
+		if seeded.On("log_removed_before_edit") {
+			for _, w := range s.oldWAL {
+				_ = s.fs.Remove(path.Join(s.dir, walName(w.number)))
+			}
+		}
 		err = s.publishSegments(e, files)
 	}
 	s.frozen = nil

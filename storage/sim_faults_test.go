@@ -26,6 +26,12 @@ func (h heard) WithGroup(string) slog.Handler                { return h }
 // fault applies to fails, once or from there on. It reports whether the
 // workload had so many.
 func faultRun(kind simfs.Fault, at int, forever bool) (fired bool, err error) {
+	return faultRunAt("", kind, at, forever, nil)
+}
+
+// faultRunAt is faultRun for the operations of one call site, if it is not
+// empty. Sites where a fault happened are noted in hits.
+func faultRunAt(site string, kind simfs.Fault, at int, forever bool, hits *sync.Map) (fired bool, err error) {
 	d := newSim(7, newSimTally())
 	d.order = simfs.Strict
 	d.fs = simfs.New(d.order)
@@ -35,7 +41,7 @@ func faultRun(kind simfs.Fault, at int, forever bool) (fired bool, err error) {
 	reads := map[string]int{}
 	var mu sync.Mutex
 	d.fault = func(op *simfs.Op) simfs.Fault {
-		if op.Site == "" || !kind.Applies(op.Kind) {
+		if op.Site == "" || !kind.Applies(op.Kind) || site != "" && op.Site != site {
 			return simfs.None
 		}
 		mu.Lock() // merges read in parallel
@@ -52,6 +58,9 @@ func faultRun(kind simfs.Fault, at int, forever bool) (fired bool, err error) {
 			hit = op.Site + " " + op.Name
 		}
 		fired = true
+		if hits != nil {
+			hits.Store(op.Site, true)
+		}
 		switch op.Kind {
 		case simfs.Close, simfs.Remove, simfs.Truncate:
 			silent++ // of a file that was only read, or cleaning up: nobody needs to know
@@ -112,6 +121,7 @@ func TestSimFaults(t *testing.T) {
 		step = 11
 	}
 	var runs atomic.Int64
+	var hits sync.Map
 	var group sync.WaitGroup
 	limit := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for _, kind := range []simfs.Fault{simfs.EIO, simfs.ENOSPC, simfs.Short, simfs.EMFILE, simfs.SyncDrops} {
@@ -120,7 +130,7 @@ func TestSimFaults(t *testing.T) {
 			group.Go(func() {
 				defer func() { <-limit }()
 				for at := 1; ; at += step {
-					fired, err := faultRun(kind, at, forever)
+					fired, err := faultRunAt("", kind, at, forever, &hits)
 					if err != nil {
 						t.Errorf("%v at operation %d, for good %v: %v", kind, at, forever, err)
 						return
@@ -134,10 +144,32 @@ func TestSimFaults(t *testing.T) {
 		}
 	}
 	group.Wait()
+	// Call sites that the steps went over have their turn alone.
+	all := append(callSites(t, mutatingCalls), callSites(t, readingCalls)...)
+	told := 0
+	var missing []string
+	for _, site := range all {
+		for _, kind := range []simfs.Fault{simfs.EIO, simfs.EMFILE} {
+			if _, ok := hits.Load(site); ok || t.Failed() {
+				break
+			}
+			if _, err := faultRunAt(site, kind, 1, false, &hits); err != nil {
+				t.Errorf("%v at %s: %v", kind, site, err)
+			}
+			runs.Add(1)
+		}
+		if _, ok := hits.Load(site); ok {
+			told++
+		} else {
+			missing = append(missing, site)
+		}
+	}
+	t.Logf("the workload of this test does not come to\n  %s", strings.Join(missing, "\n  "))
 	lost := 0
 	if t.Failed() {
 		lost = 1
 	}
+	trust.Report(t, "P8", "sites", fmt.Sprintf("%d/%d", told, len(all)), "error returns behind file calls, executed; seed", 7)
 	trust.Report(t, "P8", "sim faults", runs.Load(), "kinds", "EIO,ENOSPC,short,EMFILE,sync-drops; once and for good", "violations", lost)
 }
 

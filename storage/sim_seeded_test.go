@@ -9,9 +9,8 @@ import (
 )
 
 // bugs are deliberate, each with the quickest test that notices it. Random
-// ones have the first seed that does: WEND_BUG=name go test -tags seeded -run
-// TestSimSeed, with WEND_SEED from 1 up, finds it again when the simulation
-// has changed.
+// ones have the first seed that does; when the simulation has changed, others
+// are tried.
 //
 // hook | what is wrong | test, and its settings
 const bugs = `
@@ -20,10 +19,10 @@ edit_not_synced | an fsync of the manifest is dropped | TestSimSeed WEND_SEED=2
 segment_not_synced | an fsync of a segment is dropped | TestSimSeed WEND_SEED=1
 synced_after_rename | the manifest is synced after it was renamed only | TestSimSeed WEND_SEED=1
 log_directory_not_synced | a new log's name is not synced | TestSimSeed WEND_SEED=5
-segment_name_not_synced | new segments' names are not synced | TestSimSeed WEND_SEED=2
-manifest_name_not_synced | a new manifest's name is not synced | TestSimSeed WEND_SEED=1
-directory_not_kept | a new store's own name is not synced | TestSimSeed WEND_SEED=4
-read_not_kept | what a dead process left unsynced is taken for durable | TestSimSeed WEND_SEED=3
+segment_name_not_synced | new segments' names are not synced | TestSimSeed WEND_SEED=4
+manifest_name_not_synced | a new manifest's name is not synced | TestSimSeed WEND_SEED=6
+directory_not_kept | a new store's own name is not synced | TestSimSeed WEND_SEED=5
+read_not_kept | what a dead process left unsynced is taken for durable | TestSimSeed WEND_SEED=6
 log_checksum_skipped | the checksum of log records is not looked at | TestDamagedLog
 short_record_accepted | a log record that ends early counts | TestTornLog
 acknowledged_before_sync | batches are acknowledged before they are synced | TestSimSeed WEND_SEED=3
@@ -40,6 +39,19 @@ backup_not_synced | a backup's files and names are not synced | TestSimBackups W
 backup_list_first | a backup's list is there before its files | TestSimBackups WEND_BACKUPS=3
 erased_restored | a restore does not erase again who was erased since | TestRestoreErasesAgain
 lock_not_taken | a second writer opens the store | TestOneOfManyWriters
+tokens_dropped | a flush forgets the answers that batch tokens were given | TestSimSeed WEND_SEED=1
+visible_before_sync | a batch is shown before it is synced | TestLogFailure
+given_up_log_believed | a log that was given up counts behind its end | TestLogFailure
+log_removed_before_edit | a flush removes the log before its edit | TestSimSeed WEND_SEED=6
+page_checksum_skipped | the checksum of pages is not looked at | TestSimFlips
+quarantine_forgets_one | a damaged segment is left out and not reported | TestSimQuarantine
+erased_names_kept | an erased customer stays in the dictionaries | TestEraseCanaries
+erasure_forgotten_in_replay | the log brings an erased customer back | TestEraseCanaries
+linked_identity_not_erased | only the name that was given is erased | TestEraseCanaries
+memtable_not_erased | erased events stay in the memtable | TestEraseCanaries
+segments_not_masked | erased events are shown until their segment is rewritten | TestEraseCanaries
+suppression_forgotten | who is suppressed is forgotten when the rewriting is done | TestEraseCanaries
+tokens_kept | answers to batch tokens keep what was erased | TestEraseCanaries
 newer_format_opened | a store of a newer format is opened | TestNewerFormatIsRefused
 number_given_twice | a failed load gives its LSN out again | TestSimAfterFailedLoad
 `

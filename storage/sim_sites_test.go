@@ -22,6 +22,12 @@ var mutatingCalls = map[string]string{
 	"bufio.Writer.Flush": "write",
 }
 
+// readingCalls are the others, whose errors have to be told as well.
+var readingCalls = map[string]string{
+	"vfs.FS.Open": "open", "vfs.FS.OpenAppend": "openappend", "vfs.FS.ReadDir": "readdir",
+	"vfs.File.ReadAt": "read", "vfs.File.Close": "close", "vfs..ReadFile": "open",
+}
+
 // fakes gives the packages that the types of files come from, and empty ones
 // for all others: what they declare does not matter here.
 type fakes struct {
@@ -68,7 +74,10 @@ func parseDir(fset *token.FileSet, dir string) ([]*ast.File, error) {
 }
 
 // mutatingSites lists the package's calls that change files, "wal.go:12 write".
-func mutatingSites(t *testing.T) []string {
+func mutatingSites(t *testing.T) []string { return callSites(t, mutatingCalls) }
+
+// callSites lists the package's calls of functions of files.
+func callSites(t *testing.T, calls map[string]string) []string {
 	t.Helper()
 	fset := token.NewFileSet()
 	files, err := parseDir(fset, ".")
@@ -101,7 +110,7 @@ func mutatingSites(t *testing.T) []string {
 				return true
 			}
 			full := named.Obj().Pkg().Name() + "." + named.Obj().Name() + "." + sel.Sel.Name
-			if kind, ok := mutatingCalls[full]; ok {
+			if kind, ok := calls[full]; ok {
 				at := fset.Position(call.Lparen)
 				if strings.HasPrefix(at.Filename, "dump") {
 					return true // what a dump is written to is no file of the store

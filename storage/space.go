@@ -83,7 +83,12 @@ func (s *Store) makeBallast() {
 		return
 	}
 	name := path.Join(s.dir, ballastName)
-	if f, err := s.fs.Open(name); err == nil {
+	f, err := s.fs.Open(name)
+	if err != nil && !isNotExist(err) {
+		s.opt.Log.Warn("look at the ballast", "file", name, "error", err)
+		return
+	}
+	if err == nil {
 		have, err := f.Size()
 		if e := f.Close(); err == nil && e == nil && have == size {
 			s.space.ballast = true

@@ -360,6 +360,9 @@ func (s *Store) replay() error {
 	for i := len(numbers) - 1; i >= 0; i-- { // newest first: it says which older files count, and how far
 		n := numbers[i]
 		limit := limits[n]
+		if seeded.On("given_up_log_believed") && limit != nil {
+			limit = &walExtent{number: n, bytes: 1 << 62}
+		}
 		if limit == nil && len(files) > 0 && files[len(files)-1].headless() == 0 {
 			continue // nothing in it was ever acknowledged
 		}
