@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/query"
 )
 
@@ -49,6 +50,9 @@ func (res *Result) arrange(plan *query.Plan, opt *RunOptions) error {
 func (r *run) add(res *Result, row []Cell) error {
 	n := len(res.Rows) + 1
 	if n > r.opt.Rows && !r.cuts() {
+		if seeded.On("answer_cut_silently") {
+			return nil
+		}
 		return tooManyRows(r, n)
 	}
 	if n%rowsBetweenLooks == 0 {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+
+	"wend/internal/seeded"
 )
 
 // pool is the memory that all queries of a DB use together. A query reserves
@@ -34,6 +36,9 @@ func (p *pool) leave(b *budget) {
 	p.mu.Lock()
 	delete(p.holders, b)
 	p.mu.Unlock()
+	if seeded.On("pool_not_given_back") {
+		return
+	}
 	p.release(b.used.Swap(0))
 }
 

@@ -440,10 +440,10 @@ func (v *view) tick(rows int) error {
 // look is tick when it is time to look; apart from it, so that the compiler
 // can put tick into the loops that call it.
 func (v *view) look() error {
-	v.run.stats.checks.Add(1)
 	if seeded.On("cancel_unseen_in_tiles") {
 		return nil
 	}
+	v.run.stats.checks.Add(1)
 	return v.ctx.Err()
 }
 

@@ -53,6 +53,7 @@ segments_not_masked | erased events are shown until their segment is rewritten |
 suppression_forgotten | who is suppressed is forgotten when the rewriting is done | TestEraseCanaries
 tokens_kept | answers to batch tokens keep what was erased | TestEraseCanaries
 newer_format_opened | a store of a newer format is opened | TestNewerFormatIsRefused
+version_by_lsn | two states have one version | TestVersionTellsOfABatchThatComesAfterALaterOne
 number_given_twice | a failed load gives its LSN out again | TestSimAfterFailedLoad
 `
 
