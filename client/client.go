@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"wend/access"
 	"wend/engine"
@@ -283,6 +284,36 @@ func (c *Client) LinkAll(ctx context.Context, links []storage.Link) error {
 // Unlink undoes a link on the server.
 func (c *Client) Unlink(ctx context.Context, from string) error {
 	return c.do(ctx, http.MethodDelete, "/v1/links/"+url.PathEscape(from), nil, nil, "")
+}
+
+// Erase makes a customer, and every identity linked to it, disappear.
+func (c *Client) Erase(ctx context.Context, customer string, after storage.After) (storage.Receipt, error) {
+	var answer storage.Receipt
+	err := c.do(ctx, http.MethodPost, "/v1/erase", map[string]string{"customer": customer, "after": after.String()}, &answer, "")
+	return answer, err
+}
+
+// Receipt tells how far an erasure is.
+func (c *Client) Receipt(ctx context.Context, id string) (storage.Receipt, error) {
+	var answer storage.Receipt
+	err := c.do(ctx, http.MethodGet, "/v1/erase/"+url.PathEscape(id), nil, &answer, "")
+	return answer, err
+}
+
+// WaitErased returns the receipt of an erasure when it is done.
+func (c *Client) WaitErased(ctx context.Context, id string) (storage.Receipt, error) {
+	const look = 200 * time.Millisecond
+	for {
+		r, err := c.Receipt(ctx, id)
+		if err != nil || r.State == "done" {
+			return r, err
+		}
+		select {
+		case <-ctx.Done():
+			return r, ctx.Err()
+		case <-time.After(look):
+		}
+	}
 }
 
 // Links lists the server's links.

@@ -275,3 +275,25 @@ func TestServersThatCannotBeAsked(t *testing.T) {
 		t.Errorf("after the end of its context: %v", err)
 	}
 }
+
+func TestErase(t *testing.T) {
+	db, c := open(t, journeys()...)
+	r, err := c.Erase(t.Context(), "zoë", storage.Suppress)
+	if err != nil || r.ID == "" || r.After != "suppress" {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if _, err := db.WaitErased(t.Context(), r.ID); err != nil { // the server's store has no background here
+		t.Fatal(err)
+	}
+	if done, err := c.WaitErased(t.Context(), r.ID); err != nil || done.State != "done" || done.Finished == nil {
+		t.Errorf("%+v, %v", done, err)
+	}
+	ack, err := c.Append(t.Context(), journeys()[:1], "")
+	if err != nil || ack.Suppressed != 1 || ack.Accepted != 0 {
+		t.Errorf("a later event: %+v, %v", ack, err)
+	}
+	var refused *client.Error
+	if _, err := c.Receipt(t.Context(), "none"); !errors.As(err, &refused) || refused.Status != 404 {
+		t.Errorf("an unknown erasure: %v", err)
+	}
+}

@@ -50,13 +50,13 @@ func (c *Client) Append(ctx context.Context, events []event.Event, token string)
 	}
 	for wait := 100 * time.Millisecond; ; wait *= 3 {
 		var answer struct {
-			Accepted, Duplicates, Conflicts int64
-			Rejected                        []storage.Rejection
-			LSN                             uint64
+			Accepted, Duplicates, Conflicts, Suppressed int64
+			Rejected                                    []storage.Rejection
+			LSN                                         uint64
 		}
 		err := c.send(ctx, http.MethodPost, "/v1/events", header.Clone(), bytes.NewReader(body), &answer, "")
 		if err == nil {
-			return storage.Ack{Accepted: answer.Accepted, Duplicates: answer.Duplicates - answer.Conflicts, Conflicts: answer.Conflicts,
+			return storage.Ack{Accepted: answer.Accepted, Duplicates: answer.Duplicates - answer.Conflicts, Conflicts: answer.Conflicts, Suppressed: answer.Suppressed,
 				Rejected: answer.Rejected, LSN: answer.LSN}, nil
 		}
 		attempts--

@@ -33,6 +33,9 @@ func newResultCache(bytes int64) (*resultCache, error) {
 
 func (c *resultCache) close() { c.cache.Close() }
 
+// clear forgets all answers.
+func (c *resultCache) clear() { c.cache.Clear() }
+
 func (c *resultCache) get(key string) (*Result, bool) {
 	x, ok := c.cache.Get(key)
 	if !ok || x.key != key {

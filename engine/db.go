@@ -41,6 +41,7 @@ type DB struct {
 	memory   *pool // of all queries
 	results  *resultCache
 	models   nextModels
+	eras     *eras // between erasures
 	flights  flights
 	defining sync.Mutex // held from checking a definition until it is stored
 
@@ -77,7 +78,7 @@ func Open(dir string, opt Options) (*DB, error) {
 		results.close()
 		return nil, err
 	}
-	db := &DB{store: store, opt: opt, memory: newPool(opt.MemoryBytes), results: results}
+	db := &DB{store: store, opt: opt, memory: newPool(opt.MemoryBytes), results: results, eras: newEras()}
 	db.models.now, db.models.max = time.Now, opt.CacheBytes/4
 	db.ctx, db.cancel = context.WithCancel(context.Background())
 	return db, nil

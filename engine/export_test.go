@@ -42,3 +42,10 @@ func (o RunOptions) WithSpent(f func(bytes, checks, steps int64)) RunOptions {
 
 // ShareMemory is shareMemory.
 func (opt *Options) ShareMemory(process int64) { opt.shareMemory(process) }
+
+// EraseAtOnce has statements that run when a customer is erased end at once.
+// The channel is closed when those of now may not go on.
+func (db *DB) EraseAtOnce() <-chan struct{} {
+	db.eras.grace = 0
+	return db.eras.current().ctx.Done()
+}

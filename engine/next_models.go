@@ -115,6 +115,13 @@ func (m *nextModels) bytes() (n int64) {
 	return n
 }
 
+// clear drops all: a customer was erased whom they counted.
+func (m *nextModels) clear() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kept = nil
+}
+
 // forget drops what was not asked for the longest.
 func (m *nextModels) forget() {
 	oldest := ""
@@ -135,8 +142,13 @@ func (db *DB) learn(plan *query.Plan, key string, s QuerySettings) {
 	go func() {
 		defer db.running.Done()
 		var model *nextModel
-		version, made := "", db.models.now()
-		defer func() { db.models.put(key, version, made, model) }()
+		version, made, era := "", db.models.now(), db.eras.current()
+		defer func() {
+			if db.eras.over(era) {
+				model = nil // it counts somebody who was erased meanwhile
+			}
+			db.models.put(key, version, made, model)
+		}()
 		snap, err := db.snapshot()
 		if err != nil {
 			return

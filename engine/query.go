@@ -83,7 +83,8 @@ func (db *DB) Query(ctx context.Context, text string, opts ...QueryOption) (*Res
 		}
 		return db.redefine(ctx, s, settings)
 	}
-	for {
+	for again := false; ; {
+		era := db.eras.current() // before the snapshot: an erasure between them ends too much rather than too little
 		snap, err := db.snapshot()
 		if err != nil {
 			return nil, err
@@ -93,11 +94,14 @@ func (db *DB) Query(ctx context.Context, text string, opts ...QueryOption) (*Res
 			snap.Release()
 			return nil, err
 		}
-		res, err := db.answer(ctx, plan, snap, settings) // which releases the snapshot
+		res, err := db.answer(ctx, plan, snap, era, settings) // which releases the snapshot
 		if err != nil && db.store.SetAside(err) {
 			continue // the rest answers: a damaged segment is not in the next snapshot
 		}
-		return res, err
+		if again || !errors.Is(err, ErrErased) {
+			return res, err
+		}
+		again = true
 	}
 }
 
@@ -177,7 +181,7 @@ func (db *DB) redefine(ctx context.Context, s *query.Statement, settings QuerySe
 
 // answer runs a plan, or finds that it ran before, or is running just now. It
 // releases the snapshot.
-func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, settings QuerySettings) (*Result, error) {
+func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, era *era, settings QuerySettings) (*Result, error) {
 	begun := time.Now()
 	if err := ctx.Err(); err != nil {
 		snap.Release()
@@ -216,6 +220,8 @@ func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, setting
 		defer release()
 		ctx, stop := mergeCancel(ctx, db.ctx)
 		defer stop()
+		ctx, stop = mergeCancel(ctx, era.ctx)
+		defer stop()
 		opt := settings.Limits
 		opt.Progress, opt.shared = progress, db.memory
 		if opt.Workers == 0 {
@@ -226,7 +232,10 @@ func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, setting
 		if err != nil && db.ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			return nil, storage.ErrClosed
 		}
-		if err == nil && reusable && !res.Meta.Partial && kept.aged == 0 {
+		if err != nil && era.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			return nil, ErrErased
+		}
+		if err == nil && reusable && !res.Meta.Partial && kept.aged == 0 && !db.eras.over(era) {
 			db.results.put(key, res)
 		}
 		return res, err

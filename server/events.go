@@ -134,7 +134,8 @@ type rejection struct {
 type eventsAnswer struct {
 	Accepted   int64       `json:"accepted"`
 	Duplicates int64       `json:"duplicates"`
-	Conflicts  int64       `json:"conflicts,omitempty"` // of the duplicates, those with other content than what is stored
+	Suppressed int64       `json:"suppressed,omitempty"` // of customers who were erased, and are not to come back
+	Conflicts  int64       `json:"conflicts,omitempty"`  // of the duplicates, those with other content than what is stored
 	Rejected   []rejection `json:"rejected"`
 	Durability string      `json:"durability"`
 	LSN        uint64      `json:"lsn"`
@@ -195,6 +196,7 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 		return badRequest("rejected_event", "a strict batch holds an event that cannot be taken: "+ack.Rejected[0].Reason, "correct it, or send without strict=1 to have the others stored")
 	}
 	answer.Accepted, answer.Duplicates, answer.Conflicts = ack.Accepted, ack.Duplicates+ack.Conflicts, ack.Conflicts
+	answer.Suppressed = ack.Suppressed
 	answer.Durability, answer.LSN = ack.Durability.String(), ack.LSN
 	s.metrics.ingested(answer.Accepted, answer.Duplicates, int64(len(answer.Rejected)))
 	return writeJSON(w, http.StatusOK, answer)

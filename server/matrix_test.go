@@ -32,6 +32,8 @@ var callers = map[string]string{
 	"GET /v1/links":           "query",
 	"DELETE /v1/links/{from}": "ingest",
 	"GET /v1/export":          "export",
+	"POST /v1/erase":          "erase",
+	"GET /v1/erase/{id}":      "erase",
 	"GET /v1/schema":          "query ingest",
 	"GET /v1/status":          "query admin",
 	"GET /metrics":            "metrics admin",

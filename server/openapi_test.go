@@ -258,6 +258,8 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	f("DELETE", "/v1/links/{from}", "/v1/links/anon2", "")
 	f("GET", "/v1/export", "/v1/export", "")
 	f("GET", "/v1/export", "/v1/export", "", "Accept", "text/csv")
+	f("POST", "/v1/erase", "/v1/erase", `{"customer": "c0003", "after": "suppress"}`)
+	f("GET", "/v1/erase/{id}", "/v1/erase/none", "")
 	f("GET", "/v1/schema", "/v1/schema", "")
 	f("GET", "/v1/status", "/v1/status", "")
 	f("GET", "/v1/openapi.json", "/v1/openapi.json", "")

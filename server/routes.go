@@ -34,6 +34,8 @@ var routes = []route{
 	{"GET", "/v1/links", needs(access.Query), (*Server).getLinks},
 	{"DELETE", "/v1/links/{from}", needs(access.Ingest), (*Server).deleteLink},
 	{"GET", "/v1/export", needs(access.Export), (*Server).export},
+	{"POST", "/v1/erase", needs(access.Erase), (*Server).postErase},
+	{"GET", "/v1/erase/{id}", needs(access.Erase), (*Server).getErase},
 	{"GET", "/v1/schema", needs(access.Query, access.Ingest), (*Server).schema},
 	{"POST", "/v1/backup", needs(access.Admin), (*Server).postBackup},
 	{"GET", "/v1/status", needs(access.Query, access.Admin), (*Server).status},

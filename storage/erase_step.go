@@ -194,11 +194,14 @@ func (s *Store) rewriteErased(ctx context.Context, f *segmentFile) error {
 		}
 	}
 	s.mu.Unlock()
-	records, err := s.writeBits(ctx, []*source{src}, f.seg.PrefixBits, width, meta, s.lockedNumber)
+	var records []segmentRecord
 	var written []*segmentFile
-	if err == nil {
-		written, err = s.verify(records)
-	}
+	err := s.writes("erase", func() (err error) { // mu is to be taken again whatever happens
+		if records, err = s.writeBits(ctx, []*source{src}, f.seg.PrefixBits, width, meta, s.lockedNumber); err == nil {
+			written, err = s.verify(records)
+		}
+		return err
+	})
 	s.mu.Lock()
 	if err != nil {
 		return fmt.Errorf("write %s anew: %w", f.record.file(), err)

@@ -295,6 +295,9 @@ func importFiles(ctx context.Context, t target, files []string, opt ingest.Optio
 	if im.total.Conflicts > 0 {
 		fmt.Fprintf(out, "%d of the duplicates have other content than the event stored first, which stays\n", im.total.Conflicts)
 	}
+	if im.total.Suppressed > 0 {
+		fmt.Fprintf(out, "%d suppressed: events of customers who were erased, and are not to come back\n", im.total.Suppressed)
+	}
 	printRejects(out, r.Rejects(), r.Stats().Rejected)
 	for _, line := range im.first {
 		fmt.Fprintln(out, " ", line)
@@ -366,6 +369,7 @@ func (im *importer) finish(ctx context.Context) error {
 	}
 	im.total.Events += done.Events
 	im.total.Duplicates += done.Duplicates
+	im.total.Suppressed += done.Suppressed
 	im.total.Conflicts += done.Conflicts
 	im.total.Customers = done.Customers
 	if im.all != nil {

@@ -151,7 +151,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		demoCommand(), importCommand(), queryCommand(), replCommand(), serveCommand(), tokenCommand(),
 		statusCommand(), checkCommand(), compactCommand(), backupCommand(), restoreCommand(), upgradeCommand(), dumpCommand(), exportCommand(), undoCommand(),
-		linkCommand(), linksCommand(), unlinkCommand(), completionCommand(), versionCommand(),
+		linkCommand(), linksCommand(), unlinkCommand(), eraseCommand(), completionCommand(), versionCommand(),
 	)
 	for _, c := range root.Commands() {
 		if c.Args != nil {

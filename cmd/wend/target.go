@@ -166,6 +166,7 @@ func (t *serverTarget) send(ctx context.Context, events []event.Event) error {
 	t.done.Events += ack.Accepted
 	t.done.Duplicates += ack.Duplicates
 	t.done.Conflicts += ack.Conflicts
+	t.done.Suppressed += ack.Suppressed
 	for _, r := range ack.Rejected {
 		t.done.Rejected = append(t.done.Rejected, storage.Rejection{Index: t.before + r.Index, Reason: r.Reason})
 	}
