@@ -52,7 +52,7 @@ type ledgerHead struct {
 }
 
 type ledgerEnd struct {
-	Entries int `json:"entries"`
+	Entries *int `json:"entries"` // nil: it is another line
 }
 
 const ledgerVersion = 1
@@ -132,8 +132,8 @@ func parseLedger(data []byte) (*Ledger, error) {
 		}
 		l.Entries = append(l.Entries, e)
 	}
-	if end.Entries != len(l.Entries) {
-		return nil, corrupt("%d entries, the last line says %d", len(l.Entries), end.Entries)
+	if end.Entries == nil || *end.Entries != len(l.Entries) {
+		return nil, corrupt("it has %d entries, and its last line does not say so", len(l.Entries))
 	}
 	return l, nil
 }
@@ -149,7 +149,8 @@ func (l *Ledger) encode() ([]byte, error) {
 	for _, e := range l.Entries {
 		err = errors.Join(err, line(e))
 	}
-	err = errors.Join(err, line(ledgerEnd{len(l.Entries)})) // before Bytes is asked for
+	n := len(l.Entries)
+	err = errors.Join(err, line(ledgerEnd{&n}))
 	return b.Bytes(), err
 }
 

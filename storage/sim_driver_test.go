@@ -97,6 +97,8 @@ const (
 	simFaults
 	simFill
 	simReader
+	simErase
+	simEraseStep
 	simOps
 )
 
@@ -189,6 +191,7 @@ func (d *sim) run(steps int) error {
 		d.settle()
 	}
 	d.calm()
+	d.dropPins() // an erasure waits for them
 	return d.live(d.store, d.m)
 }
 
@@ -537,12 +540,16 @@ func (d *sim) live(s *Store, m *simModel) error {
 	}
 	for range 200 {
 		worked, err := s.CompactStep(context.Background())
-		if err != nil {
+		erased, e := s.EraseStep(context.Background())
+		if err := errors.Join(err, e); err != nil {
 			return fmt.Errorf("liveness: step: %w", err)
 		}
-		if !worked {
+		if !worked && !erased {
 			break
 		}
+	}
+	if left := s.state.erasing(); len(left) > 0 {
+		return fmt.Errorf("liveness: %d erasures do not end", len(left))
 	}
 	snap, err := s.Snapshot()
 	if err != nil {

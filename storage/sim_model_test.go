@@ -25,6 +25,7 @@ type simBatch struct {
 	load     bool
 	ack      Ack
 	durable  bool // promised to survive
+	count    int  // events that were stored, of which an erasure may have taken some
 	floating bool // sent more than once: which place among equal times it has is not known
 }
 
@@ -33,14 +34,17 @@ type simMeta struct {
 	links   map[string]string
 	defines map[string]string
 	undone  map[string]bool
+
+	erasures int            // that the store knows of
+	gone     map[int64]bool // numbers of the events that the last of them took
 }
 
 func (m simMeta) clone() simMeta {
-	return simMeta{maps.Clone(m.links), maps.Clone(m.defines), maps.Clone(m.undone)}
+	return simMeta{maps.Clone(m.links), maps.Clone(m.defines), maps.Clone(m.undone), m.erasures, m.gone}
 }
 
 func (m simMeta) equal(o simMeta) bool {
-	return maps.Equal(m.links, o.links) && maps.Equal(m.defines, o.defines) && maps.Equal(m.undone, o.undone)
+	return maps.Equal(m.links, o.links) && maps.Equal(m.defines, o.defines) && maps.Equal(m.undone, o.undone) && m.erasures == o.erasures
 }
 
 func (m simMeta) canonical(name string) string {
@@ -62,7 +66,7 @@ type simModel struct {
 }
 
 func newSimModel() *simModel {
-	return &simModel{meta: simMeta{map[string]string{}, map[string]string{}, map[string]bool{}}}
+	return &simModel{meta: simMeta{links: map[string]string{}, defines: map[string]string{}, undone: map[string]bool{}}}
 }
 
 // clone copies the lists; batches are shared but for what verify fixes.
@@ -70,6 +74,19 @@ func (m *simModel) clone() *simModel {
 	c := *m
 	c.present, c.limbo, c.maybe = slices.Clone(m.present), slices.Clone(m.limbo), slices.Clone(m.maybe)
 	return &c
+}
+
+// without returns the model without some events: an erasure took them.
+func (m *simModel) without(gone map[int64]bool) *simModel {
+	c := m.clone()
+	for i, b := range c.present {
+		if slices.ContainsFunc(b.events, func(e event.Event) bool { return gone[eventNumber(&e)] }) {
+			less := *b
+			less.events = slices.DeleteFunc(slices.Clone(b.events), func(e event.Event) bool { return gone[eventNumber(&e)] })
+			c.present[i] = &less
+		}
+	}
+	return c
 }
 
 func eventNumber(e *event.Event) int64 { return e.Prop("n").Int() }
@@ -260,7 +277,7 @@ func (m *simModel) compare(got map[string][]int64) error {
 
 // metaOf reads what a store holds besides events.
 func metaOf(s *Store, snap *Snapshot) simMeta {
-	m := simMeta{map[string]string{}, map[string]string{}, map[string]bool{}}
+	m := simMeta{links: map[string]string{}, defines: map[string]string{}, undone: map[string]bool{}, erasures: len(s.Receipts())}
 	for _, l := range s.Links() {
 		m.links[l.From] = l.To
 	}
@@ -302,6 +319,10 @@ func (m *simModel) adopt(s *Store, known map[int64]*event.Event, kind crashKind)
 	meta := metaOf(s, snap)
 	if !meta.equal(m.meta) && !slices.ContainsFunc(m.maybe, meta.equal) {
 		return nil, fmt.Errorf("links, definitions and undone imports are %v, want %v, or one of %v", meta, m.meta, m.maybe)
+	}
+	if i := slices.IndexFunc(m.maybe, meta.equal); i >= 0 && meta.erasures > m.meta.erasures {
+		meta.gone = m.maybe[i].gone
+		m = m.without(meta.gone)
 	}
 	there := map[int64]bool{}
 	for _, list := range got {
@@ -396,7 +417,7 @@ func (m *simModel) importIDs(s *Store) error {
 		}
 	}
 	for k, b := range m.present {
-		if !b.load || b.importID != "" || len(b.events) == 0 {
+		if !b.load || b.importID != "" || b.count == 0 {
 			continue
 		}
 		if len(free) == 0 {
@@ -404,8 +425,8 @@ func (m *simModel) importIDs(s *Store) error {
 		}
 		named := *b
 		named.importID = free[0].ID
-		if free[0].Events != int64(len(b.events)) {
-			return fmt.Errorf("import %s has %d events, sent were %d", free[0].ID, free[0].Events, len(b.events))
+		if free[0].Events != int64(b.count) {
+			return fmt.Errorf("import %s has %d events, sent were %d", free[0].ID, free[0].Events, b.count)
 		}
 		free = free[1:]
 		m.present[k] = &named

@@ -94,6 +94,13 @@ func (d *sim) step() {
 			d.full = false
 			d.fs.SetBudget(0)
 		}
+	case simErase:
+		d.erase()
+	case simEraseStep:
+		d.work("erase step", false, func(ctx context.Context) error {
+			_, err := d.store.EraseStep(ctx)
+			return err
+		})
 	case simReader:
 		if d.fault != nil {
 			return
@@ -153,6 +160,7 @@ func (d *sim) send(b *simBatch, duplicates, conflicts int64) {
 		return
 	}
 	d.m.limbo = slices.DeleteFunc(d.m.limbo, func(o *simBatch) bool { return o == b })
+	b.count = len(b.events)
 	b.lsn, b.ack, b.durable = ack.LSN, ack, b.level == Sync
 	d.m.present = append(d.m.present, b)
 	if b.level == Sync && len(b.events) > 0 {
@@ -248,9 +256,12 @@ func (d *sim) resend() {
 	want := b.ack
 	if want.LSN == 0 { // never answered before: it came back after a crash
 		want = ack
-		if ack.Accepted != int64(len(b.events)) {
+		if b.count != 0 && ack.Accepted != int64(b.count) {
 			d.fail(fmt.Errorf("token %q: the answer is %+v, stored are %d events", b.token, ack, len(b.events)))
 		}
+	}
+	if d.m.meta.erasures > 0 { // it takes the reasons of rejections
+		ack.Rejected, want.Rejected = make([]Rejection, len(ack.Rejected)), make([]Rejection, len(want.Rejected))
 	}
 	if fmt.Sprint(ack) != fmt.Sprint(want) {
 		d.fail(fmt.Errorf("token %q: the answer is %+v, the first was %+v", b.token, ack, want))
@@ -292,6 +303,7 @@ func (d *sim) load() {
 	b := &simBatch{seq: d.seq, load: true, sent: sent}
 	var duplicates, conflicts int64
 	b.events, duplicates, conflicts = d.m.fresh(sent, true)
+	b.count = len(b.events)
 	d.m.limbo = append(d.m.limbo, b)
 	before := len(d.store.Imports())
 	res, err := l.Commit(ctx)
@@ -322,6 +334,37 @@ func (d *sim) change(what string, apply func(*simMeta), do func() error) {
 	if d.accept(do()) {
 		d.m.meta = after
 		d.m.maybe = d.m.maybe[:len(d.m.maybe)-1]
+	}
+}
+
+// erase makes a customer disappear. What of it may be stored or not is decided
+// before.
+func (d *sim) erase() {
+	if len(d.m.limbo)+len(d.m.maybe) > 0 {
+		return
+	}
+	who := d.m.meta.canonical(fmt.Sprintf("c%d", d.r.IntN(12)))
+	after := d.m.meta.clone()
+	after.erasures++
+	after.gone = map[int64]bool{}
+	for from := range after.links {
+		if d.m.meta.canonical(from) == who {
+			delete(after.links, from)
+		}
+	}
+	for _, b := range d.m.present {
+		for i := range b.events {
+			if d.m.meta.canonical(b.events[i].Customer) == who {
+				after.gone[eventNumber(&b.events[i])] = true
+			}
+		}
+	}
+	d.note("erase %s: %d events", who, len(after.gone))
+	d.m.maybe = append(d.m.maybe, after)
+	_, err := d.store.Erase(context.Background(), who, EraseOptions{})
+	if d.accept(err) {
+		d.m = d.m.without(after.gone)
+		d.m.meta, d.m.maybe = after, nil
 	}
 }
 
