@@ -33,4 +33,4 @@ kill -9 $pid; wait $pid 2>/dev/null || true
 "$wend" links "$store" >"$out/links.txt"
 "$wend" export "$store" -o ndjson | gzip -9n >"$out/events.ndjson.gz"
 "$wend" version >"$out/version.txt"
-rm -f "$out/said" "$out/served" "$store/LOCK"
+rm -f "$out/said" "$out/served" "$store/LOCK" "$store/BALLAST"
