@@ -88,6 +88,8 @@ trust-nightly-full:
 	$(call NIGHTLY,WEND_FILLS=200 $(LONG) ./internal/trials -run TestFull)
 trust-nightly-random:
 	$(call NIGHTLY,WEND_CASES=1000000 $(LONG) ./internal/randtest)
+trust-nightly-erase:
+	$(call NIGHTLY,WEND_ERASE_STORES=10000 $(LONG) ./storage -run TestErase)
 trust-nightly-server:
 	$(call NIGHTLY,WEND_SLOW_CLIENTS=3000 WEND_SLOW_SECONDS=300 WEND_INJECTIONS=320 $(LONG) ./server -run 'SlowClients|PanicsInHandlers')
 trust-nightly-fuzz:
