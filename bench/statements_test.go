@@ -24,7 +24,7 @@ var statements = []struct{ name, text string }{
 	{"measure", "measure events, customers by event, channel"},
 	{"funnel3_store_month", "funnel view_product -> add_to_cart -> purchase within 7d where channel = 'store' during 2025-02-01 to 2025-02-28"},
 	{"attribute_linear", "attribute purchase to channel using linear within 30d"},
-	{"attribute_markov", "attribute purchase to channel using markov within 30d"},
+	{"attribute_markov1", "attribute purchase to channel using markov within 30d"},
 	{"funnel3_where", "funnel view_product -> add_to_cart -> purchase within 7d where device != 'pos'"},
 	{"paths5_where", "paths length 5 top 10 where device != 'pos'"},
 	{"paths5_during", "paths length 5 top 10 during 2025-02-01 to 2025-02-28"},
