@@ -65,7 +65,7 @@ trust:
 	@$(SHOW) -reports .trust -tier C $(if $(KEEP),-keep $(RESULTS))
 
 # The longer sizes (tier N), in parts that can run one by one. Each keeps its figures.
-trust-nightly: trust-nightly-sim trust-nightly-flips trust-nightly-faults trust-nightly-kills trust-nightly-cuts trust-nightly-conformance trust-nightly-inject trust-nightly-full trust-nightly-random trust-nightly-server trust-nightly-fuzz trust-page
+trust-nightly: trust-nightly-sim trust-nightly-flips trust-nightly-faults trust-nightly-kills trust-nightly-cuts trust-nightly-conformance trust-nightly-inject trust-nightly-full trust-nightly-random trust-nightly-erase trust-nightly-server trust-nightly-fuzz trust-page
 
 NIGHTLY = @rm -f .nightly-$@; $(1); s=$$?; $(SHOW) -reports .nightly-$@ -tier N -keep $(RESULTS) >/dev/null || s=1; rm -f .nightly-$@; exit $$s
 LONG = WEND_TRUST=$(CURDIR)/.nightly-$@ nice go test -count=1 -timeout 12h
