@@ -127,3 +127,29 @@ func TestSimSetAsideCrashes(t *testing.T) {
 	}
 	trust.Report(t, "P6", "crash states", states, "sites", fmt.Sprintf("%d/%d", len(sites)-len(untried), len(sites)), "violations", 0)
 }
+
+// Both files of the manifest have every published edit when the power is lost.
+func TestManifestCopyIsDurable(t *testing.T) {
+	fs := simfs.New(simfs.Strict)
+	opt := small(nil)
+	opt.FS = fs
+	s, err := Open("data/store", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if err := s.Link(t.Context(), fmt.Sprint("a", i), "b"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := fs.Crash(rand.New(rand.NewPCG(1, 1)), simfs.AllLost)
+	kill(s)
+	opt.FS = left
+	if s, err = Open("data/store", opt); err != nil {
+		t.Fatal(err)
+	}
+	defer kill(s)
+	if len(s.healed) > 0 || len(s.Links()) != 3 {
+		t.Errorf("healed %+v, links %v", s.healed, s.Links())
+	}
+}

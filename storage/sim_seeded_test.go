@@ -44,6 +44,7 @@ visible_before_sync | a batch is shown before it is synced | TestLogFailure
 given_up_log_believed | a log that was given up counts behind its end | TestLogFailure
 log_removed_before_edit | a flush removes the log before its edit | TestSimSeed WEND_SEED=6
 page_checksum_skipped | the checksum of pages is not looked at | TestSimFlips
+copy_not_synced | the copy of the manifest is not synced | TestManifestCopyIsDurable
 quarantine_forgets_one | a damaged segment is left out and not reported | TestSimQuarantine
 erased_names_kept | an erased customer stays in the dictionaries | TestEraseCanaries
 erasure_forgotten_in_replay | the log brings an erased customer back | TestEraseCanaries
