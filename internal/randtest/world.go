@@ -109,7 +109,8 @@ func newWorld(r *rand.Rand, customers int) *World {
 		w.EndOfData = max(w.EndOfData, e.Time)
 	}
 	if r.IntN(12) == 0 {
-		w.EndOfData = pick(r, w.Events).Time // the rest was sent by clocks ahead of ours
+		// The rest was sent by clocks ahead of ours, by no more than is taken.
+		w.EndOfData = max(pick(r, w.Events).Time, w.EndOfData.Add(-48*event.Hour))
 	}
 	if r.IntN(3) > 0 {
 		w.define(r)
