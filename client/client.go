@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,15 +24,19 @@ import (
 
 // Client asks one server.
 type Client struct {
-	base  string
-	token access.Token
-	http  *http.Client
+	base    string
+	token   access.Token
+	http    *http.Client
+	timeout time.Duration
 }
 
 // Options configure a Client.
 type Options struct {
 	Token access.Token // sent as a bearer token; the zero Token: none
 	HTTP  *http.Client // nil: http.DefaultClient
+
+	// Timeout is how long Append waits for the answer to one attempt. 0: a minute.
+	Timeout time.Duration
 }
 
 // New returns a Client for the server at an address such as http://127.0.0.1:7171.
@@ -40,9 +45,12 @@ func New(address string, opt Options) (*Client, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("%q is not the address of a server, such as http://127.0.0.1:7171", address)
 	}
-	c := &Client{base: strings.TrimSuffix(u.Scheme+"://"+u.Host+u.Path, "/"), token: opt.Token, http: opt.HTTP}
+	c := &Client{base: strings.TrimSuffix(u.Scheme+"://"+u.Host+u.Path, "/"), token: opt.Token, http: opt.HTTP, timeout: opt.Timeout}
 	if c.http == nil {
 		c.http = http.DefaultClient
+	}
+	if c.timeout <= 0 {
+		c.timeout = timeoutDefault
 	}
 	return c, nil
 }
@@ -52,6 +60,7 @@ type Error struct {
 	Status        int    // of HTTP
 	Code          string // stable, snake case
 	Message, Hint string
+	RetryAfter    time.Duration // what the server asks to wait before the same request; 0: it does not say
 }
 
 func (e *Error) Error() string {
@@ -100,10 +109,20 @@ func (c *Client) send(ctx context.Context, method, path string, header http.Head
 	dec := json.NewDecoder(res.Body)
 	dec.UseNumber()
 	if err := dec.Decode(answer); err != nil {
-		return fmt.Errorf("read the answer of %s %s%s: %w", method, c.base, path, err)
+		return &cutAnswer{method + " " + c.base + path, err}
 	}
 	return nil
 }
+
+// cutAnswer says that an answer came, but not one that can be read to its end.
+type cutAnswer struct {
+	request string
+	err     error
+}
+
+func (e *cutAnswer) Error() string { return "read the answer of " + e.request + ": " + e.err.Error() }
+
+func (e *cutAnswer) Unwrap() error { return e.err }
 
 // ask returns the server's answer, whose body is the caller's to close, or the
 // error that it gave.
@@ -148,11 +167,13 @@ func serverError(res *http.Response, text string) error {
 		Error  apiError
 		Errors []apiError
 	}
+	seconds, _ := strconv.Atoi(res.Header.Get("Retry-After")) // a date there is none of ours
+	wait := time.Duration(seconds) * time.Second
 	if err := json.NewDecoder(res.Body).Decode(&body); err != nil || body.Error.Message == "" {
-		return &Error{Status: res.StatusCode, Code: "unknown", Message: fmt.Sprintf("the server answered %s; is it a wend server?", res.Status)}
+		return &Error{Status: res.StatusCode, RetryAfter: wait, Code: "unknown", Message: fmt.Sprintf("the server answered %s; is it a wend server?", res.Status)}
 	}
 	if body.Error.Line == 0 {
-		return &Error{Status: res.StatusCode, Code: body.Error.Code, Message: body.Error.Message, Hint: body.Error.Hint}
+		return &Error{Status: res.StatusCode, Code: body.Error.Code, Message: body.Error.Message, Hint: body.Error.Hint, RetryAfter: wait}
 	}
 	if len(body.Errors) == 0 {
 		body.Errors = []apiError{body.Error}

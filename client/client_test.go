@@ -6,9 +6,11 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -217,40 +219,96 @@ func TestAppendKeepsTypes(t *testing.T) {
 	}
 }
 
-// A batch with a token is sent again until the server takes it.
+// A batch with a token is sent again until the server takes it, whatever the
+// server's failure; one without a token, or one that is at fault itself, is not.
 func TestAppendTriesAgain(t *testing.T) {
-	var calls atomic.Int64
-	tokens := make(chan string, 10)
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		tokens <- r.Header.Get("X-Batch-Token")
-		switch calls.Add(1) {
-		case 1:
-			http.Error(w, `{"error": {"code": "busy", "message": "too many"}}`, http.StatusServiceUnavailable)
-		case 2:
+	const stored = `{"accepted": 1, "duplicates": 0, "rejected": [], "durability": "sync", "lsn": 7}`
+	status := func(code int, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, body, code) }
+	}
+	cut := func(status int) http.HandlerFunc { // in the middle of the answer
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(len(stored)))
+			w.WriteHeader(status)
+			io.WriteString(w, stored[:len(stored)/2])
+			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
-		default:
-			io.WriteString(w, `{"accepted": 1, "duplicates": 0, "rejected": [], "durability": "sync", "lsn": 7}`)
-		}
-	}))
-	defer srv.Close()
-	c, err := client.New(srv.URL, client.Options{HTTP: srv.Client()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ack, err := c.Append(t.Context(), journeys()[:1], "t1")
-	if err != nil || ack.LSN != 7 || calls.Load() != 3 {
-		t.Errorf("%+v, %v after %d calls", ack, err, calls.Load())
-	}
-	for range 3 {
-		if token := <-tokens; token != "t1" {
-			t.Errorf("sent with the token %q", token)
 		}
 	}
-	calls.Store(0)
-	if _, err := c.Append(t.Context(), journeys()[:1], ""); err == nil || calls.Load() != 1 {
-		t.Errorf("without a token: %v after %d calls", err, calls.Load())
+	late := func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body) // else the server does not notice that the client is gone
+		<-r.Context().Done()
 	}
+	f := func(token string, wantCalls int64, wantCode int, failures ...http.HandlerFunc) {
+		t.Helper()
+		var calls atomic.Int64
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if got := r.Header.Get("X-Batch-Token"); got != token {
+				t.Errorf("sent with the token %q", got)
+			}
+			if n := int(calls.Add(1)); n <= len(failures) {
+				failures[n-1](w, r)
+				return
+			}
+			io.WriteString(w, stored)
+		}))
+		defer srv.Close()
+		c, err := client.New(srv.URL, client.Options{HTTP: srv.Client(), Timeout: 200 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ack, err := c.Append(t.Context(), journeys()[:1], token)
+		var refused *client.Error
+		if errors.As(err, &refused) != (wantCode != 0) || wantCode != 0 && refused.Status != wantCode {
+			t.Errorf("%v, want status %d", err, wantCode)
+		}
+		if (err == nil) != (ack.LSN == 7) || calls.Load() != wantCalls {
+			t.Errorf("%+v, %v after %d calls, want %d", ack, err, calls.Load(), wantCalls)
+		}
+	}
+	abort := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	f("t1", 5, 0, status(503, `{"error": {"code": "busy", "message": "too many"}}`), abort, cut(200), late)
+	f("t2", 6, 0, status(500, "a proxy's page"), status(502, ""), status(504, ""), status(507, `{"error": {"code": "disk_full", "message": "full"}}`), cut(500))
+	f("t3", 3, 0, status(429, ""), status(408, ""))
+	f("t4", 1, 400, status(400, `{"error": {"code": "bad_events", "message": "no"}}`))
+	f("t5", 2, 401, status(500, ""), status(401, ""))
+	f("", 1, 503, status(503, ""))
+	f("", 1, 0, abort)
 }
+
+// How often is bounded; a server that says when is asked no earlier.
+func TestAppendGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Time
+		broken := &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+			at = append(at, time.Now())
+			if len(at) == 1 {
+				return &http.Response{StatusCode: 503, Status: "503 busy", Header: http.Header{"Retry-After": {"2"}}, Body: http.NoBody}, nil
+			}
+			return nil, io.ErrUnexpectedEOF
+		})}
+		c, err := client.New("http://127.0.0.1:1", client.Options{HTTP: broken})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Append(t.Context(), journeys()[:1], "t1"); !errors.Is(err, io.ErrUnexpectedEOF) || len(at) != 12 {
+			t.Errorf("%v after %d attempts", err, len(at))
+		}
+		if first, all := at[1].Sub(at[0]), at[len(at)-1].Sub(at[0]); first < 2*time.Second || all > time.Minute {
+			t.Errorf("the second attempt came after %s, the last after %s", first, all)
+		}
+		at = at[1:]
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := c.Append(ctx, journeys()[:1], "t2"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after the end of its context: %v", err)
+		}
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestServersThatCannotBeAsked(t *testing.T) {
 	for _, address := range []string{"", "localhost:7171", "ftp://x", "http://", "::"} {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"time"
@@ -16,16 +17,31 @@ import (
 	"wend/storage"
 )
 
-// attemptsMax is how often a batch is sent before its failure is the caller's.
-const attemptsMax = 5
+// A batch with a token is sent attemptsMax times before its failure is the
+// caller's, with waits between that double from waitFirst up to waitMax: half a
+// minute together, within which a server is started again.
+const (
+	attemptsMax = 12
+	waitFirst   = 50 * time.Millisecond
+	waitMax     = 5 * time.Second
+)
+
+// timeoutDefault is how long one attempt may take.
+const timeoutDefault = time.Minute
 
 // typesBytesMax bounds the header that names properties' types; without it the
 // server goes by JSON's own.
 const typesBytesMax = 16 << 10
 
-// Append sends events as one batch, which is stored whole or not at all. With a
-// token it is safe to send the same batch again, and Append does so by itself
-// where the server is busy or the connection broke.
+// Append sends events as one batch, which is stored whole or not at all.
+//
+// With a token, which names the batch and must be another one for every batch,
+// it is safe to send the same batch again. Append does so by itself where no
+// answer came, or not all of it, within Options.Timeout, and where the server
+// answers that the failure is its own (5xx) or that it has to wait (429): up to
+// twelve times in about half a minute, each time later, and as late as the
+// server's Retry-After wants. After an error the batch may be stored or not;
+// sending it again with the token is still safe.
 func (c *Client) Append(ctx context.Context, events []event.Event, token string) (storage.Ack, error) {
 	body, err := encode(events)
 	if err != nil {
@@ -48,37 +64,59 @@ func (c *Client) Append(ctx context.Context, events []event.Event, token string)
 		header.Set("X-Batch-Token", token)
 		attempts = attemptsMax
 	}
-	for wait := 100 * time.Millisecond; ; wait *= 3 {
-		var answer struct {
-			Accepted, Duplicates, Conflicts, Suppressed int64
-			Rejected                                    []storage.Rejection
-			LSN                                         uint64
-		}
-		err := c.send(ctx, http.MethodPost, "/v1/events", header.Clone(), bytes.NewReader(body), &answer, "")
+	for wait := waitFirst; ; wait = min(2*wait, waitMax) {
+		ack, err := c.sendEvents(ctx, header.Clone(), body)
 		if err == nil {
-			return storage.Ack{Accepted: answer.Accepted, Duplicates: answer.Duplicates - answer.Conflicts, Conflicts: answer.Conflicts, Suppressed: answer.Suppressed,
-				Rejected: answer.Rejected, LSN: answer.LSN}, nil
+			return ack, nil
+		}
+		if ctx.Err() != nil {
+			return storage.Ack{}, ctx.Err()
 		}
 		attempts--
-		if attempts == 0 || !passing(err) {
+		again, after := passing(err)
+		if attempts <= 0 || !again {
 			return storage.Ack{}, fmt.Errorf("send %d events: %w", len(events), err)
 		}
+		// Between half and all of it, so that clients that failed together do not come back together.
+		pause := max(after, wait/2+rand.N(wait/2))
 		select {
 		case <-ctx.Done():
 			return storage.Ack{}, ctx.Err()
-		case <-time.After(wait):
+		case <-time.After(pause):
 		}
 	}
 }
 
-// passing reports whether the same request may succeed in a moment.
-func passing(err error) bool {
+// sendEvents sends a batch once.
+func (c *Client) sendEvents(ctx context.Context, header http.Header, body []byte) (storage.Ack, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	var answer struct {
+		Accepted, Duplicates, Conflicts, Suppressed int64
+		Rejected                                    []storage.Rejection
+		LSN                                         uint64
+	}
+	if err := c.send(ctx, http.MethodPost, "/v1/events", header, bytes.NewReader(body), &answer, ""); err != nil {
+		return storage.Ack{}, err
+	}
+	return storage.Ack{Accepted: answer.Accepted, Duplicates: answer.Duplicates - answer.Conflicts, Conflicts: answer.Conflicts, Suppressed: answer.Suppressed,
+		Rejected: answer.Rejected, LSN: answer.LSN}, nil
+}
+
+// passing reports whether the same request may succeed in a moment, and when
+// the server wants it at the earliest.
+func passing(err error) (again bool, after time.Duration) {
 	var refused *Error
 	if errors.As(err, &refused) {
-		return refused.Status == http.StatusTooManyRequests || refused.Status == http.StatusServiceUnavailable
+		switch {
+		case refused.Status >= 500, refused.Status == http.StatusTooManyRequests, refused.Status == http.StatusRequestTimeout:
+			return true, min(refused.RetryAfter, waitMax)
+		}
+		return false, 0
 	}
 	var lost *unreachable
-	return errors.As(err, &lost)
+	var cut *cutAnswer
+	return errors.As(err, &lost) || errors.As(err, &cut) || errors.Is(err, context.DeadlineExceeded), 0
 }
 
 func encode(events []event.Event) ([]byte, error) {
