@@ -21,14 +21,20 @@ const (
 )
 
 const (
-	burstOf    = 2 * time.Second // at once, after a rest
+	burstOf    = 2 * time.Second // of requests that a caller may make at once, after a rest
 	callersMax = 10_000          // remembered at once
+
+	// addressShare is how many times the rate of one token all tokens that are
+	// used from one address have together: an office behind one address goes on,
+	// and who has many tokens cannot ask as if there were as many people.
+	addressShare = 8
 )
 
 // rates keeps callers from crowding each other out: each has a bucket that
 // fills steadily, and a request takes one from it.
 type rates struct {
 	perSecond float64 // 0: no limit
+	burst     float64 // at once, after a rest
 	mu        sync.Mutex
 	buckets   map[string]*bucket
 }
@@ -39,10 +45,31 @@ type bucket struct {
 }
 
 func newRates(perSecond float64) *rates {
-	return &rates{perSecond: perSecond, buckets: map[string]*bucket{}}
+	return &rates{perSecond: perSecond, burst: max(1, perSecond*burstOf.Seconds()), buckets: map[string]*bucket{}}
 }
 
-func (x *rates) burst() float64 { return max(1, x.perSecond*burstOf.Seconds()) }
+// limiter is the rates of what counts together: of each token, or each address
+// where there is none, and of all tokens of an address.
+type limiter struct{ caller, address *rates }
+
+func newLimiter(perSecond float64) *limiter {
+	l := &limiter{newRates(perSecond), newRates(addressShare * perSecond)}
+	l.address.burst = addressShare * l.caller.burst
+	return l
+}
+
+// take takes a request of a token from an address, or says how long to wait,
+// and whether for the address. A refusal costs neither anything.
+func (l *limiter) take(token, address string, now time.Time) (wait time.Duration, crowded bool) {
+	if wait := l.caller.take(token, now); wait > 0 {
+		return wait, false
+	}
+	wait = l.address.take(address, now)
+	if wait > 0 {
+		l.caller.giveBack(token)
+	}
+	return wait, wait > 0
+}
 
 // take takes a request from a caller's bucket, or says how long the caller has
 // to wait for one. A refusal costs nothing.
@@ -57,7 +84,7 @@ func (x *rates) take(caller string, now time.Time) (wait time.Duration) {
 		if len(x.buckets) >= callersMax {
 			x.forget(now)
 		}
-		b = &bucket{x.burst(), now}
+		b = &bucket{x.burst, now}
 		x.buckets[caller] = b
 	}
 	b.left, b.at = x.filled(b, now), now
@@ -68,15 +95,24 @@ func (x *rates) take(caller string, now time.Time) (wait time.Duration) {
 	return 0
 }
 
+// giveBack undoes a take.
+func (x *rates) giveBack(caller string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if b := x.buckets[caller]; b != nil {
+		b.left++
+	}
+}
+
 func (x *rates) filled(b *bucket, now time.Time) float64 {
-	return min(x.burst(), b.left+max(0, now.Sub(b.at).Seconds())*x.perSecond)
+	return min(x.burst, b.left+max(0, now.Sub(b.at).Seconds())*x.perSecond)
 }
 
 // forget drops the callers whose bucket is full, of whom there is nothing to
 // remember, and where these are few others with them: so it is seldom done.
 func (x *rates) forget(now time.Time) {
 	for caller, b := range x.buckets {
-		if x.filled(b, now) >= x.burst() {
+		if x.filled(b, now) >= x.burst {
 			delete(x.buckets, caller)
 		}
 	}
@@ -90,27 +126,33 @@ func (x *rates) forget(now time.Time) {
 
 // pool is the rate that a route counts under: what brings data in and what
 // asks are apart, so that neither starves the other.
-func (s *Server) pool(rt route) (x *rates, of string) {
+func (s *Server) pool(rt route) (l *limiter, of string) {
 	if slices.Contains(rt.scopes, access.Ingest) && !slices.Contains(rt.scopes, access.Query) {
 		return s.ingestRates, "ingest"
 	}
 	return s.queryRates, "query"
 }
 
-// charge counts a request: a token's holder by the token, everybody else by
-// the address that the request came from.
+// charge counts a request: a token's holder by the token and, among all that
+// hold one, by the address that the request came from; everybody else by the
+// address alone.
 func (s *Server) charge(rt route, r *http.Request, token string) error {
-	x, of := s.pool(rt)
-	caller, who := "token "+token, "this token"
+	l, of := s.pool(rt)
+	address, now := s.address(r), time.Now()
+	who, rate, wait := "this token", l.caller.perSecond, time.Duration(0)
 	if token == "" {
-		caller, who = "address "+s.address(r), "this address"
+		who, wait = "this address", l.caller.take("address "+address, now)
+	} else {
+		var crowded bool
+		if wait, crowded = l.take("token "+token, address, now); crowded {
+			who, rate = "the tokens of this address together", l.address.perSecond
+		}
 	}
-	wait := x.take(caller, time.Now())
 	if wait == 0 {
 		return nil
 	}
 	return &apiError{Status: http.StatusTooManyRequests, Code: "rate_limit", Wait: wait,
-		Message: fmt.Sprintf("%s made more than %g %s requests a second", who, x.perSecond, of), Hint: fmt.Sprintf("wait as Retry-After says; --%s-rate sets the limit", of)}
+		Message: fmt.Sprintf("%s made more than %g %s requests a second", who, rate, of), Hint: fmt.Sprintf("wait as Retry-After says; --%s-rate sets the limit", of)}
 }
 
 // address is where a request came from. Behind a proxy it is what the proxy

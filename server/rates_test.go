@@ -35,10 +35,50 @@ func TestOneGreedyClientAmongHonestOnes(t *testing.T) {
 	if got["honest"] != alone {
 		t.Errorf("honest clients had %d of %d requests answered", got["honest"], alone)
 	}
-	if most := int(x.burst()) + seconds*perSecond; got["greedy"] > most || got["greedy"] < most-1 {
+	if most := int(x.burst) + seconds*perSecond; got["greedy"] > most || got["greedy"] < most-1 {
 		t.Errorf("the greedy client had %d requests answered, want %d", got["greedy"], most)
 	}
 	trust.Report(t, "S9", "honest", fmt.Sprintf("%d%%", 100*got["honest"]/alone), "greedy", fmt.Sprintf("%d%%", 100*got["greedy"]/(seconds*perSecond*10)))
+}
+
+// Many tokens of one address are limited together, and a token of another
+// address does not notice; nor do the others while one of them is refused alone.
+func TestManyTokensOfOneAddress(t *testing.T) {
+	const perSecond, seconds, tokens = 10, 60, 50
+	l := newLimiter(perSecond)
+	now := time.Unix(0, 0)
+	together, elsewhere := 0, 0
+	for range seconds * perSecond {
+		now = now.Add(time.Second / perSecond)
+		for i := range tokens {
+			wait, crowded := l.take(fmt.Sprint("token ", i), "10.0.0.1", now)
+			if wait == 0 {
+				together++
+			} else if !crowded {
+				t.Fatalf("token %d is told that it asked too often itself", i)
+			}
+		}
+		if wait, _ := l.take("token x", "10.0.0.2", now); wait == 0 {
+			elsewhere++
+		}
+	}
+	if most := int(l.address.burst) + seconds*perSecond*addressShare; together > most || together < most-addressShare {
+		t.Errorf("%d tokens of one address had %d requests answered, want %d", tokens, together, most)
+	}
+	if elsewhere != seconds*perSecond {
+		t.Errorf("a token of another address had %d of %d requests answered", elsewhere, seconds*perSecond)
+	}
+	now = now.Add(time.Hour)
+	greedy := 0
+	for range 1000 { // of one token, at one time
+		if wait, _ := l.take("token 1", "10.0.0.1", now); wait == 0 {
+			greedy++
+		}
+	}
+	if wait, _ := l.take("token 2", "10.0.0.1", now); wait != 0 || greedy != int(l.caller.burst) {
+		t.Errorf("after %d requests of one token, another one of its address waits %s", greedy, wait)
+	}
+	trust.Report(t, "S9", "tokens of one address", tokens, "served", fmt.Sprintf("%d%%", 100*together/(seconds*perSecond*tokens)), "of another address", fmt.Sprintf("%d%%", 100*elsewhere/(seconds*perSecond)))
 }
 
 func TestBuckets(t *testing.T) {

@@ -74,7 +74,7 @@ type Server struct {
 	answers *answers
 
 	exports                 chan struct{}
-	queryRates, ingestRates *rates
+	queryRates, ingestRates *limiter
 	bodies                  *semaphore.Weighted // bytes of bodies that are held decoded
 
 	grace time.Duration // for running requests when the server stops
@@ -94,7 +94,7 @@ func New(db *engine.DB, opt Options) *Server {
 	}
 	s := &Server{db: db, opt: opt, log: opt.Log, running: newRunningQueries(), slots: make(chan struct{}, queriesRunning()), answers: &answers{}, grace: stopGrace}
 	s.stop, s.cancel = context.WithCancel(context.Background())
-	s.queryRates, s.ingestRates = newRates(opt.QueryRate), newRates(opt.IngestRate)
+	s.queryRates, s.ingestRates = newLimiter(opt.QueryRate), newLimiter(opt.IngestRate)
 	s.exports = make(chan struct{}, exportsRunning)
 	s.bodies = semaphore.NewWeighted(bodiesMax)
 	s.metrics = newMetrics(s)

@@ -52,7 +52,7 @@ var Sections = []Section{
 		{"S6", "Bodies", "are bounded as sent and as unpacked", "go test ./server -run 'Body|Bodies|Bombs'"},
 		{"S7", "Events", "are bounded in size, number and depth", "go test ./server ./ingest -run Limits"},
 		{"S8", "Slow clients", "cannot hold the server", "go test ./server -run 'Slow|Newcomers'"},
-		{"S9", "Rate limits", "a greedy client does not starve others", "go test ./server -run 'Greedy|Rate|Buckets'"},
+		{"S9", "Rate limits", "a greedy client does not starve others", "go test ./server -run 'Greedy|Rate|Buckets|ManyTokens'"},
 		{"S10", "No path comes from a request", "files outside the store are never touched", "go test ./internal/trials -run Paths"},
 		{"S11", "No personal data in logs", "nor in errors and metrics", "go test ./server -run 'Logged|Shapes'"},
 		{"S12", "Metrics and profiles need their scope", "health shows nothing", "go test ./server -run 'Who|OpenRoutes'"},
