@@ -5,7 +5,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
 SEED ?= 1
 
-.PHONY: soak hostile demo test build race lint fuzz seeded seeded-storage trust trust-nightly trust-page trials bench bench-peers peers-other check golden clean
+.PHONY: soak resend hostile demo test build race lint fuzz seeded seeded-storage trust trust-nightly trust-page trials bench bench-peers peers-other check golden clean
 
 build: bin/wend
 
@@ -99,6 +99,11 @@ trust-nightly-fuzz:
 SOAK ?= 30m
 soak:
 	$(call NIGHTLY,WEND_SOAK=$(SOAK) $(LONG) ./internal/soak -run TestSoak)
+
+# So many batches through a network that fails, to a server that is started again and again.
+RESEND ?= 20000
+resend:
+	$(call NIGHTLY,WEND_RESEND=$(RESEND) $(LONG) ./internal/soak -run TestResend)
 
 # Hostile queries against a worst customer with so many events, so many at once.
 HOSTILE ?= 5000000

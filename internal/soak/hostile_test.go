@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -125,7 +127,13 @@ func TestHostile(t *testing.T) {
 	const limit = 512 << 20
 	events := int(trust.Number("WEND_HOSTILE", 30_000))
 	together := int(trust.Number("WEND_HOSTILE_TOGETHER", 40))
-	s := serve(t, filepath.Join(t.TempDir(), "store"), "GOMEMLIMIT="+strconv.Itoa(limit))
+	store := filepath.Join(t.TempDir(), "store")
+	if file := os.Getenv("WEND_HOSTILE_CSV"); file != "" {
+		if out, err := exec.Command(program, "import", store, file).CombinedOutput(); err != nil {
+			t.Fatalf("import %s: %v\n%s", file, err, out)
+		}
+	}
+	s := serve(t, store, "GOMEMLIMIT="+strconv.Itoa(limit))
 	c := client()
 	defer c.CloseIdleConnections()
 	worst(t, s, c, events)
