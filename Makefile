@@ -18,11 +18,11 @@ demo: bin/wend
 # The suites say what they tried, from which seed, and what they found: a line a promise.
 test:
 	@rm -f .suites
-	WEND_TRUST=$(CURDIR)/.suites go test -timeout 30m $(TESTFLAGS) ./...
+	WEND_TRUST=$${WEND_TRUST:-$(CURDIR)/.suites} go test -timeout 30m $(TESTFLAGS) ./...
 	@test ! -f .suites || { echo; go run ./internal/trust/show -reports .suites; rm -f .suites; }
 
 race:
-	WEND_CASES=$${WEND_CASES:-2000} WEND_STATES=$${WEND_STATES:-300} go test -race -short -timeout 30m ./...
+	WEND_TRUST= WEND_CASES=$${WEND_CASES:-2000} WEND_STATES=$${WEND_STATES:-300} go test -race -short -timeout 30m ./...
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo 'these files are not formatted as gofmt does:'; gofmt -l .; exit 1; }
