@@ -52,6 +52,7 @@ func newBenchSnapshot(customers int) *benchSnapshot {
 		t.Rows = len(times)
 		t.Event, t.Channel = tile.NewCodes(events), tile.NewCodes(channels)
 		t.Time, t.Ties = tile.NewTimes(times, t.Starts), tile.NewTies(times, t.Starts)
+		t.Same = t.Time.Same(t.Starts, t.Ties)
 		column := tile.NewColumn(event.FloatType, t.Rows)
 		for i, code := range events {
 			if code > 8 {

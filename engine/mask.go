@@ -6,6 +6,7 @@ import (
 	"sort"
 
 	"wend/event"
+	"wend/internal/seeded"
 	"wend/query"
 	"wend/tile"
 )
@@ -15,8 +16,8 @@ import (
 // its later steps (pattern.free says from which on); journeys that may get as
 // far as that are the machine's.
 //
-// In a journey whose times all differ, the order of its rows is the order of
-// its events. The rows that fulfil a step are bits of a bitmap, so how far the
+// The order of a journey's rows is the order of its events, once those that
+// share a time are put in the pattern's order (tieOrder). The rows that fulfil a step are bits of a bitmap, so how far the
 // journey can get at most, whatever the times are, is told by looking for the
 // lowest bit of each step above that of the step before. Most journeys have no
 // entry, or nothing above it, and are done with then. For each of the others
@@ -27,11 +28,12 @@ type masks struct {
 	words   []uint64      // the same, those of all steps for 64 rows side by side
 	entered []uint32      // customers with an entry, and nothing that could be a second step
 	deeper  []uint32      // customers that may get further
-	general []uint32      // customers with an entry that bits do not decide: the pattern asks more, or times are equal
+	general []uint32      // customers with an entry that bits do not decide: the pattern asks more
 	levels  []uint8       // of the proposals for deeper
 	rows    []uint32      // the entries of entered; then the proposals, each with the newest entry unless it converts
 	times   []event.Time  // of rows
 	own     [stepsMax]uint64
+	ties    tieOrder // what rows are places of
 }
 
 // longJourney is how many rows fit a mask.
@@ -62,13 +64,23 @@ func (p *pattern) freeSteps() (free, calm int) {
 func (t *tracker) visitMasks(v *view) error {
 	m := &t.masks
 	m.steps = append(m.steps[:0], t.stepRows...)
+	m.ties.moved = nil
+	if !t.run.plan.TiesArrival && !seeded.On("ties_by_arrival") {
+		if err := t.orderTies(v); err != nil {
+			return err
+		}
+	}
+	if m.ties.moved != nil {
+		v.took = "bit masks, equal times put in order"
+	}
 	if d := &t.run.plan.During; d.Set {
+		first := m.steps[0]
 		m.steps[0] = v.bitmap(v.Rows)
-		m.during(v, t.stepRows[0], d)
+		m.during(v, first, d)
 	}
 	m.interleave(v.Rows)
 	m.classify(v)
-	m.setApart(v, !t.run.plan.TiesArrival)
+	m.keepMembers(v)
 	m.levels = m.levels[:0]
 	m.deeper = slices.DeleteFunc(m.deeper, func(c uint32) bool {
 		lo, hi := v.Range(int(c))
@@ -226,32 +238,20 @@ func (m *masks) classifyLong(lo, hi, second int) (x, y uint64, newest uint32) {
 	return 1, y, uint32(m.steps[0].Last(lo, hi))
 }
 
-// setApart moves the customers that bits cannot decide, and drops those that
-// are not in the cohort.
-func (m *masks) setApart(v *view, byStep bool) {
-	ties := byStep && v.Ties.Next(0, v.Customers()) < v.Customers()
-	if !ties && v.members == nil {
+// keepMembers drops the customers that are not in the cohort.
+func (m *masks) keepMembers(v *view) {
+	if v.members == nil {
 		return
-	}
-	decided := func(c uint32) bool {
-		if !v.member(int(c)) {
-			return false
-		}
-		if ties && v.Ties.Get(int(c)) {
-			m.general = append(m.general, c)
-			return false
-		}
-		return true
 	}
 	kept := 0
 	for i, c := range m.entered {
-		if decided(c) {
+		if v.member(int(c)) {
 			m.entered[kept], m.rows[kept] = c, m.rows[i]
 			kept++
 		}
 	}
 	m.entered, m.rows = m.entered[:kept], m.rows[:kept]
-	m.deeper = slices.DeleteFunc(m.deeper, func(c uint32) bool { return !decided(c) })
+	m.deeper = slices.DeleteFunc(m.deeper, func(c uint32) bool { return !v.member(int(c)) })
 }
 
 // emitProposals reports the customers that bits decide.
@@ -305,7 +305,7 @@ func (t *tracker) emitSought(v *view, c int, window event.Duration) error {
 	return t.emitFound(v, c, level, newest, window)
 }
 
-// emitFound reports the attempt whose rows and times are in found. As long as
+// emitFound reports the attempt whose places and times are in found. As long as
 // the newest entry's window is, the journey is open.
 func (t *tracker) emitFound(v *view, c, level int, newest event.Time, window event.Duration) error {
 	a := &t.found
@@ -313,7 +313,6 @@ func (t *tracker) emitFound(v *view, c, level int, newest event.Time, window eve
 	for k := range t.matches {
 		a.standing[k] = -1
 	}
-	copy(a.standing[:level], a.rows[:])
 	if level < len(t.matches) {
 		a.open = v.open(c, newest.Add(window))
 	}
@@ -321,6 +320,15 @@ func (t *tracker) emitFound(v *view, c, level int, newest event.Time, window eve
 	if a.next = v.next(a.rows[level-1]+1, hi); a.next == hi {
 		a.next = -1
 	}
+	if ties := &t.masks.ties; ties.moved != nil {
+		if a.next >= 0 {
+			a.next = ties.row(a.next)
+		}
+		for k := range level {
+			a.rows[k] = ties.row(a.rows[k])
+		}
+	}
+	copy(a.standing[:level], a.rows[:])
 	return t.emit(v, a)
 }
 

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"math/bits"
+
 	"wend/event"
 	"wend/query"
 	"wend/tile"
@@ -72,38 +74,28 @@ func duringText(d query.Interval) string {
 }
 
 // countTied adds up the events that share their time with another of their
-// customer. Only tiles and customers that have such events are looked at.
+// customer: those marked, and the one before each row of marks.
 func (v *view) countTied() int64 {
-	var tied int64
-	n := v.Customers()
-	if v.Ties == nil {
-		return 0
+	tied, next := 0, uint64(0)
+	for at := len(v.Same) - 1; at >= 0; at-- {
+		same := v.Same[at]
+		tied += bits.OnesCount64(same | same>>1 | next<<63)
+		next = same
 	}
-	for c := v.Ties.Next(0, n); c < n; c = v.Ties.Next(c+1, n) {
-		tied += v.tiedOf(c)
-	}
-	return tied
+	return int64(tied)
 }
 
-// tiedOf counts the events of one customer that share their time with another.
+// tiedOf is countTied for one customer.
 func (v *view) tiedOf(c int) int64 {
-	lo, hi := v.Range(c)
-	if hi-lo < 2 {
+	if v.Same == nil {
 		return 0
 	}
-	tied, before, run := int64(0), v.Time.At(lo), int64(1)
-	for i := lo + 1; i < hi; i++ {
-		t := v.Time.At(i)
-		if t != before {
-			if run > 1 {
-				tied += run
-			}
-			before, run = t, 0
+	tied := int64(0)
+	lo, hi := v.Range(c)
+	for i := v.Same.Next(lo, hi); i < hi; i = v.Same.Next(i+1, hi) {
+		if tied++; !v.Same.Get(i - 1) {
+			tied++
 		}
-		run++
-	}
-	if run > 1 {
-		tied += run
 	}
 	return tied
 }

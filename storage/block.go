@@ -16,6 +16,7 @@ type block struct {
 	Event  *tile.Codes
 	Time   *tile.Times
 	Ties   tile.Bitmap // customers with two events at one time
+	Same   tile.Bitmap // rows at the time of the row before; only of blocks that are kept
 
 	segment *segment
 	entry   *blockEntry // nil: the block is empty

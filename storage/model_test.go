@@ -116,7 +116,10 @@ func between(t *testing.T, snap *Snapshot, from, to event.Time) map[string][]str
 			lo, hi := tl.Range(c)
 			ties := false
 			for row := lo; row < hi; row++ {
-				ties = ties || row > lo && tl.Time.At(row) == tl.Time.At(row-1)
+				same := row > lo && tl.Time.At(row) == tl.Time.At(row-1)
+				if ties = ties || same; same != (tl.Same != nil && tl.Same.Get(row)) {
+					t.Fatalf("customer %q, row %d: at the time of the row before is %v", name, row-lo, same)
+				}
 				if to != 0 && (tl.Time.At(row) < from || tl.Time.At(row) >= to) {
 					continue
 				}

@@ -217,6 +217,7 @@ func (m *tileMerge) encode(h *hotTile, parts []*part, events [][]uint32) {
 	gathered := h.rows.times(times)
 	h.ties = tile.NewTies(gathered, h.starts)
 	h.time = tile.NewTimes(gathered, h.starts)
+	h.same = h.time.Same(h.starts, h.ties)
 	h.event = gatherCodes(&h.rows, events)
 	for i := range h.rows.list {
 		if q := &h.rows.list[i]; int(q.part) >= m.own {

@@ -38,7 +38,7 @@ func Build(schema *event.Schema, journeys []Journey) (*Tile, error) {
 		}
 		b.starts = append(b.starts, uint32(len(b.times)))
 	}
-	return &Tile{
+	t := &Tile{
 		Rows:    len(b.times),
 		Starts:  b.starts,
 		Names:   NewStrings(names),
@@ -48,7 +48,9 @@ func Build(schema *event.Schema, journeys []Journey) (*Tile, error) {
 		Channel: NewCodes(b.channel),
 		IDs:     b.ids,
 		Columns: b.columns,
-	}, nil
+	}
+	t.Same = t.Time.Same(t.Starts, t.Ties)
+	return t, nil
 }
 
 type builder struct {

@@ -17,6 +17,7 @@ type Tile struct {
 	Event   *Codes    // index into Schema.Events
 	Time    *Times    // never decreasing within a customer
 	Ties    Bitmap    // customers with two events at one time
+	Same    Bitmap    // rows at the time of the customer's row before; nil if there are none
 	Channel *Codes    // index into Schema.Channels, 0 is absent; nil unless needed
 	IDs     *Column   // the source's own event ids, null where it gave none; nil unless needed
 	Columns []*Column // by index into Schema.Properties; nil unless needed, or if no row has a value

@@ -278,18 +278,3 @@ func frameCost(stretches [][]uint64, width, shift, rangeBits int) uint64 {
 	}
 	return uint64(rows*width + anchors*(rangeBits-width))
 }
-
-// NewTies marks the customers with two events at one time.
-func NewTies(times []event.Time, starts []uint32) Bitmap {
-	ties := NewBitmap(max(0, len(starts)-1))
-	for c := 0; c+1 < len(starts); c++ {
-		own := times[starts[c]:starts[c+1]]
-		for i := 1; i < len(own); i++ {
-			if own[i] == own[i-1] {
-				ties.Set(c)
-				break
-			}
-		}
-	}
-	return ties
-}

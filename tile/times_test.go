@@ -95,7 +95,18 @@ func TestTimesUnit(t *testing.T) {
 }
 
 func TestTies(t *testing.T) {
-	ties := NewTies([]event.Time{1, 1, 1, 2, 2, 1, 5, 5}, []uint32{0, 1, 1, 4, 6, 8})
+	times, starts := []event.Time{1, 1, 1, 2, 2, 1, 5, 5}, []uint32{0, 1, 1, 4, 6, 8}
+	ties := NewTies(times, starts)
+	if same := NewTimes(times, starts).Same(starts, ties); !slices.Equal(same, Bitmap{0b10000100}) {
+		t.Errorf("rows at the time of the one before: %b", same)
+	}
+	long := make([]event.Time, 1000) // two days, half of the rows each
+	for i := range long {
+		long[i] = event.Time(int64(event.Day) * int64(i/500))
+	}
+	if same := NewTimes(long, []uint32{0, 1000}).Same([]uint32{0, 1000}, Bitmap{1}); same.Count() != 998 || same.Get(0) || same.Get(500) {
+		t.Errorf("%d rows at the time of the one before", same.Count())
+	}
 	for c, want := range []bool{false, false, true, false, true} {
 		if ties.Get(c) != want {
 			t.Errorf("customer %d: ties %v, want %v", c, ties.Get(c), want)

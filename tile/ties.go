@@ -1,0 +1,45 @@
+package tile
+
+import "wend/event"
+
+// NewTies marks the customers with two events at one time.
+func NewTies(times []event.Time, starts []uint32) Bitmap {
+	ties := NewBitmap(max(0, len(starts)-1))
+	for c := 0; c+1 < len(starts); c++ {
+		own := times[starts[c]:starts[c+1]]
+		for i := 1; i < len(own); i++ {
+			if own[i] == own[i-1] {
+				ties.Set(c)
+				break
+			}
+		}
+	}
+	return ties
+}
+
+// Same marks the rows at the time of the row before, if both are one
+// customer's. Ties are the customers who have such rows; it is nil if none has.
+func (t *Times) Same(starts []uint32, ties Bitmap) Bitmap {
+	customers := len(starts) - 1
+	c := ties.Next(0, customers)
+	if c == customers {
+		return nil
+	}
+	same := NewBitmap(t.Rows)
+	var times [256]event.Time
+	for ; c < customers; c = ties.Next(c+1, customers) {
+		lo, hi := int(starts[c]), int(starts[c+1])
+		for before := t.At(lo); lo+1 < hi; {
+			some := times[:min(len(times), hi-lo-1)]
+			t.Decode(lo+1, some)
+			for i, at := range some {
+				if at == before {
+					same.Set(lo + 1 + i)
+				}
+				before = at
+			}
+			lo += len(some)
+		}
+	}
+	return same
+}
