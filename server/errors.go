@@ -105,6 +105,8 @@ func toAPIError(err error) *apiError {
 		return &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "the request's body is too large", Hint: "send smaller batches"}
 	case errors.Is(err, storage.ErrNotFound):
 		return &apiError{Status: http.StatusNotFound, Code: "not_found", Message: err.Error()}
+	case errors.Is(err, engine.ErrErased):
+		return &apiError{Status: http.StatusServiceUnavailable, Code: "customer_erased", Message: "a customer was erased while the query ran", Hint: "send it again", Retry: true}
 	case errors.Is(err, storage.ErrReadOnly):
 		return &apiError{Status: http.StatusServiceUnavailable, Code: "read_only", Message: "the store is open for reading only"}
 	case errors.Is(err, storage.ErrClosed):

@@ -42,6 +42,7 @@ func TestMain(m *testing.M) {
 type served struct {
 	t     *testing.T
 	dir   string
+	args  []string // of wend serve, besides its store and address
 	env   []string
 	cmd   *exec.Cmd
 	url   string
@@ -78,7 +79,7 @@ func (p *printed) String() string {
 // serve starts a server on a store, which it makes if there is none.
 func serve(t *testing.T, dir string, env ...string) *served {
 	t.Helper()
-	s := &served{t: t, dir: dir, env: env}
+	s := &served{t: t, dir: dir, env: env, args: []string{"--backup-dir", dir + ".backups"}}
 	s.start()
 	t.Cleanup(s.kill)
 	return s
@@ -89,7 +90,7 @@ func (s *served) start() {
 	ready := make(chan string, 1)
 	s.log = &printed{ready: ready}
 	s.ended = make(chan error, 1)
-	s.cmd = exec.Command(program, "serve", s.dir, "--listen", "127.0.0.1:0")
+	s.cmd = exec.Command(program, append([]string{"serve", s.dir, "--listen", "127.0.0.1:0"}, s.args...)...)
 	s.cmd.Stderr, s.cmd.Env = s.log, append(os.Environ(), s.env...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
@@ -196,6 +197,9 @@ func send(c *http.Client, method, url, body string, header ...string) (reply, er
 // ask returns the rows of an answer.
 func (s *served) ask(c *http.Client, query string) ([][]any, error) {
 	r, err := send(c, "POST", s.url+"/v1/query", query, "Content-Type", "text/plain")
+	for err == nil && r.status == 503 && strings.Contains(string(r.body), `"customer_erased"`) {
+		r, err = send(c, "POST", s.url+"/v1/query", query, "Content-Type", "text/plain")
+	}
 	if err != nil {
 		return nil, err
 	}
