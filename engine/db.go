@@ -206,13 +206,17 @@ func (db *DB) Sync(ctx context.Context, lsn uint64) error { return db.store.Sync
 func (db *DB) Link(ctx context.Context, from, to string) error { return db.store.Link(ctx, from, to) }
 
 // Unlink takes a link back.
-func (db *DB) Unlink(ctx context.Context, from string) error { return db.store.Unlink(ctx, from) }
+func (db *DB) Unlink(ctx context.Context, from string) error {
+	defer db.models.clear()
+	return db.store.Unlink(ctx, from)
+}
 
 // Links lists all links.
 func (db *DB) Links() []storage.Link { return db.store.Links() }
 
 // Undo takes a whole import back.
 func (db *DB) Undo(ctx context.Context, importID string) (events int64, err error) {
+	defer db.models.clear()
 	return db.store.Undo(ctx, importID)
 }
 

@@ -151,6 +151,7 @@ func (o *dropoffOperator) run(r *run) (*Result, error) {
 // nextLabel is a row of the answer.
 type nextLabel struct {
 	label string
+	code  uint32 // of the label, where it matters
 	count int64
 	gaps  [][]event.Duration
 }

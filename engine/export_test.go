@@ -19,15 +19,18 @@ func (db *DB) Waiting(text string) int {
 }
 
 // LearnNext waits until the models that are being made are there.
-func (db *DB) LearnNext() {
-	for building := true; building; time.Sleep(time.Millisecond) {
-		building = false
-		db.models.mu.Lock()
-		for _, k := range db.models.kept {
-			building = building || k.building
+func (db *DB) LearnNext() { db.running.Wait() }
+
+// KeptNext counts the models that are there.
+func (db *DB) KeptNext() (n int) {
+	db.models.mu.Lock()
+	defer db.models.mu.Unlock()
+	for _, k := range db.models.kept {
+		if k.model != nil {
+			n++
 		}
-		db.models.mu.Unlock()
 	}
+	return n
 }
 
 // SetModelClock has models age by another clock.

@@ -160,8 +160,7 @@ func (w *suffixWorker) visit(v *view) error {
 	}
 	return v.units(func(u unit) error {
 		u = v.selectedOf(u)
-		known := 0
-		var before event.Time
+		known, before := 0, 0
 		for row := v.next(u.lo, u.hi); row < u.hi; row = v.next(row+1, u.hi) {
 			code, err := w.labels.code(v, u.customer, row)
 			if err != nil {
@@ -172,14 +171,14 @@ func (w *suffixWorker) visit(v *view) error {
 				length++
 			}
 			if length > w.least {
-				if err := w.follow(length, code, v.Time.At(row).Sub(before)); err != nil {
+				if err := w.follow(length, code, v.Time.At(row).Sub(v.Time.At(before))); err != nil {
 					return err
 				}
 			}
 			copy(w.recent[1:], w.recent[:])
 			w.recent[0] = code
 			known = min(known+1, suffixMax)
-			before = v.Time.At(row)
+			before = row
 		}
 		return nil
 	})

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -40,10 +41,9 @@ type nextRow struct {
 
 // About what parts of a model take.
 const (
-	modelTailBytes  = 120
-	modelCountBytes = 40 // while it is made
-	modelRowBytes   = 24
-	modelTextBytes  = 80
+	modelTailBytes = 120
+	modelRowBytes  = 24
+	modelTextBytes = 80
 )
 
 // find returns the longest of the labels' suffixes that the model has, and how
@@ -90,57 +90,55 @@ func (o *nextForOperator) fromModel(m *nextModel, own []uint32) (res *Result, ok
 	return res, true
 }
 
-// modelBuilder makes a model: for each length first the suffixes of that length
-// that occur often enough (which can be only those of which the one without the
-// first label does), then what followed them and after what time. The times are
-// gathered for as many suffixes at once as fit recordsMax, so the memory needed
-// does not grow with the events but for a number each.
+// modelBuilder makes a model. A first scan counts how often each label has a
+// successor. Then, for as many labels at once as fit recordsMax, a scan writes
+// down every successor of theirs, with the labels before; these records are
+// dealt out by the second last label, then by the third last, and so on, as long
+// as enough of them lie together. So all events are read a few times, whatever
+// the number of suffixes, and the memory needed grows with the most frequent
+// label only.
 type modelBuilder struct {
-	*tails
 	operator *nextForOperator
-	ids      [][]int32 // by tile and row: the tail that ends before the row, root if none counts
-	length   int       // of the tails that are looked for
-	resolved bool      // ids are of this length already, not of one label less
-	support  []int64   // by tail
-	after    []nextRows
+	model    *nextModel
+	counts   []int64  // by label: events of it that have a successor
+	ranks    []uint16 // by label: of those that can be in a suffix, from 1
+	frequent []uint32 // the labels by rank, from 1
 
-	from, to int32 // the tails that are gathered
-	begins   []int64
+	from, to int     // the ranks that are gathered
+	begins   []int64 // of their records
 	cursor   []atomic.Int64
 	records  []nextRecord
 }
 
-// nextRecord is that a label came a time after a suffix.
+// nextRecord is that a label came a time after others. It has the size of its
+// parts: there are very many.
 type nextRecord struct {
-	gap   event.Duration
-	label uint32
+	label  uint32
+	gap    [2]uint32             // the upper half and the lower
+	before [suffixMax - 1]uint16 // ranks of the labels before the last, the newest first; 0: none, or a seldom one
+}
+
+func (n *nextRecord) took() event.Duration {
+	return event.Duration(uint64(n.gap[0])<<32 | uint64(n.gap[1]))
 }
 
 const (
 	recordsMax      = 1 << 22
-	nextRecordBytes = 16
+	nextRecordBytes = 20
 )
 
 // build makes the model of the statement.
 func (o *nextForOperator) build(r *run) (*nextModel, error) {
-	b := &modelBuilder{tails: &tails{index: map[tail]int32{}}, operator: o, ids: make([][]int32, r.snap.Tiles())}
-	for b.length = 1; b.length <= suffixMax; b.length++ {
-		known := int32(len(b.support))
-		b.resolved = false
-		if err := b.frequent(r); err != nil {
+	m := &nextModel{codes: map[string]uint32{}, index: map[tail]int32{}}
+	b := &modelBuilder{operator: o, model: m}
+	if err := b.count(r); err != nil {
+		return nil, err
+	}
+	for b.from = 1; b.from < len(b.frequent); b.from = b.to {
+		if err := b.gather(r); err != nil {
 			return nil, err
 		}
-		if int32(len(b.support)) == known {
-			break // nothing longer can occur more often
-		}
-		for b.from = known; b.from < int32(len(b.support)); b.from = b.to {
-			if err := b.gather(r); err != nil {
-				return nil, err
-			}
-			b.resolved = true
-		}
 	}
-	m := &nextModel{codes: map[string]uint32{}, index: b.index, after: b.after}
 	for code, x := range o.labels.labels.values {
 		m.codes[x.Text()] = uint32(code)
 		m.texts = append(m.texts, x.Text())
@@ -155,130 +153,67 @@ func (o *nextForOperator) build(r *run) (*nextModel, error) {
 // worker is one for the next scan.
 func (b *modelBuilder) worker(r *run, gathering bool) func() (*modelWorker, error) {
 	return func() (*modelWorker, error) {
-		w := &modelWorker{modelBuilder: b, labels: b.operator.labels.worker(), gathering: gathering, memory: ration{budget: r.memory}}
-		if !gathering {
-			w.counts = map[tail]int64{}
-		}
-		return w, nil
+		return &modelWorker{modelBuilder: b, labels: b.operator.labels.worker(), gathering: gathering, memory: ration{budget: r.memory}}, nil
 	}
 }
 
-// frequent finds the tails of a length that occur often enough.
-func (b *modelBuilder) frequent(r *run) error {
+// count finds the labels that suffixes can be made of.
+func (b *modelBuilder) count(r *run) error {
 	ws, err := scan(r, b.worker(r, false))
 	if err != nil {
 		return err
 	}
 	r.stats.again()
-	counts := ws[0].counts
+	all := len(b.operator.labels.labels.values)
+	b.counts, b.ranks, b.frequent = make([]int64, all), make([]uint16, all), make([]uint32, 1)
 	for _, w := range ws {
-		defer r.memory.release(w.counted)
-	}
-	for _, w := range ws[1:] {
-		for key, n := range w.counts {
-			counts[key] += n
+		for label := range min(all, len(w.seen)) {
+			b.counts[label] += w.seen[label]
 		}
 	}
-	for key, n := range counts {
+	for label, n := range b.counts {
 		if n < supportMin {
 			continue
 		}
-		if err := r.memory.reserve(modelTailBytes); err != nil {
-			return err
+		if len(b.frequent) > math.MaxUint16 {
+			return &LimitError{Limit: "labels", Value: math.MaxUint16, Reached: int64(len(b.frequent)), Hint: "label by something that has fewer values"}
 		}
-		b.index[key] = int32(len(b.support))
-		b.support = append(b.support, n)
+		b.ranks[label] = uint16(len(b.frequent))
+		b.frequent = append(b.frequent, uint32(label))
 	}
-	b.after = append(b.after, make([]nextRows, len(b.support)-len(b.after))...)
 	return nil
 }
 
-// gather reads what followed the tails from b.from on, as many as fit.
+// gather reads what followed the labels from b.from on, as many as fit.
 func (b *modelBuilder) gather(r *run) error {
 	b.begins = append(b.begins[:0], 0)
-	all := int64(0)
-	for b.to = b.from; b.to < int32(len(b.support)) && (b.to == b.from || all+b.support[b.to] <= recordsMax); b.to++ {
-		all += b.support[b.to]
+	all, most := int64(0), int64(0)
+	for b.to = b.from; b.to < len(b.frequent); b.to++ {
+		n := b.counts[b.frequent[b.to]]
+		if b.to > b.from && all+n > recordsMax {
+			break
+		}
+		all, most = all+n, max(most, n)
 		b.begins = append(b.begins, all)
 	}
-	n := int(b.to - b.from)
-	bytes := (2*nextRecordBytes+8)*all + 16*int64(n) // a tail's records are copied once, its gaps once more
+	bytes := nextRecordBytes*all + 8*most // the times of one suffix are copied once more
 	if err := r.memory.reserve(bytes); err != nil {
 		return err
 	}
 	defer r.memory.release(bytes)
-	b.records, b.cursor = make([]nextRecord, all), make([]atomic.Int64, n)
+	b.records, b.cursor = make([]nextRecord, all), make([]atomic.Int64, b.to-b.from)
 	if _, err := scan(r, b.worker(r, true)); err != nil {
 		return err
 	}
 	r.stats.again()
-	r.parallel(n, func(i int) {
-		b.after[int(b.from)+i] = b.operator.rowsOf(r, b.records[b.begins[i]:b.begins[i+1]])
-	})
-	rows := 0
-	for i := range n {
-		rows += len(b.after[int(b.from)+i].rows)
+	d := newDealer(b, r, most)
+	for i := range b.to - b.from {
+		if err := d.tail(root, b.frequent[b.from+i], 0, b.records[b.begins[i]:b.begins[i+1]]); err != nil {
+			return err
+		}
 	}
 	b.records = nil
-	return r.memory.reserve(modelRowBytes * int64(rows))
-}
-
-// rowsOf are the rows of the answer for what followed one tail.
-func (o *nextForOperator) rowsOf(r *run, records []nextRecord) nextRows {
-	records = o.byLabel(records)
-	gaps := make([]event.Duration, len(records))
-	for i := range records {
-		gaps[i] = records[i].gap
-	}
-	codes := map[string]int32{}
-	var labels []nextLabel
-	for from := 0; from < len(records); {
-		to := from + 1
-		for to < len(records) && records[to].label == records[from].label {
-			to++
-		}
-		label := nextLabel{label: o.labels.text(records[from].label)}
-		label.add(int64(to-from), gaps[from:to])
-		labels = append(labels, label)
-		codes[label.label] = int32(records[from].label)
-		from = to
-	}
-	slices.SortFunc(labels, compareNext)
-	cut := nextCut{}
-	known := nextRows{support: int64(len(records))}
-	for k, n := range cut.top(labels, int(r.plan.Top)) {
-		row := nextRow{label: codes[n.label], count: n.count, median: elapsedQuantile(0.5, n.gaps).(float64)}
-		if top := int(r.plan.Top); top > 0 && k == top {
-			row.label = -1 // a label may read "(other)"
-		}
-		known.rows = append(known.rows, row)
-	}
-	known.cut = cut.cut()
-	return known
-}
-
-// byLabel puts records of one label side by side. Many records of few labels are
-// dealt out by where each label begins: sorting them would take as long as all
-// the rest.
-func (o *nextForOperator) byLabel(records []nextRecord) []nextRecord {
-	all := len(o.labels.labels.values)
-	if len(records) < all {
-		slices.SortFunc(records, func(a, b nextRecord) int { return cmp.Compare(a.label, b.label) })
-		return records
-	}
-	next := make([]int32, all+1)
-	for i := range records {
-		next[records[i].label+1]++
-	}
-	for label := range all {
-		next[label+1] += next[label]
-	}
-	dealt := make([]nextRecord, len(records))
-	for _, x := range records {
-		dealt[next[x.label]] = x
-		next[x.label]++
-	}
-	return dealt
+	return nil
 }
 
 // modelWorker is one worker's side of a scan for a model.
@@ -286,97 +221,194 @@ type modelWorker struct {
 	*modelBuilder
 	labels    *labeler
 	gathering bool
-	counts    map[tail]int64
-	counted   int64             // bytes reserved for counts
-	recent    [suffixMax]uint32 // the labels before the event at hand, the newest first
+	seen      []int64           // by label: events of it that have a successor
+	recent    [suffixMax]uint16 // ranks of the labels before the event at hand, the newest first
 	memory    ration
 }
 
 func (w *modelWorker) visit(v *view) error {
-	if w.ids[v.index] == nil {
-		if err := w.memory.take(4 * int64(v.Rows)); err != nil {
-			return err
-		}
-		w.ids[v.index] = make([]int32, v.Rows)
-		for row := range w.ids[v.index] {
-			w.ids[v.index][row] = root
-		}
-	}
 	if err := w.labels.load(v); err != nil {
 		return err
 	}
-	ids := w.ids[v.index]
 	return v.units(func(u unit) error {
 		u = v.selectedOf(u)
-		if w.resolved {
-			return w.record(v, u, ids)
+		if w.gathering {
+			return w.gatherUnit(v, u)
 		}
-		known, before := 0, -1
+		last := -1
 		for row := v.next(u.lo, u.hi); row < u.hi; row = v.next(row+1, u.hi) {
+			if last >= 0 {
+				w.seen[last]++
+			}
 			code, err := w.labels.code(v, u.customer, row)
 			if err != nil {
 				return err
 			}
-			at := root
-			if known >= w.length && (w.length == 1 || ids[row] != root) {
-				key := tail{ids[row], w.recent[w.length-1]}
-				if !w.gathering {
-					err = w.count(key)
-				} else if found, ok := w.index[key]; ok {
-					at = found
-					w.keep(v, at, code, before, row)
-				}
-				if err != nil {
+			if last = int(code); last >= len(w.seen) {
+				more := max(last+1-len(w.seen), len(w.seen))
+				if err := w.memory.take(8 * int64(more)); err != nil {
 					return err
 				}
+				w.seen = append(w.seen, make([]int64, more)...)
 			}
-			if w.gathering {
-				ids[row] = at
-			}
-			copy(w.recent[1:], w.recent[:])
-			w.recent[0] = code
-			known = min(known+1, suffixMax)
-			before = row
 		}
 		return nil
 	})
 }
 
-// record keeps what followed the tails at hand, of which ids tells where they end.
-func (w *modelWorker) record(v *view, u unit, ids []int32) error {
-	before := -1
+// gatherUnit writes down what followed the labels at hand.
+func (w *modelWorker) gatherUnit(v *view, u unit) error {
+	before := 0
+	w.recent = [suffixMax]uint16{}
 	for row := v.next(u.lo, u.hi); row < u.hi; row = v.next(row+1, u.hi) {
-		if at := ids[row]; at >= w.from && at < w.to {
-			code, err := w.labels.code(v, u.customer, row)
-			if err != nil {
-				return err
-			}
-			w.keep(v, at, code, before, row)
+		code, err := w.labels.code(v, u.customer, row)
+		if err != nil {
+			return err
 		}
+		if last := int(w.recent[0]); last >= w.from && last < w.to {
+			i := last - w.from
+			gap := uint64(v.Time.At(row).Sub(v.Time.At(before)))
+			w.records[w.begins[i]+w.cursor[i].Add(1)-1] = nextRecord{code, [2]uint32{uint32(gap >> 32), uint32(gap)}, [suffixMax - 1]uint16(w.recent[1:])}
+		}
+		copy(w.recent[1:], w.recent[:suffixMax-1])
+		w.recent[0] = w.ranks[code]
 		before = row
 	}
 	return nil
 }
 
-func (w *modelWorker) count(key tail) error {
-	before := len(w.counts)
-	if w.counts[key]++; len(w.counts) == before {
+// dealer makes the rows of suffixes from records that lie together.
+type dealer struct {
+	*modelBuilder
+	run   *run
+	place [suffixMax - 1][]int32 // by rank of the next older label: where its next record goes
+	end   [suffixMax - 1][]int32 // where they end
+	found []int64                // by label: records of it
+	seen  []uint32               // labels that are in found
+	gaps  []event.Duration
+}
+
+func newDealer(b *modelBuilder, r *run, most int64) *dealer {
+	d := &dealer{modelBuilder: b, run: r, found: make([]int64, len(b.operator.labels.labels.values)), gaps: make([]event.Duration, most)}
+	for i := range d.place {
+		d.place[i], d.end[i] = make([]int32, len(b.frequent)), make([]int32, len(b.frequent))
+	}
+	return d
+}
+
+// tail takes the suffix of which the records tell, and all that are longer.
+// Length is how many labels before the last one it has.
+func (d *dealer) tail(shorter int32, label uint32, length int, records []nextRecord) error {
+	if len(records) < supportMin {
 		return nil
 	}
-	if err := w.operator.r.memory.reserve(modelCountBytes); err != nil {
+	at := int32(len(d.model.after))
+	d.model.index[tail{shorter, label}] = at
+	known := d.rows(records)
+	if err := d.run.memory.reserve(modelTailBytes + modelRowBytes*int64(len(known.rows))); err != nil {
 		return err
 	}
-	w.counted += modelCountBytes
+	d.model.after = append(d.model.after, known)
+	if length == suffixMax-1 {
+		return nil
+	}
+	if at%1024 == 0 && d.run.ctx.Err() != nil {
+		return d.run.ctx.Err()
+	}
+	return d.deal(records, length, func(rank uint16, part []nextRecord) error {
+		if rank == 0 {
+			return nil
+		}
+		return d.tail(at, d.frequent[rank], length+1, part)
+	})
+}
+
+// deal puts records side by side whose next older label is the same, and calls
+// f for each such part.
+func (d *dealer) deal(records []nextRecord, length int, f func(rank uint16, part []nextRecord) error) error {
+	if len(records) < 2*len(d.frequent) { // looking at every label would take longer
+		slices.SortFunc(records, func(a, b nextRecord) int { return cmp.Compare(a.before[length], b.before[length]) })
+	} else {
+		place, end := d.place[length], d.end[length]
+		clear(end)
+		for i := range records {
+			end[records[i].before[length]]++
+		}
+		sum := int32(0)
+		for rank, n := range end {
+			place[rank] = sum
+			sum += n
+			end[rank] = sum
+		}
+		// Each record changes places with the one that lies where it belongs.
+		for rank := range place {
+			for place[rank] < end[rank] {
+				at := place[rank]
+				of := records[at].before[length]
+				if int(of) != rank {
+					records[at], records[place[of]] = records[place[of]], records[at]
+				}
+				place[of]++
+			}
+		}
+	}
+	for from := 0; from < len(records); {
+		rank := records[from].before[length]
+		to := from + 1
+		for to < len(records) && records[to].before[length] == rank {
+			to++
+		}
+		if err := f(rank, records[from:to]); err != nil {
+			return err
+		}
+		from = to
+	}
 	return nil
 }
 
-// keep records that a label followed a tail, if it is one of those at hand.
-func (w *modelWorker) keep(v *view, at int32, label uint32, before, row int) {
-	if at < w.from || at >= w.to {
-		return
+// rows are the rows of the answer for a suffix.
+func (d *dealer) rows(records []nextRecord) nextRows {
+	for i := range records {
+		label := records[i].label
+		if d.found[label] == 0 {
+			d.seen = append(d.seen, label)
+		}
+		d.found[label]++
 	}
-	i := at - w.from
-	w.records[w.begins[i]+w.cursor[i].Add(1)-1] = nextRecord{v.Time.At(row).Sub(v.Time.At(before)), label}
+	sum := int64(0)
+	for _, label := range d.seen {
+		n := d.found[label]
+		d.found[label] = sum
+		sum += n
+	}
+	for i := range records {
+		at := &d.found[records[i].label]
+		d.gaps[*at] = records[i].took()
+		*at++
+	}
+	labels := make([]nextLabel, len(d.seen))
+	from := int64(0)
+	for i, label := range d.seen {
+		to := d.found[label]
+		labels[i] = nextLabel{label: d.operator.labels.text(label), code: label}
+		labels[i].add(to-from, d.gaps[from:to])
+		from = to
+		d.found[label] = 0
+	}
+	d.seen = d.seen[:0]
+	slices.SortFunc(labels, compareNext)
+	cut := nextCut{}
+	known := nextRows{support: int64(len(records))}
+	list := cut.top(labels, int(d.run.plan.Top))
+	known.rows = make([]nextRow, len(list))
+	for k, n := range list {
+		known.rows[k] = nextRow{label: int32(n.code), count: n.count, median: elapsedQuantile(0.5, n.gaps).(float64)}
+		if top := int(d.run.plan.Top); top > 0 && k == top {
+			known.rows[k].label = -1 // a label may read "(other)"
+		}
+	}
+	known.cut = cut.cut()
+	return known
 }
 
 // modelAge tells how old counts are, in an answer's warning.

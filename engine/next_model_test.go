@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"wend/event"
 	"wend/internal/reference"
 	"wend/query"
+	"wend/storage"
 	"wend/storage/vfs/simfs"
 )
 
@@ -172,5 +174,96 @@ func TestNextForAfterADefinition(t *testing.T) {
 	ask(t, db, "define stage two as c")
 	if got := strings.Join(labels(), " "); got != "(none) one two" {
 		t.Errorf("labels %s", got)
+	}
+}
+
+// What is kept counts nobody who was erased and nothing that was taken back,
+// from that moment on; what is being made meanwhile is not kept either.
+func TestNextForWhenDataIsTakenOut(t *testing.T) {
+	ctx := context.Background()
+	const question = "next for 'c''1'"
+	removals := []struct {
+		name string
+		take func(db *engine.DB, imported string) error
+	}{
+		{"erasure", func(db *engine.DB, _ string) error { return db.Erase(ctx, "c'2") }},
+		{"undo", func(db *engine.DB, imported string) error { _, err := db.Undo(ctx, imported); return err }},
+		{"unlink", func(db *engine.DB, _ string) error { return db.Unlink(ctx, "c'3") }},
+		{"erasure by the store", func(db *engine.DB, _ string) error {
+			_, err := db.Store().Erase(ctx, "c'2", storage.EraseOptions{})
+			return err
+		}},
+		{"undo by the store", func(db *engine.DB, imported string) error {
+			_, err := db.Store().Undo(ctx, imported)
+			return err
+		}},
+	}
+	prepare := func(t *testing.T) (db *engine.DB, imported string) {
+		db = openDB(t, simfs.New(1), walks(300), engine.Options{})
+		load, err := db.Store().NewLoad(ctx, storage.LoadOptions{Source: "more"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		more := event.NewBuilder()
+		for i := range 40 {
+			more.Add(at(fmt.Sprintf("m%d", i), 0, "a", ""))
+			more.Add(at(fmt.Sprintf("m%d", i), 1, "b", ""))
+		}
+		if err := load.Add(more.Batch()); err != nil {
+			t.Fatal(err)
+		}
+		done, err := load.Commit(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Link(ctx, "c'3", "c'4"); err != nil {
+			t.Fatal(err)
+		}
+		ask(t, db, question)
+		return db, done.ImportID
+	}
+	now := func(t *testing.T, db *engine.DB) {
+		t.Helper()
+		want := ask(t, db, question, engine.NoCache())
+		if got := ask(t, db, question); fmt.Sprint(got.Rows) != fmt.Sprint(want.Rows) || len(got.Meta.Warnings) > 0 {
+			t.Errorf("%v %q, by a scan %v", got.Rows, got.Meta.Warnings, want.Rows)
+		}
+		if n := db.KeptNext(); n > 0 {
+			t.Errorf("%d models are kept of before", n)
+		}
+	}
+	for _, r := range removals {
+		t.Run(r.name, func(t *testing.T) {
+			db, imported := prepare(t)
+			db.Append(ctx, []event.Event{at("z", 0, "a", "")}) // so that it does not answer from what it did
+			ask(t, db, question)
+			db.LearnNext()
+			if n := db.KeptNext(); n != 1 {
+				t.Fatalf("%d models are kept", n)
+			}
+			if err := r.take(db, imported); err != nil {
+				t.Fatal(err)
+			}
+			now(t, db)
+		})
+		t.Run(r.name+" while one is made", func(t *testing.T) {
+			db, imported := prepare(t)
+			db.Append(ctx, []event.Event{at("z", 0, "a", "")})
+			asked := 0
+			var failed error
+			scanned := func() error { _, err := db.Query(ctx, question); return err }
+			db.SetModelClock(func() time.Time {
+				if asked++; asked == 2 { // first by the question, then by the making, which has its snapshot
+					failed = errors.Join(r.take(db, imported), scanned())
+				}
+				return time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+			})
+			ask(t, db, question)
+			db.LearnNext()
+			if failed != nil || asked < 2 {
+				t.Fatal(failed, asked)
+			}
+			now(t, db)
+		})
 	}
 }

@@ -1,11 +1,14 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
 
+	"wend/internal/seeded"
 	"wend/query"
 )
 
@@ -16,13 +19,17 @@ import (
 // A model belongs to a snapshot. While events stream in every question has a
 // newer one, so a model serves on for a while, and its answers say how old it
 // is: a new one is begun modelRenew after the last, and what is older than
-// modelStale is not used.
+// modelStale is not used. Where data was taken out, by an erasure or with an
+// import, or two identities are no longer one, no model of before serves on: all
+// of them go at once.
 type nextModels struct {
-	now   func() time.Time
-	mu    sync.Mutex
-	max   int64 // bytes of all of them together
-	kept  map[string]*keptModel
-	asked int64 // questions so far, which order the models by their use
+	now      func() time.Time
+	mu       sync.Mutex
+	removals uint64 // of the state that models are of
+	cleared  int    // how often all of them went
+	max      int64  // bytes of all of them together
+	kept     map[string]*keptModel
+	asked    int64 // questions so far, which order the models by their use
 }
 
 // keptModel is a model with the state it is of.
@@ -58,9 +65,18 @@ func modelKey(plan *query.Plan, snap Snapshot, s QuerySettings) string {
 
 // use returns the model for a question, nil if a scan has to answer, and
 // whether one should be made now.
-func (m *nextModels) use(key, version string) (model *nextModel, age time.Duration, build bool) {
+func (m *nextModels) use(key string, snap Snapshot, removals uint64) (model *nextModel, age time.Duration, build bool) {
+	now := m.now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if removals < m.removals {
+		return nil, 0, false // of before data was taken out
+	}
+	if removals > m.removals { // perhaps by another process
+		m.clearLocked()
+		m.removals = removals
+	}
+	version := snap.Version()
 	m.asked++
 	k := m.kept[key]
 	if k == nil {
@@ -74,7 +90,6 @@ func (m *nextModels) use(key, version string) (model *nextModel, age time.Durati
 		return nil, 0, false
 	}
 	k.used = m.asked
-	now := m.now()
 	switch {
 	case k.model != nil && k.version == version:
 		return k.model, 0, false
@@ -88,13 +103,14 @@ func (m *nextModels) use(key, version string) (model *nextModel, age time.Durati
 	return nil, 0, build
 }
 
-// put keeps a model that was made, or notes that it could not be.
-func (m *nextModels) put(key, version string, made time.Time, model *nextModel) {
+// put keeps a model that was made, or notes that it could not be. One that was
+// begun before all of them went is not kept.
+func (m *nextModels) put(key string, cleared int, version string, made time.Time, model *nextModel) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	k := m.kept[key]
-	if k == nil {
-		return // forgotten meanwhile
+	if k == nil || cleared != m.cleared && !seeded.On("model_survives_removal") {
+		return
 	}
 	if k.building = false; model == nil || model.bytes > m.max {
 		k.tried = version
@@ -115,11 +131,23 @@ func (m *nextModels) bytes() (n int64) {
 	return n
 }
 
-// clear drops all: a customer was erased whom they counted.
+// clear drops all, also those that are being made: they count what was taken out.
 func (m *nextModels) clear() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.clearLocked()
+}
+
+func (m *nextModels) clearLocked() {
 	m.kept = nil
+	m.cleared++
+}
+
+// begin is what put wants to know of when a model was begun.
+func (m *nextModels) begin() (cleared int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.cleared
 }
 
 // forget drops what was not asked for the longest.
@@ -133,8 +161,8 @@ func (m *nextModels) forget() {
 	delete(m.kept, oldest)
 }
 
-// learn makes the model of a statement in the background. It takes one worker,
-// and the memory of a query; if that is not there, `next for` goes on scanning.
+// learn makes the model of a statement in the background. It takes half of the
+// workers, and the memory of a query; if that is not there, `next for` goes on scanning.
 func (db *DB) learn(plan *query.Plan, key string, s QuerySettings) {
 	if db.begin() != nil {
 		return
@@ -142,19 +170,20 @@ func (db *DB) learn(plan *query.Plan, key string, s QuerySettings) {
 	go func() {
 		defer db.running.Done()
 		var model *nextModel
-		version, made, era := "", db.models.now(), db.eras.current()
+		era, cleared := db.eras.current(), db.models.begin() // before the snapshot: too early does no harm
+		version, made := "", time.Time{}
 		defer func() {
-			if db.eras.over(era) {
-				model = nil // it counts somebody who was erased meanwhile
+			if p := recover(); p != nil && db.opt.Logger != nil { // questions are answered by scans, in which it may not happen
+				db.opt.Logger.Error("next for: its model cannot be made", "error", newPanicError(p))
 			}
-			db.models.put(key, version, made, model)
+			db.models.put(key, cleared, version, made, model)
 		}()
 		snap, err := db.snapshot()
 		if err != nil {
 			return
 		}
 		defer snap.Release()
-		version = snap.Version()
+		version, made = snap.Version(), db.models.now()
 		statement, err := oneStatement(plan.Text)
 		if err != nil {
 			return
@@ -163,9 +192,11 @@ func (db *DB) learn(plan *query.Plan, key string, s QuerySettings) {
 		if err != nil {
 			return
 		}
-		opt := RunOptions{Workers: 1, Groups: s.Limits.Groups, MemoryBytes: s.Limits.MemoryBytes, Time: -1, shared: db.memory}
+		ctx, stop := mergeCancel(db.ctx, era.ctx) // nothing of somebody who was erased stays in memory
+		defer stop()
+		opt := RunOptions{Workers: max(1, cmp.Or(db.opt.Workers, runtime.GOMAXPROCS(0))/2), Groups: s.Limits.Groups, MemoryBytes: s.Limits.MemoryBytes, Time: -1, shared: db.memory}
 		opt.learned = func(m *nextModel) { model = m }
-		if _, err := Run(db.ctx, plan, snap, opt); err != nil && db.ctx.Err() == nil && db.opt.Logger != nil {
+		if _, err := Run(ctx, plan, snap, opt); err != nil && ctx.Err() == nil && db.opt.Logger != nil {
 			db.opt.Logger.Debug("next for goes on scanning: its model cannot be made", "error", err)
 		}
 	}()

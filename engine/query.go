@@ -203,7 +203,7 @@ func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, era *er
 	var kept RunOptions
 	if reusable && plan.Verb == "next" && plan.For && plan.TestLast == 0 && !plan.Explain {
 		statement, build := modelKey(plan, snap, settings), false
-		if kept.model, kept.aged, build = db.models.use(statement, snap.Version()); build {
+		if kept.model, kept.aged, build = db.models.use(statement, snap, snap.Removals()); build {
 			db.learn(plan, statement, settings)
 		}
 	}

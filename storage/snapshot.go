@@ -30,6 +30,7 @@ type Snapshot struct {
 	missing    []Missing
 	received   event.Time
 	lsn, epoch uint64
+	removals   uint64
 	bits       int // tiles are the prefixes of so many bits
 	rows       int64
 	erasing    bool // something is masked: names without a row are those of the erased
@@ -91,6 +92,12 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 		events: slices.Clip(s.catalog.events), channels: slices.Clip(s.catalog.channels), properties: slices.Clip(s.catalog.properties),
 		defines: s.state.defines, links: s.linkTable(), missing: s.missingData(),
 		received: s.state.received, lsn: s.state.lsn, epoch: s.state.epoch,
+	}
+	snap.removals = s.state.lastErasure()
+	for _, gone := range undone {
+		if gone {
+			snap.removals++
+		}
 	}
 	for _, r := range s.state.segments {
 		if f := s.segments[r.ID]; f != nil {
@@ -209,6 +216,10 @@ func (s *Snapshot) Version() string {
 	}
 	return v
 }
+
+// Removals counts how often data was taken out: erasures, and imports undone.
+// What was computed for a state with fewer may show what is gone.
+func (s *Snapshot) Removals() uint64 { return s.removals }
 
 // Events counts the events.
 func (s *Snapshot) Events() int64 { return s.rows }
