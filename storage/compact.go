@@ -71,7 +71,7 @@ func (s *Store) flush(ctx context.Context) error {
 	var records []segmentRecord
 	var files []*segmentFile
 	err = s.writes("flush", func() (err error) { // mu is to be taken again whatever happens
-		if records, err = s.writeRun(ctx, sources, width, meta, s.lockedNumber); err == nil {
+		if records, err = s.writeRun(ctx, sources, width, meta, s.lockedNumber, nil); err == nil {
 			files, err = s.openWritten(records)
 		}
 		return err
@@ -153,12 +153,15 @@ func (s *Store) removeWritten(records []segmentRecord) {
 }
 
 // publishSegments publishes an edit that adds segments. The caller holds
-// writing and mu. If it fails the files stay: the edit may be on the disk.
+// writing and mu. If it fails the files stay, because the edit may be on the
+// disk; the next edit that succeeds begins a file of the manifest that does not
+// have it, and decides that they go.
 func (s *Store) publishSegments(e *edit, files []*segmentFile) error {
 	if err := s.publish(e); err != nil {
 		for _, f := range files {
 			f.release()
 		}
+		s.undecided = append(s.undecided, e.Add...)
 		return err
 	}
 	for _, f := range files {
@@ -181,18 +184,18 @@ func (s *Store) runMeta(first, last uint64) segmentMeta {
 }
 
 // writeRun merges sources of the store into files of one run, one set for
-// each partition.
-func (s *Store) writeRun(ctx context.Context, sources []*source, width string, meta segmentMeta, number func() uint64) ([]segmentRecord, error) {
+// each partition. What they are to hold is added to sum, if it is not nil.
+func (s *Store) writeRun(ctx context.Context, sources []*source, width string, meta segmentMeta, number func() uint64, sum *mergeSum) ([]segmentRecord, error) {
 	customers, err := countCustomers(sources)
 	if err != nil {
 		return nil, err
 	}
-	return s.writeBits(ctx, sources, prefixBits(customers, s.opt.BlockCustomers), width, meta, number)
+	return s.writeBits(ctx, sources, prefixBits(customers, s.opt.BlockCustomers), width, meta, number, sum)
 }
 
 // writeBits is writeRun into blocks of so many prefix bits.
-func (s *Store) writeBits(ctx context.Context, sources []*source, bits int, width string, meta segmentMeta, number func() uint64) ([]segmentRecord, error) {
-	m := &merger{width: width, properties: meta.Properties, workers: s.workers()}
+func (s *Store) writeBits(ctx context.Context, sources []*source, bits int, width string, meta segmentMeta, number func() uint64, sum *mergeSum) ([]segmentRecord, error) {
+	m := &merger{width: width, properties: meta.Properties, workers: s.workers(), input: sum}
 	want := int64(0)
 	for _, src := range sources {
 		lsn := src.lsn
@@ -454,10 +457,11 @@ func (s *Store) mergeSome(ctx context.Context, choose func([]runFiles) []runFile
 	}()
 
 	begin := s.opt.Clock()
-	records, err := s.writeRun(ctx, sources, width, meta, s.lockedNumber)
+	sum := &mergeSum{}
+	records, err := s.writeRun(ctx, sources, width, meta, s.lockedNumber, sum)
 	var written []*segmentFile
 	if err == nil {
-		written, err = s.verify(records)
+		written, err = s.verify(records, sum)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -488,17 +492,25 @@ func (s *Store) mergeSome(ctx context.Context, choose func([]runFiles) []runFile
 }
 
 // verify reads segments back before anything depends on them, and opens them.
-func (s *Store) verify(records []segmentRecord) ([]*segmentFile, error) {
+// Their rows must be those that the merge read and did not drop.
+func (s *Store) verify(records []segmentRecord, want *mergeSum) ([]*segmentFile, error) {
+	var sum rowSum
 	for _, r := range records {
-		if err := s.verifySegment(r); err != nil {
+		if err := s.verifySegment(r, &sum); err != nil {
 			s.removeWritten(records)
 			return nil, fmt.Errorf("verify %s: %w", r.file(), err)
 		}
 	}
+	if sum != want.sum {
+		s.removeWritten(records)
+		return nil, fmt.Errorf("verify what was merged: the rows written have the sum %v, those read %v; nothing was changed, and this is a bug of wend", sum, want.sum)
+	}
 	return s.openWritten(records)
 }
 
-func (s *Store) verifySegment(r segmentRecord) error {
+// verifySegment reads a segment whole and compares it with its record. Its rows
+// are added to sum, if it is not nil.
+func (s *Store) verifySegment(r segmentRecord, sum *rowSum) error {
 	f, err := s.fs.Open(path.Join(s.dir, r.file()))
 	if err != nil {
 		return err
@@ -507,7 +519,7 @@ func (s *Store) verifySegment(r segmentRecord) error {
 	if size, err := f.Size(); err != nil || size != r.Size {
 		return errors.Join(err, fmt.Errorf("%w: it has %d bytes, the manifest says %d", ErrCorrupt, size, r.Size))
 	}
-	info, err := checkSegment(r.file(), f, r.Size, s.state.store, r.ID)
+	info, err := checkSegment(r.file(), f, r.Size, s.state.store, r.ID, sum)
 	if err != nil {
 		return err
 	}

@@ -340,7 +340,7 @@ func (s *Store) takeBack() error {
 		if !s.mayComeBack(q.File) {
 			continue
 		}
-		err := s.verifySegment(*q.Segment)
+		err := s.verifySegment(*q.Segment, nil)
 		switch {
 		case isNotExist(err):
 			continue

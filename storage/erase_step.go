@@ -197,8 +197,9 @@ func (s *Store) rewriteErased(ctx context.Context, f *segmentFile) error {
 	var records []segmentRecord
 	var written []*segmentFile
 	err := s.writes("erase", func() (err error) { // mu is to be taken again whatever happens
-		if records, err = s.writeBits(ctx, []*source{src}, f.seg.PrefixBits, width, meta, s.lockedNumber); err == nil {
-			written, err = s.verify(records)
+		sum := &mergeSum{}
+		if records, err = s.writeBits(ctx, []*source{src}, f.seg.PrefixBits, width, meta, s.lockedNumber, sum); err == nil {
+			written, err = s.verify(records, sum)
 		}
 		return err
 	})

@@ -342,7 +342,7 @@ func (l *Load) merge(ctx context.Context) (*loadMerge, []segmentRecord, []*segme
 		records, err := merge.outputs.write(ctx, merge.merger, s.lockedNumber)
 		var files []*segmentFile
 		if err == nil {
-			files, err = s.verify(records)
+			files, err = s.verify(records, merge.merger.input)
 		}
 		if err == nil {
 			return merge, records, files, nil
@@ -428,7 +428,7 @@ func (l *Load) prepare(ctx context.Context) (*loadMerge, error) {
 	}
 
 	width := s.width(l.months, m.edit)
-	m.merger = &merger{width: width, properties: m.catalog.properties, workers: s.workers(), duplicates: m.duplicates.customer}
+	m.merger = &merger{width: width, properties: m.catalog.properties, workers: s.workers(), duplicates: m.duplicates.customer, input: &mergeSum{}}
 	m.duplicates.refused = s.suppression().copy() // somebody may have been erased since the load began
 	code := uint32(len(s.state.imports) + 1)
 	var times span
@@ -438,7 +438,7 @@ func (l *Load) prepare(ctx context.Context) (*loadMerge, error) {
 		times = times.with(r.seg.MinTime, r.seg.MaxTime)
 		ids = ids || r.ids
 		sources = append(sources, r.source)
-		m.merger.sources = append(m.merger.sources, &mergeSource{seg: r.seg, lsn: uint64(i + 1), events: events, channels: channels, properties: properties, imported: code})
+		m.merger.sources = append(m.merger.sources, &mergeSource{seg: r.seg, lsn: uint64(i + 1), events: events, channels: channels, properties: properties, imported: code, importHash: fold(customerHash(m.id), importSeed)})
 		m.merger.bits = max(m.merger.bits, r.seg.PrefixBits)
 	}
 	undone := s.undone()

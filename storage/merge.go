@@ -27,6 +27,9 @@ type mergeSource struct {
 	properties       []int
 	imported         uint32 // import code of all rows; 0: as they have it
 
+	hasher     *rowHasher // nil: the rows need not be added up
+	importHash uint64     // of the import of all rows; 0: as they have it
+
 	shared   []event.Time // sorted: times that several runs have
 	rankBase uint32       // added to the tie ranks of these times
 
@@ -39,7 +42,8 @@ type mergeSource struct {
 // mergePart is a decoded block, in the output's codes.
 type mergePart struct {
 	part
-	rows *rowBlock
+	rows   *rowBlock
+	fields []uint64 // hash of each row, if the merge adds up what it reads
 }
 
 // merger merges segments into rows by prefix and time partition. The same
@@ -56,6 +60,8 @@ type merger struct {
 	duplicates func(parts []*mergePart, members []member)
 
 	customers atomic.Int64 // identities with a row in the output
+
+	input *mergeSum // of the rows that are to be written; nil: nobody asks
 }
 
 // partitionRows is what a prefix has in one time partition.
@@ -71,6 +77,14 @@ func (m *merger) run(ctx context.Context, emit func(p int, out []partitionRows) 
 	}
 	if err := m.findShared(); err != nil {
 		return err
+	}
+	if m.input != nil {
+		for _, s := range m.sources {
+			if s.hasher = nil; !s.only {
+				s.hasher = newRowHasher(&s.seg.segmentMeta, m.properties)
+				s.hasher.imported = s.importHash
+			}
+		}
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	type result struct {
@@ -175,6 +189,9 @@ func (m *merger) prefix(p int) ([]partitionRows, error) {
 		outs = split(outs, &months, inner, all[lo], rows.list)
 		lo = hi
 	}
+	if m.input != nil {
+		m.input.add(parts)
+	}
 	var result []partitionRows
 	slices.SortFunc(outs, func(a, b *outputRows) int { return int(a.partition - b.partition) })
 	for _, o := range outs {
@@ -230,7 +247,7 @@ func (o *outputRows) gather(parts []*mergePart, properties []event.Property) *ro
 	b := gatherBlock(&o.rows, blocks, properties)
 	b.Names = o.names.done()
 	b.Starts = append(o.starts, uint32(o.rows.rows))
-	return b
+	return misled(b)
 }
 
 // gatherBlock copies rows of blocks, column by column; customers are the caller's.
@@ -334,6 +351,10 @@ func (s *mergeSource) decode(b int, properties []event.Property) (*mergePart, er
 	if err != nil {
 		return nil, err
 	}
+	var fields []uint64
+	if s.hasher != nil {
+		fields = s.hasher.hashes(rows)
+	}
 	rows.Event = translate(rows.Event, s.events)
 	rows.Channel = translate(rows.Channel, s.channels)
 	if s.properties != nil {
@@ -345,7 +366,7 @@ func (s *mergeSource) decode(b int, properties []event.Property) (*mergePart, er
 		}
 		rows.Columns = columns
 	}
-	p := &mergePart{rows: rows}
+	p := &mergePart{rows: rows, fields: fields}
 	p.onlyStored = s.only
 	p.lsn, p.names, p.starts, p.times = s.lsn, rows.Names, rows.Starts, rows.Time
 	p.hashes = hashesOf(rows.Names)

@@ -12,7 +12,8 @@ import (
 )
 
 // checkSegment reads and decodes everything and compares it with the directory.
-func checkSegment(name string, r io.ReaderAt, size int64, store [16]byte, id uint64) (segmentInfo, error) {
+// The rows are added to sum, if it is not nil.
+func checkSegment(name string, r io.ReaderAt, size int64, store [16]byte, id uint64, sum *rowSum) (segmentInfo, error) {
 	s, err := openSegment(name, r, size, store, id)
 	if err != nil {
 		return segmentInfo{}, err
@@ -29,6 +30,10 @@ func checkSegment(name string, r io.ReaderAt, size int64, store [16]byte, id uin
 		ImportCounts:  make([]int64, len(s.Imports)),
 		ValueCounts:   make([]int64, len(s.Properties)),
 	}
+	var hasher *rowHasher
+	if sum != nil {
+		hasher = newRowHasher(&s.segmentMeta, s.Properties)
+	}
 	for i := range s.blocks {
 		b, err := s.Block(s.blocks[i].block)
 		if err != nil {
@@ -40,6 +45,9 @@ func checkSegment(name string, r io.ReaderAt, size int64, store [16]byte, id uin
 		}
 		if err := s.checkBlock(b, rows, &counted); err != nil {
 			return segmentInfo{}, fmt.Errorf("check segment %s: block %d: %w", name, s.blocks[i].block, err)
+		}
+		if sum != nil {
+			sum.add(hasher.sum(rows))
 		}
 	}
 	if !slices.Equal(counted.EventCounts, s.EventCounts) || !slices.Equal(counted.ChannelCounts, s.ChannelCounts) ||

@@ -25,7 +25,7 @@ func TestCheckSegmentComparesParts(t *testing.T) {
 		if _, err := w.Finish(); err != nil {
 			t.Fatal(err)
 		}
-		_, err = checkSegment("test.seg", bytes.NewReader(file.Bytes()), int64(file.Len()), meta.Store, meta.ID)
+		_, err = checkSegment("test.seg", bytes.NewReader(file.Bytes()), int64(file.Len()), meta.Store, meta.ID, nil)
 		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}

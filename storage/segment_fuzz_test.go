@@ -73,7 +73,7 @@ func FuzzSegment(f *testing.F) {
 	f.Fuzz(func(t *testing.T, file []byte) {
 		file = slices.Clone(file)
 		reseal(file)
-		info, err := checkSegment("fuzz.seg", bytes.NewReader(file), int64(len(file)), [16]byte{}, 0)
+		info, err := checkSegment("fuzz.seg", bytes.NewReader(file), int64(len(file)), [16]byte{}, 0, nil)
 		if dumped := dumpSegment(newDumper(&bytes.Buffer{}), "fuzz.seg", bytes.NewReader(file), int64(len(file))); err == nil && dumped != nil {
 			t.Errorf("a segment of %d rows passes the check, but is not dumped: %v", info.Rows, dumped)
 		}

@@ -214,7 +214,7 @@ func TestSegmentRoundTrip(t *testing.T) {
 			}
 			checkIndexes(t, s, p, want)
 		}
-		checked, err := checkSegment("test.seg", bytes.NewReader(file), int64(len(file)), meta.Store, meta.ID)
+		checked, err := checkSegment("test.seg", bytes.NewReader(file), int64(len(file)), meta.Store, meta.ID, nil)
 		if err != nil || checked.Checksum != info.Checksum {
 			t.Fatalf("check: %v, checksum %08x, want %08x", err, checked.Checksum, info.Checksum)
 		}
@@ -349,7 +349,7 @@ func TestSegmentReadErrors(t *testing.T) {
 	file, _ := writeSegment(t, meta, blocks)
 	for good := 0; ; good++ {
 		r := &failingReader{bytes.NewReader(file), good}
-		_, err := checkSegment("test.seg", r, int64(len(file)), meta.Store, meta.ID)
+		_, err := checkSegment("test.seg", r, int64(len(file)), meta.Store, meta.ID, nil)
 		if err == nil {
 			break // no read is left to fail
 		}
@@ -523,7 +523,7 @@ func TestSegmentFindsEveryFlippedBit(t *testing.T) {
 	for i := range file {
 		for bit := range 8 {
 			file[i] ^= 1 << bit
-			_, err := checkSegment("test.seg", bytes.NewReader(file), int64(len(file)), meta.Store, meta.ID)
+			_, err := checkSegment("test.seg", bytes.NewReader(file), int64(len(file)), meta.Store, meta.ID, nil)
 			if err == nil {
 				t.Errorf("byte %d, bit %d flipped: not noticed", i, bit)
 			} else if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "test.seg") {
@@ -669,7 +669,7 @@ func TestSegmentFindsMisplacedPages(t *testing.T) {
 	for _, p := range s.blocks[0].pages {
 		end := offset + int64(p.length)
 		mixed := slices.Concat(file[:offset], twin[offset:end], file[end:])
-		if _, err := checkSegment("test.seg", bytes.NewReader(mixed), int64(len(mixed)), meta.Store, meta.ID); !errors.Is(err, ErrCorrupt) {
+		if _, err := checkSegment("test.seg", bytes.NewReader(mixed), int64(len(mixed)), meta.Store, meta.ID, nil); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("page %s of another segment: %v", s.columns[p.column], err)
 		}
 		offset = end

@@ -264,7 +264,7 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 
 // checkFile verifies a segment and that it belongs where the manifest has it.
 func (s *Store) checkFile(st *state, r segmentRecord) error {
-	if err := s.verifySegment(r); err != nil {
+	if err := s.verifySegment(r, nil); err != nil {
 		return err
 	}
 	if st.width != "" {
