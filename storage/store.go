@@ -80,6 +80,7 @@ type Store struct {
 	refusedOf    uint64
 	retired      map[uint64]*segmentFile // replaced, and perhaps still read
 	spilled      map[string]bool         // files of bulk loads that are not over
+	undecided    []segmentRecord         // of edits that failed, and may be on the disk
 
 	cache   *cache
 	linksOf *state // whose links are resolved in links
@@ -506,8 +507,18 @@ func (s *Store) publish(e *edit) error {
 			return fmt.Errorf("publish: %w", err)
 		}
 		s.state = st
+		s.removeUndecided()
 		return nil
 	})
+}
+
+// removeUndecided removes segments of edits that failed, now that the manifest
+// says they are none of the store's.
+func (s *Store) removeUndecided() {
+	s.removeWritten(slices.DeleteFunc(s.undecided, func(r segmentRecord) bool {
+		return s.state.quarantined(r.file()) || slices.ContainsFunc(s.state.segments, func(o segmentRecord) bool { return o.ID == r.ID })
+	}))
+	s.undecided = nil
 }
 
 // Refresh makes a store that is open for reading see the writer's newest
