@@ -303,6 +303,10 @@ type manifest struct {
 
 	second vfs.File // its copy; nil in a store of format 1, and when file is
 	damage []Damage // found when it was read, in one of the two files
+
+	store [16]byte
+	read  [2]int64 // bytes of the file and its copy that were read, -1 of one that is missing
+	torn  bool     // some of them were no edits
 }
 
 func manifestName(number uint64) string { return fmt.Sprintf("%s%06d", manifestPrefix, number) }
@@ -343,7 +347,45 @@ func readManifest(fsys vfs.FS, dir string) (m *manifest, st *state, err error) {
 		m.damage = append(first.compared(best, 0), second.compared(best, 1)...)
 	}
 	m.count, m.size, m.base = best.count, best.size, best.size
+	m.store = best.st.store
+	m.read = [2]int64{first.all, second.all}
+	m.torn = first.all > first.size || second.all > second.size
 	return m, best.st, nil
+}
+
+// unchanged reports whether the files of a manifest are those that were read:
+// edits are only ever appended, and anything else is another number. Where in
+// doubt, they are not.
+func (m *manifest) unchanged() bool {
+	if m.torn || m.number == 0 || len(m.damage) > 0 {
+		return false
+	}
+	names, err := m.fs.ReadDir(m.dir)
+	if err != nil || newestManifest(names) != m.number {
+		return false
+	}
+	for i, name := range []string{manifestName(m.number), manifestName(m.number) + copySuffix} {
+		if m.read[i] < 0 {
+			if slices.Contains(names, name) {
+				return false
+			}
+			continue
+		}
+		f, err := m.fs.Open(path.Join(m.dir, name))
+		if err != nil {
+			return false
+		}
+		size, err := f.Size()
+		store := make([]byte, 16)
+		if err == nil {
+			_, err = f.ReadAt(store, 8)
+		}
+		f.Close()
+		if err != nil || size != m.read[i] || [16]byte(store) != m.store {
+			return false
+		}
+	}
+	return true
 }
 
 // manifestFile is what could be read of a manifest or of its copy.
@@ -351,14 +393,16 @@ type manifestFile struct {
 	name  string
 	st    *state
 	count uint64
-	size  int64
+	size  int64 // of its edits
+	all   int64 // of the file, -1 if it is missing
 	err   error
 }
 
 func readManifestFile(fsys vfs.FS, dir, name string, number uint64) manifestFile {
-	f := manifestFile{name: name}
+	f := manifestFile{name: name, all: -1}
 	data, err := vfs.ReadFile(fsys, path.Join(dir, name))
 	if err == nil {
+		f.all = int64(len(data))
 		f.st, f.count, f.size, err = parseManifest(data, number)
 	}
 	if err != nil {
@@ -399,6 +443,9 @@ func newestManifest(names []string) uint64 {
 
 // stale reports whether another state was published since m was read.
 func (m *manifest) stale() (bool, error) {
+	if m.unchanged() {
+		return false, nil
+	}
 	now, _, err := readManifest(m.fs, m.dir)
 	return err == nil && (now.number != m.number || now.count != m.count), err
 }

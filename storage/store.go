@@ -263,7 +263,10 @@ func (s *Store) openReader() error {
 func (s *Store) read() error {
 	const tries = 1000 // each of which a writer has overtaken
 	for try := 0; ; try++ {
-		m, st, err := readManifest(s.fs, s.dir)
+		m, st, err := s.manifest, s.state, error(nil)
+		if m == nil || st == nil || !m.unchanged() {
+			m, st, err = readManifest(s.fs, s.dir)
+		}
 		if err == nil && st == nil {
 			return fmt.Errorf("%w: there is no store here", ErrNotFound)
 		}
