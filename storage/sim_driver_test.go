@@ -43,6 +43,8 @@ type sim struct {
 	opening crashKind // what happened before the opening that goes on
 	full    bool      // the disk has a budget
 
+	openings uint64 // after a close: the ballast gets another size
+
 	tally    *simTally
 	explore  bool
 	crashIn  int // mutating operations until the power goes; 0: it stays
@@ -144,7 +146,7 @@ func (d *sim) sizedOptions(fs *simfs.FS, ids *rand.Rand) Options {
 	}
 	return Options{
 		FS: fs, Rand: ids, Clock: func() time.Time { return d.clock },
-		Log: d.logger, MemtableEvents: 20 + int(d.seed%5)*10, SegmentRows: 30, ChunkRows: 20, BlockCustomers: 3, BallastBytes: int64(d.seed%3) * 1500, CacheBytes: int64(1) << (16 * (d.seed % 2)), // even seeds keep nothing in memory: what is read is in files
+		Log: d.logger, MemtableEvents: 20 + int(d.seed%5)*10, SegmentRows: 30, ChunkRows: 20, BlockCustomers: 3, BallastBytes: int64(d.seed%3+d.openings%2) * 1500, CacheBytes: int64(1) << (16 * (d.seed % 2)), // even seeds keep nothing in memory: what is read is in files
 	}
 }
 

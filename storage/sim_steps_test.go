@@ -343,6 +343,12 @@ func (d *sim) erase() {
 	if len(d.m.limbo)+len(d.m.maybe) > 0 {
 		return
 	}
+	if d.store.state.format < 2 { // before it is upgraded
+		if _, err := d.store.Erase(context.Background(), "c1", EraseOptions{}); err == nil {
+			d.fail(errors.New("a store of format 1 took an erasure"))
+		}
+		return
+	}
 	who := d.m.meta.canonical(fmt.Sprintf("c%d", d.r.IntN(12)))
 	after := d.m.meta.clone()
 	after.erasures++
@@ -466,6 +472,7 @@ func (d *sim) reopen() {
 	}
 	d.dropPins()
 	d.store = nil
+	d.openings++
 	kind := nothingLost
 	if err != nil {
 		kind = processKilled // memory batches that could not be flushed are gone
