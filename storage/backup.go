@@ -348,7 +348,7 @@ func (w *backupWriter) verify(ctx context.Context, want BackupFile) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read from
 	if err := verifyFile(ctx, f, want); err != nil {
 		return err
 	}
@@ -380,7 +380,7 @@ func (w *backupWriter) writeLog(ctx context.Context, pin *backupPin) (*state, er
 	if err != nil {
 		return nil, err
 	}
-	defer log.file.Close()
+	defer func() { _ = log.file.Close() }() // synced, or given up
 	for _, b := range pin.batches {
 		if err := ctx.Err(); err != nil {
 			return nil, err

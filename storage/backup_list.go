@@ -13,6 +13,7 @@ import (
 	"io"
 	"path"
 	"slices"
+	"syscall"
 	"time"
 
 	"wend/storage/vfs"
@@ -195,10 +196,14 @@ func FindBackups(fsys vfs.FS, dir string) (found map[string]BackupList, unreadab
 		case err == nil:
 			found[at] = l
 		case errors.Is(err, ErrNotFound):
-			if names, e := fsys.ReadDir(at); e != nil || !slices.Contains(names, backupName+tempSuffix) {
+			names, e := fsys.ReadDir(at)
+			switch {
+			case e == nil && !slices.Contains(names, backupName+tempSuffix):
 				return false
+			case e == nil:
+				e = errors.New("it was begun and did not come to its end")
 			}
-			unreadable[at] = errors.New("it was begun and did not come to its end")
+			unreadable[at] = e
 		default:
 			unreadable[at] = err
 		}
@@ -209,8 +214,13 @@ func FindBackups(fsys vfs.FS, dir string) (found map[string]BackupList, unreadab
 		return found, unreadable, err
 	}
 	for _, name := range names {
-		if _, err := fsys.ReadDir(path.Join(dir, name)); err == nil {
-			look(path.Join(dir, name))
+		at := path.Join(dir, name)
+		_, err := fsys.ReadDir(at)
+		switch {
+		case err == nil:
+			look(at)
+		case !errors.Is(err, syscall.ENOTDIR):
+			unreadable[at] = err
 		}
 	}
 	return found, unreadable, nil

@@ -515,7 +515,7 @@ func (s *Store) verifySegment(r segmentRecord, sum *rowSum) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read from
 	if size, err := f.Size(); err != nil || size != r.Size {
 		return errors.Join(err, fmt.Errorf("%w: it has %d bytes, the manifest says %d", ErrCorrupt, size, r.Size))
 	}

@@ -246,8 +246,11 @@ func putUint64(p []byte, v uint64) {
 
 func (s *Store) openReader() error {
 	var err error
-	if _, err := s.fs.ReadDir(s.dir); isNotExist(err) {
+	if _, err = s.fs.ReadDir(s.dir); isNotExist(err) {
 		return fmt.Errorf("%w: there is no store here", ErrNotFound)
+	}
+	if err != nil {
+		return err
 	}
 	if err := s.refuseUnfinished(); err != nil {
 		return err

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"wend/storage/vfs"
 )
@@ -322,7 +323,7 @@ func (f *FS) ReadDir(name string) (names []string, err error) {
 	err = f.do(ReadDir, name, 0, func(Fault) error {
 		n, err := f.find(name)
 		if err == nil && !n.isDir {
-			err = errors.New("not a directory")
+			err = syscall.ENOTDIR
 		}
 		if err != nil {
 			return err
@@ -342,7 +343,7 @@ func (f *FS) SyncDir(name string) error {
 	return f.do(SyncDir, name, 0, func(fault Fault) error {
 		n, err := f.find(name)
 		if err == nil && !n.isDir {
-			err = errors.New("not a directory")
+			err = syscall.ENOTDIR
 		}
 		if err != nil {
 			return err
