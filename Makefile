@@ -49,7 +49,7 @@ seeded:
 	go test -tags seeded -count=1 ./internal/randtest ./engine -run Seeded
 
 seeded-storage:
-	go test -tags seeded -count=1 ./storage -run 'Seeded(Storage|Erasures)' -v -timeout 30m | grep -v '^=== '
+	go test -tags seeded -count=1 ./storage -run 'SeededStorage' -v -timeout 30m | grep -v '^=== '
 
 # All promises in the size of every change (tier C), a line each; KEEP=1 keeps the
 # figures for docs/trust.md.

@@ -14,23 +14,24 @@ import (
 //
 // hook | what is wrong | test, and its settings
 const bugs = `
-log_not_synced | an fsync of the log is dropped | TestSimSeed WEND_SEED=3
-edit_not_synced | an fsync of the manifest is dropped | TestSimSeed WEND_SEED=2
-segment_not_synced | an fsync of a segment is dropped | TestSimSeed WEND_SEED=1
-synced_after_rename | the manifest is synced after it was renamed only | TestSimSeed WEND_SEED=1
-log_directory_not_synced | a new log's name is not synced | TestSimSeed WEND_SEED=5
-segment_name_not_synced | new segments' names are not synced | TestSimSeed WEND_SEED=4
-manifest_name_not_synced | a new manifest's name is not synced | TestSimSeed WEND_SEED=6
-directory_not_kept | a new store's own name is not synced | TestSimSeed WEND_SEED=5
-read_not_kept | what a dead process left unsynced is taken for durable | TestSimSeed WEND_SEED=6
+log_not_synced | an fsync of the log is dropped | TestSimStory
+edit_not_synced | an fsync of the manifest is dropped | TestSimStory
+segment_not_synced | an fsync of a segment is dropped | TestSimStory
+synced_after_rename | the manifest is synced after it was renamed only | TestSimStory
+log_directory_not_synced | a new log's name is not synced | TestSimStory
+segment_name_not_synced | new segments' names are not synced | TestSimStory
+manifest_name_not_synced | a new manifest's name is not synced | TestSimStory
+directory_not_kept | a new store's own name is not synced | TestSimStory
+read_not_kept | what a dead process left unsynced is taken for durable | TestSimStory
 log_checksum_skipped | the checksum of log records is not looked at | TestDamagedLog
 short_record_accepted | a log record that ends early counts | TestTornLog
-acknowledged_before_sync | batches are acknowledged before they are synced | TestSimSeed WEND_SEED=3
+acknowledged_before_sync | batches are acknowledged before they are synced | TestSimStory
 failed_sync_tried_again | a failed fsync is tried again, and believed | TestSyncFailsThenLies
-removed_before_edit | compaction removes its inputs before its edit | TestSimSeed WEND_SEED=2
+removed_before_edit | compaction removes its inputs before its edit | TestSimStory
 filter_decides | a filter's maybe makes an event a duplicate | TestSimSeed WEND_SEED=1
-unpinned_early | files go while a snapshot still reads them | TestSimSeed WEND_SEED=16
-last_row_dropped | a merge drops a customer's last row | TestSimSeed WEND_SEED=1
+unpinned_early | files go while a snapshot still reads them | TestPinnedFiles
+pin_leaked | a snapshot that is released holds its files | TestConcurrent WEND_CONCURRENT=300ms
+last_row_dropped | a merge drops a customer's last row | TestSimStory
 arrival_order_lost | a merge loses the order of arrival among equal times | TestSimSeed WEND_SEED=1
 link_to_wrong_customer | a chain of links is followed one step only | TestSimSeed WEND_SEED=6
 failed_write_cuts_more | a failed write takes acknowledged batches before it out of the log | TestFailedWriteKeepsTheOnesBefore
@@ -39,20 +40,23 @@ backup_not_synced | a backup's files and names are not synced | TestSimBackups W
 backup_list_first | a backup's list is there before its files | TestSimBackups WEND_BACKUPS=3
 erased_restored | a restore does not erase again who was erased since | TestRestoreErasesAgain
 lock_not_taken | a second writer opens the store | TestOneOfManyWriters
-tokens_dropped | a flush forgets the answers that batch tokens were given | TestSimSeed WEND_SEED=1
+tokens_dropped | a flush forgets the answers that batch tokens were given | TestSimStory
 visible_before_sync | a batch is shown before it is synced | TestLogFailure
 given_up_log_believed | a log that was given up counts behind its end | TestLogFailure
-log_removed_before_edit | a flush removes the log before its edit | TestSimSeed WEND_SEED=6
+log_removed_before_edit | a flush removes the log before its edit | TestSimStory
 page_checksum_skipped | the checksum of pages is not looked at | TestSimFlips
 copy_not_synced | the copy of the manifest is not synced | TestManifestCopyIsDurable
-quarantine_forgets_one | a damaged segment is left out and not reported | TestSimQuarantine
-erased_names_kept | an erased customer stays in the dictionaries | TestEraseCanaries
-erasure_forgotten_in_replay | the log brings an erased customer back | TestEraseCanaries
-linked_identity_not_erased | only the name that was given is erased | TestEraseCanaries
-memtable_not_erased | erased events stay in the memtable | TestEraseCanaries
-segments_not_masked | erased events are shown until their segment is rewritten | TestEraseCanaries
-suppression_forgotten | who is suppressed is forgotten when the rewriting is done | TestEraseCanaries
-tokens_kept | answers to batch tokens keep what was erased | TestEraseCanaries
+quarantine_forgets_one | a damaged segment is left out and not reported | TestSimQuarantine WEND_DAMAGE=10
+erased_by_time | events that lie in the future stay when their customer is erased | TestEraseCanaries WEND_ERASE_STORES=10
+unlinked_before_edit | a segment goes before the edit that replaces it | TestEraseCrashes
+ledger_not_written | the ledger lacks an erasure | TestLedgerIsAppliedToOlderCopies
+erased_names_kept | an erased customer stays in the dictionaries | TestEraseCanaries WEND_ERASE_STORES=10
+erasure_forgotten_in_replay | the log brings an erased customer back | TestEraseCanaries WEND_ERASE_STORES=10
+linked_identity_not_erased | only the name that was given is erased | TestEraseCanaries WEND_ERASE_STORES=10
+memtable_not_erased | erased events stay in the memtable | TestEraseCanaries WEND_ERASE_STORES=10
+segments_not_masked | erased events are shown until their segment is rewritten | TestEraseCanaries WEND_ERASE_STORES=10
+suppression_forgotten | who is suppressed is forgotten when the rewriting is done | TestEraseCanaries WEND_ERASE_STORES=10
+tokens_kept | answers to batch tokens keep what was erased | TestEraseCanaries WEND_ERASE_STORES=10
 newer_format_opened | a store of a newer format is opened | TestNewerFormatIsRefused
 version_by_lsn | two states have one version | TestVersionTellsOfABatchThatComesAfterALaterOne
 number_given_twice | a failed load gives its LSN out again | TestSimAfterFailedLoad
