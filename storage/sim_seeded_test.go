@@ -17,7 +17,7 @@ const bugs = `
 log_not_synced | an fsync of the log is dropped | TestSimStory
 edit_not_synced | an fsync of the manifest is dropped | TestSimStory
 segment_not_synced | an fsync of a segment is dropped | TestSimStory
-synced_after_rename | the manifest is synced after it was renamed only | TestSimStory
+synced_after_rename | the manifest is synced after it was renamed only | TestSimSeed WEND_SEED=1
 log_directory_not_synced | a new log's name is not synced | TestSimStory
 segment_name_not_synced | new segments' names are not synced | TestSimStory
 manifest_name_not_synced | a new manifest's name is not synced | TestSimStory
