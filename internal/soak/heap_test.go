@@ -3,7 +3,9 @@ package soak
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -11,15 +13,21 @@ import (
 // store hardly does.
 const slopeMax = 5.0
 
-// heapWindow is how long the least of the heap is looked for: queries come and
-// go, and what they hold for a moment is no leak.
-const heapWindow = 15 * time.Second
+// quiet stops the clients for a moment: what their requests hold is no leak.
+type quiet struct{ mu sync.RWMutex }
 
-// growth is how the heap went, from the least of each window.
+// pass waits while it is quiet, and reports whether the load goes on.
+func (q *quiet) pass(ctx context.Context) bool {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	return ctx.Err() == nil
+}
+
+// growth is how the quiet heap went.
 type growth struct {
 	slope float64 // percent in ten minutes
-	sure  bool    // there were windows enough
-	least float64 // bytes, the median over windows
+	sure  bool    // there were points enough
+	usual float64 // bytes, the median over points
 }
 
 func (g growth) String() string {
@@ -29,56 +37,72 @@ func (g growth) String() string {
 	return fmt.Sprintf("%.1f", g.slope)
 }
 
-func (g growth) mib() int { return int(g.least) >> 20 }
+func (g growth) mib() int { return int(g.usual) >> 20 }
 
-// watchHeap looks from a time on, until ctx ends, at what of the heap was alive
-// at the last collection. The function it returns waits for the end.
-func (s *served) watchHeap(ctx context.Context, from time.Time) func() growth {
-	var windows []float64
+// watchHeap looks from a time on, until ctx ends, at what of the heap is alive
+// when nobody asks for anything. The function it returns waits for the end.
+func (s *served) watchHeap(ctx context.Context, from time.Time, every time.Duration, q *quiet) func() growth {
+	var points []heapPoint
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		c := client()
 		defer c.CloseIdleConnections()
-		for ctx.Err() == nil {
-			m, err := s.metrics(c)
-			if after := time.Since(from); err == nil && after >= 0 {
-				alive := m["go_memstats_next_gc_bytes"] / 2 // the collector starts at twice what it left
-				if i := int(after / heapWindow); i < len(windows) {
-					windows[i] = min(windows[i], alive)
-				} else {
-					windows = append(windows, alive)
-				}
-			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(200 * time.Millisecond):
+		for wait(ctx, time.Until(from)); ctx.Err() == nil; wait(ctx, every) {
+			if alive, ok := s.quietHeap(ctx, c, q); ok {
+				points = append(points, heapPoint{time.Now(), alive})
 			}
 		}
 	}()
 	return func() growth {
 		<-done
-		return slopeOf(windows)
+		return slopeOf(points)
 	}
 }
 
-// slopeOf is the median of the slopes between any two windows, which a few odd
+// quietHeap is the heap that is alive after collections while no query runs.
+func (s *served) quietHeap(ctx context.Context, c *http.Client, q *quiet) (bytes float64, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for idle := 0.0; ctx.Err() == nil; {
+		m, err := s.metrics(c)
+		if err != nil || m["wend_queries_running"] > 0 {
+			wait(ctx, 50*time.Millisecond)
+			continue
+		}
+		if idle == 0 {
+			idle = m["go_gc_duration_seconds_count"]
+		}
+		if m["go_gc_duration_seconds_count"] >= idle+3 { // what finalizers and pools kept went with the second
+			return m["go_memstats_next_gc_bytes"] / 2, true // the collector starts at twice what it left
+		}
+		_, _ = s.ask(c, "measure distinct(n) by client") // garbage, so that there is a collection
+	}
+	return 0, false
+}
+
+// heapPoint is what was alive at a time.
+type heapPoint struct {
+	at    time.Time
+	bytes float64
+}
+
+// slopeOf is the median of the slopes between any two points, which a few odd
 // ones do not change.
-func slopeOf(windows []float64) growth {
-	var slopes []float64
-	for i := range windows {
-		for j := range i {
-			slopes = append(slopes, (windows[i]-windows[j])/float64(i-j))
+func slopeOf(points []heapPoint) growth {
+	var slopes, bytes []float64
+	for i, p := range points {
+		bytes = append(bytes, p.bytes)
+		for _, o := range points[:i] {
+			slopes = append(slopes, (p.bytes-o.bytes)/p.at.Sub(o.at).Minutes())
 		}
 	}
-	if len(windows) == 0 {
+	if len(slopes) == 0 {
 		return growth{}
 	}
-	slices.Sort(windows)
-	g := growth{least: windows[len(windows)/2], sure: len(windows) >= 8}
-	if len(slopes) > 0 {
-		slices.Sort(slopes)
-		g.slope = 100 * slopes[len(slopes)/2] * float64(10*time.Minute/heapWindow) / g.least
-	}
+	slices.Sort(bytes)
+	slices.Sort(slopes)
+	g := growth{usual: bytes[len(bytes)/2], sure: len(points) >= 3}
+	g.slope = 1000 * slopes[len(slopes)/2] / g.usual
 	return g
 }

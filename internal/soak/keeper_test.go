@@ -16,6 +16,7 @@ import (
 // keeper does what an operator does beside the load: erases customers and makes
 // backups, and looks whether both are what they have to be.
 type keeper struct {
+	quiet  *quiet
 	served *served
 	ledger *ledger
 	http   *http.Client
@@ -36,7 +37,7 @@ func (k *keeper) erase(ctx context.Context) error {
 	rng := rand.New(rand.NewPCG(k.seed, 300))
 	c := client()
 	defer c.CloseIdleConnections()
-	for n := 0; ctx.Err() == nil; n++ {
+	for n := 0; k.quiet.pass(ctx); n++ {
 		b := k.ledger.doomed(n)
 		if _, err := k.ledger.add(c, k.served, b); err != nil {
 			return err
@@ -130,7 +131,7 @@ func (k *keeper) backUp(ctx context.Context) error {
 			return nil
 		}
 	}
-	for n := 0; ctx.Err() == nil; n++ {
+	for n := 0; k.quiet.pass(ctx); n++ {
 		name := "kept"
 		if n%3 == 0 {
 			name = fmt.Sprint("new-", n)

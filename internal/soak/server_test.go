@@ -194,10 +194,13 @@ func send(c *http.Client, method, url, body string, header ...string) (reply, er
 	return reply{res.StatusCode, b}, err
 }
 
+var busy = regexp.MustCompile(`"code":"(busy|customer_erased)"`)
+
 // ask returns the rows of an answer.
 func (s *served) ask(c *http.Client, query string) ([][]any, error) {
 	r, err := send(c, "POST", s.url+"/v1/query", query, "Content-Type", "text/plain")
-	for err == nil && r.status == 503 && strings.Contains(string(r.body), `"customer_erased"`) {
+	// Where others are first, or a customer was erased meanwhile, it is asked again.
+	for try := 0; try < 20 && err == nil && r.status == 503 && busy.Match(r.body); try++ {
 		r, err = send(c, "POST", s.url+"/v1/query", query, "Content-Type", "text/plain")
 	}
 	if err != nil {

@@ -48,6 +48,7 @@ func TestSoak(t *testing.T) {
 	ctx, stop := context.WithTimeout(t.Context(), soakTime(t))
 	defer stop()
 	// In its second half the store hardly grows, so what grows then is a leak.
+	quiet := &quiet{}
 	calm := time.Now().Add(soakTime(t) / 2)
 	var clients sync.WaitGroup
 	var batches, again, queries, wrong, refused atomic.Int64
@@ -58,7 +59,7 @@ func TestSoak(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, uint64(i)))
 			var old []batch
 			newest := time.Now()
-			for n := 0; ctx.Err() == nil; {
+			for n := 0; quiet.pass(ctx); {
 				if len(old) > 0 && time.Now().After(calm) && time.Since(newest) < 10*time.Second {
 					b := old[rng.IntN(len(old))]
 					if _, err := s.post(c, "/v1/events", b.body, b.token); err != nil { // it is there already
@@ -84,7 +85,7 @@ func TestSoak(t *testing.T) {
 			c := client()
 			defer c.CloseIdleConnections()
 			rng := rand.New(rand.NewPCG(seed, uint64(100+i)))
-			for ctx.Err() == nil {
+			for quiet.pass(ctx) {
 				q := questions[rng.IntN(len(questions))]
 				if err := q.put(s, c, l); err != nil {
 					wrong.Add(1)
@@ -100,7 +101,7 @@ func TestSoak(t *testing.T) {
 			c := client()
 			defer c.CloseIdleConnections()
 			rng := rand.New(rand.NewPCG(seed, uint64(200+i)))
-			for ctx.Err() == nil {
+			for quiet.pass(ctx) {
 				h := hostile[rng.IntN(len(hostile))]
 				r, err := send(c, "POST", s.url+"/v1/query", h.query(), "Content-Type", "text/plain")
 				if err != nil || r.status >= 500 && r.status != 503 {
@@ -113,7 +114,7 @@ func TestSoak(t *testing.T) {
 			}
 		})
 	}
-	k := &keeper{served: s, ledger: l, http: client(), seed: seed}
+	k := &keeper{quiet: quiet, served: s, ledger: l, http: client(), seed: seed}
 	defer k.http.CloseIdleConnections()
 	for _, work := range []func(context.Context) error{k.erase, k.backUp} {
 		clients.Go(func() {
@@ -123,7 +124,7 @@ func TestSoak(t *testing.T) {
 			}
 		})
 	}
-	watched := s.watchHeap(ctx, calm)
+	watched := s.watchHeap(ctx, calm, soakTime(t)/10, quiet)
 	clients.Wait()
 	heap := watched()
 	s.alive()
