@@ -213,6 +213,11 @@ func TestConcurrent(t *testing.T) {
 	if err := s.Compact(context.Background()); err != nil {
 		t.Error(err)
 	}
+	if snap, err := s.Snapshot(); err != nil || len(snap.files) == 0 {
+		t.Errorf("a snapshot at the end: %v", err)
+	} else {
+		snap.Release() // a short run may have had none of files
+	}
 	s.mu.Lock()
 	for _, f := range s.segments {
 		pins += int(f.refs.Load()) - 1 // the store's own
