@@ -46,7 +46,7 @@ fuzz:
 # Deliberate bugs, each of which the tests must notice: in the language and its
 # operators, in storage, and wherever else there are hooks.
 seeded:
-	go test -tags seeded -count=1 ./internal/randtest ./engine -run Seeded
+	go test -tags seeded -count=1 -timeout 60m ./internal/randtest ./engine -run Seeded
 
 seeded-storage:
 	go test -tags seeded -count=1 ./storage -run 'SeededStorage' -v -timeout 30m | grep -v '^=== '
