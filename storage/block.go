@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+	"sync"
 
 	"wend/event"
 	"wend/tile"
@@ -71,13 +72,19 @@ func (b *block) find(column string) (offset, length int64, ok bool) {
 	return 0, 0, false
 }
 
+// pageBuffers hold a page while it is decoded: columns keep nothing of its bytes.
+var pageBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
 // page reads the page of a column, if there is one.
 func (b *block) page(column string, read func(*cursor)) error {
 	offset, length, ok := b.find(column)
 	if !ok {
 		return nil
 	}
-	page, err := b.segment.read(offset, length)
+	buffer := pageBuffers.Get().(*[]byte)
+	defer pageBuffers.Put(buffer)
+	page, err := b.segment.readInto(*buffer, offset, length)
+	*buffer = page[:0]
 	if err == nil {
 		page, err = b.segment.seal.open(uint32(b.entry.block), column, page)
 	}

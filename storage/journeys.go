@@ -59,16 +59,28 @@ func cut(hashes []uint64, p, prefixBits int) (lo, hi int) {
 // members lists the identities of parts by (hash, name, part). All hashes
 // begin with the same prefixBits bits.
 func members(parts []*part, prefixBits int) []member {
+	return new(memberLists).list(parts, prefixBits)
+}
+
+// memberLists is the memory in which members are sorted, for one list after the other.
+type memberLists struct {
+	all, sorted []member
+	ends, next  []uint32
+}
+
+// list is members; what it returns is valid until the next.
+func (l *memberLists) list(parts []*part, prefixBits int) []member {
 	total := 0
 	for _, p := range parts {
 		total += p.hi - p.lo
 	}
-	all := make([]member, 0, total)
+	all := slices.Grow(l.all[:0], total)
 	for i, p := range parts {
 		for c := p.lo; c < p.hi; c++ {
 			all = append(all, member{p.hashes[c], uint32(i), uint32(c)})
 		}
 	}
+	l.all = all
 	if len(parts) < 2 {
 		return all
 	}
@@ -76,15 +88,19 @@ func members(parts []*part, prefixBits int) []member {
 	// entry leaves little to compare.
 	k := min(bits.Len(uint(total)), 20)
 	bucket := func(m member) int { return int(m.hash << prefixBits >> (64 - k)) }
-	ends := make([]uint32, 1<<k+1)
+	l.ends = slices.Grow(l.ends[:0], 1<<k+1)[:1<<k+1]
+	ends := l.ends
+	clear(ends)
 	for _, m := range all {
 		ends[bucket(m)+1]++
 	}
 	for i := 1; i < len(ends); i++ {
 		ends[i] += ends[i-1]
 	}
-	sorted := make([]member, total)
-	next := slices.Clone(ends)
+	l.sorted = slices.Grow(l.sorted[:0], total)[:total]
+	sorted := l.sorted
+	l.next = append(l.next[:0], ends...)
+	next := l.next
 	for _, m := range all {
 		b := bucket(m)
 		sorted[next[b]] = m

@@ -26,15 +26,23 @@ func (p *pieces) add(part, row, n uint32) {
 
 // times gathers the time column.
 func (p *pieces) times(parts [][]event.Time) []event.Time {
-	dst := make([]event.Time, 0, p.rows)
+	return p.timesTo(make([]event.Time, p.rows), parts)
+}
+
+// timesTo is times into dst, which has the length of the outcome.
+func (p *pieces) timesTo(dst []event.Time, parts [][]event.Time) []event.Time {
+	at := 0
 	for _, q := range p.list {
-		dst = append(dst, parts[q.part][q.row:q.row+q.n]...)
+		at += copy(dst[at:], parts[q.part][q.row:q.row+q.n])
 	}
 	return dst
 }
 
 // codes gathers a column of small numbers; a part may lack it. It is nil if all are 0.
-func (p *pieces) codes(parts [][]uint32) []uint32 {
+func (p *pieces) codes(parts [][]uint32) []uint32 { return p.codesTo(nil, parts) }
+
+// codesTo is codes into dst, which has the length of the outcome if it is not nil.
+func (p *pieces) codesTo(dst []uint32, parts [][]uint32) []uint32 {
 	any := false
 	for _, part := range parts {
 		any = any || part != nil
@@ -42,17 +50,23 @@ func (p *pieces) codes(parts [][]uint32) []uint32 {
 	if !any {
 		return nil
 	}
-	dst := make([]uint32, p.rows)
+	if dst == nil {
+		dst = make([]uint32, p.rows)
+	}
 	at := 0
 	var or uint32
 	for _, q := range p.list {
-		if src := parts[q.part]; src != nil {
-			for k, c := range src[q.row : q.row+q.n] {
-				dst[at+k] = c
-				or |= c
-			}
-		}
+		own := dst[at : at+int(q.n)]
 		at += int(q.n)
+		src := parts[q.part]
+		if src == nil {
+			clear(own)
+			continue
+		}
+		for k, c := range src[q.row : q.row+q.n] {
+			own[k] = c
+			or |= c
+		}
 	}
 	if or == 0 {
 		return nil

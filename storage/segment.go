@@ -142,11 +142,14 @@ func openSegment(name string, r io.ReaderAt, size int64, store [16]byte, id uint
 }
 
 // read returns n bytes at an offset, with their place in its errors.
-func (s *segment) read(offset, n int64) ([]byte, error) {
+func (s *segment) read(offset, n int64) ([]byte, error) { return s.readInto(nil, offset, n) }
+
+// readInto is read into the memory of buffer, if that is enough.
+func (s *segment) readInto(buffer []byte, offset, n int64) ([]byte, error) {
 	if n < 0 || offset < 0 || offset > s.Size-n {
 		return nil, corrupt("offset %d, length %d: the file has %d bytes", offset, n, s.Size)
 	}
-	b := make([]byte, n)
+	b := slices.Grow(buffer[:0], int(n))[:n]
 	got, err := s.r.ReadAt(b, offset)
 	switch {
 	case int64(got) == n:

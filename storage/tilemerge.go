@@ -17,6 +17,8 @@ type tileMerge struct {
 	linked []linked     // identities of this tile that links touch
 	extra  []aliasPlace // rows that links bring in
 	from   []int        // the block of each
+	ranked bool         // equal times of two parts may be told apart by tie ranks only
+	*tileScratch
 }
 
 // gather finds the blocks that take part, without reading them.
@@ -125,6 +127,9 @@ func (m *tileMerge) key() string {
 // merge makes the tile.
 func (m *tileMerge) merge() (*hotTile, error) {
 	s := m.snap
+	m.tileScratch = tileScratches.Get().(*tileScratch)
+	defer m.giveBack()
+	m.ranked = m.needsRanks()
 	h := &hotTile{layout: layout{key: m.key(), linked: len(m.linked) > 0}}
 	read := make([]*tileBlock, len(m.blocks))
 	var parts []*part
@@ -140,14 +145,14 @@ func (m *tileMerge) merge() (*hotTile, error) {
 			continue
 		}
 		h.blocks = append(h.blocks, read[i].slim())
-		p, err := s.part(read[i])
+		p, err := m.part(read[i])
 		if err != nil {
 			return nil, err
 		}
 		p.lo, p.hi = cut(p.hashes, m.tile, s.bits)
-		parts, events = append(parts, p), append(events, decodeCodes(read[i].Event, 0, b.Rows()))
+		parts, events = append(parts, p), append(events, decodeCodes(&m.codes, read[i].Event, 0, b.Rows()))
 	}
-	all := members(parts, s.bits)
+	all := m.members.list(parts, s.bits)
 	// What links bring in is a part of its own for each identity, with just its rows.
 	brought := map[string][]run{}
 	for i, place := range m.extra {
@@ -156,11 +161,13 @@ func (m *tileMerge) merge() (*hotTile, error) {
 		if err != nil {
 			return nil, err
 		}
-		parts, events = append(parts, p), append(events, decodeCodes(b.Event, int(p.base), len(p.times)))
+		parts, events = append(parts, p), append(events, decodeCodes(&m.codes, b.Event, int(p.base), len(p.times)))
 		brought[place.to] = runsOf(brought[place.to], parts, member{part: uint32(len(parts) - 1)})
 	}
 
-	var runs []run
+	h.starts, h.who = make([]uint32, 0, len(all)+1), make([]identity, 0, len(all))
+	h.rows.list = m.list[:0]
+	runs := m.runs[:0]
 	emit := func(name string, who identity) {
 		if name != "" {
 			runs = append(runs, brought[name]...)
@@ -203,6 +210,7 @@ func (m *tileMerge) merge() (*hotTile, error) {
 		m.onlyLinked(l.name, emit)
 	}
 	h.starts = append(h.starts, uint32(h.rows.rows))
+	m.runs, m.list = runs, h.rows.list
 	m.encode(h, parts, events)
 	return h, nil
 }
@@ -214,18 +222,18 @@ func (m *tileMerge) encode(h *hotTile, parts []*part, events [][]uint32) {
 	for i, p := range parts {
 		times[i] = p.times
 	}
-	gathered := h.rows.times(times)
+	gathered := h.rows.timesTo(m.times.take(h.rows.rows), times)
 	h.ties = tile.NewTies(gathered, h.starts)
-	h.time = tile.NewTimes(gathered, h.starts)
+	h.time = m.encoder.Encode(gathered, h.starts)
 	h.same = h.time.Same(h.starts, h.ties)
-	h.event = gatherCodes(&h.rows, events)
+	h.event = gatherCodes(&m.codes, &h.rows, events)
 	for i := range h.rows.list {
 		if q := &h.rows.list[i]; int(q.part) >= m.own {
 			q.row += parts[q.part].base
 			q.part = uint32(m.from[int(q.part)-m.own])
 		}
 	}
-	h.rows.list = slices.Clip(h.rows.list)
+	h.rows.list = slices.Clone(h.rows.list) // m.list is used again
 }
 
 // onlyLinked emits a customer who may have events through links only.
@@ -241,19 +249,35 @@ func (l linked) before(hash uint64, name string) bool {
 }
 
 // part prepares a block for a merge.
-func (s *Snapshot) part(b *tileBlock) (*part, error) {
+func (m *tileMerge) part(b *tileBlock) (*part, error) {
+	s := m.snap
 	names, err := s.cache.names(b, b.src.seg.PrefixBits < s.bits) // those of this tile alone: just now
 	if err != nil {
 		return nil, err
 	}
 	p := &part{lsn: b.src.lsn, names: names.Strings, hashes: names.hashes, starts: b.Starts}
-	p.times = make([]event.Time, b.Rows())
+	p.times = m.times.take(b.Rows())
 	b.Time.Decode(0, p.times)
-	if p.ranks, err = b.TieRank(); err != nil {
-		return nil, err
+	if m.ranked {
+		if p.ranks, err = b.TieRank(); err != nil {
+			return nil, err
+		}
 	}
 	p.dropped, err = b.droppedRows()
 	return p, err
+}
+
+// needsRanks reports whether tie ranks may decide: where links fold identities,
+// and where two sources of one arrival have times in common.
+func (m *tileMerge) needsRanks() bool {
+	for i, b := range m.blocks {
+		for _, o := range m.blocks[:i] {
+			if x, y := b.src, o.src; x != y && x.lsn == y.lsn && x.seg.MinTime <= y.seg.MaxTime && y.seg.MinTime <= x.seg.MaxTime {
+				return true
+			}
+		}
+	}
+	return len(m.linked) > 0
 }
 
 // aliasPart prepares one customer of a block.
@@ -306,20 +330,22 @@ func (b *tileBlock) droppedRows() (tile.Bitmap, error) {
 	return dropped, nil
 }
 
-func decodeCodes(c *tile.Codes, lo, rows int) []uint32 {
+func decodeCodes(a *arena[uint32], c *tile.Codes, lo, rows int) []uint32 {
 	if c == nil {
 		return nil
 	}
-	codes := make([]uint32, rows)
+	codes := a.take(rows)
 	c.Decode(lo, codes)
 	return codes
 }
 
 // gatherCodes gathers a column of codes and encodes it; nil parts are all 0.
-func gatherCodes(rows *pieces, parts [][]uint32) *tile.Codes {
-	codes := rows.codes(parts)
+func gatherCodes(a *arena[uint32], rows *pieces, parts [][]uint32) *tile.Codes {
+	gathered := a.take(rows.rows)
+	codes := rows.codesTo(gathered, parts)
 	if codes == nil {
-		codes = make([]uint32, rows.rows)
+		codes = gathered
+		clear(codes)
 	}
 	return tile.NewCodes(codes)
 }

@@ -244,6 +244,8 @@ func (s *Snapshot) channel(h *hotTile) (*tile.Codes, error) {
 		return tile.NewCodes(nil), nil
 	}
 	return cached(s.cache, "c"+h.key, func(c *tile.Codes) int64 { return int64(codesBytes(c)) }, func() (*tile.Codes, error) {
+		scratch := tileScratches.Get().(*tileScratch)
+		defer scratch.giveBack()
 		parts := make([][]uint32, len(h.blocks))
 		for i, b := range h.blocks {
 			codes, err := s.cache.channel(b, h.linked)
@@ -253,12 +255,12 @@ func (s *Snapshot) channel(h *hotTile) (*tile.Codes, error) {
 			if h.whole && codes != nil {
 				return codes, nil
 			}
-			parts[i] = decodeCodes(codes, 0, b.Rows())
+			parts[i] = decodeCodes(&scratch.codes, codes, 0, b.Rows())
 		}
 		if h.whole {
 			return tile.NewCodes(make([]uint32, h.blocks[0].Rows())), nil
 		}
-		return gatherCodes(&h.rows, parts), nil
+		return gatherCodes(&scratch.codes, &h.rows, parts), nil
 	})
 }
 

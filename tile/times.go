@@ -46,6 +46,17 @@ func SlotBytes(rows int, width uint8) int {
 // starts, which all become anchors. It is exact for all times from
 // event.MinTime to event.MaxTime.
 func NewTimes(times []event.Time, starts []uint32) *Times {
+	return new(TimesEncoder).Encode(times, starts)
+}
+
+// TimesEncoder is the memory in which times are encoded, for one column after the other.
+type TimesEncoder struct {
+	ticks []uint64
+	bases []uint32
+}
+
+// Encode is NewTimes.
+func (e *TimesEncoder) Encode(times []event.Time, starts []uint32) *Times {
 	t := &Times{Rows: len(times), Unit: 1, Anchors: NewBitmap(len(times))}
 	if len(times) == 0 {
 		t.Slots = make([]byte, slotPadding)
@@ -55,19 +66,22 @@ func NewTimes(times []event.Time, starts []uint32) *Times {
 	for _, at := range times {
 		t.Origin = min(t.Origin, at)
 	}
-	ticks, unit, largest := ticksOf(times, t.Origin)
+	e.ticks = slices.Grow(e.ticks[:0], len(times))[:len(times)]
+	ticks := e.ticks
+	unit, largest := ticksOf(ticks, times, t.Origin)
 	t.Unit = unit
 	rangeBits := bits.Len64(largest)
 	t.Shift = uint8(max(0, rangeBits-baseBitsMax))
 	t.Width = uint8(chooseWidth(ticks, rangeBits, int(t.Shift)))
-	t.fill(ticks, starts)
+	e.bases = t.fill(ticks, starts, e.bases[:0])
+	t.Bases = slices.Clone(e.bases)
 	t.Rank()
 	return t
 }
 
-func (t *Times) fill(ticks []uint64, starts []uint32) {
+// fill packs the ticks and appends the bases.
+func (t *Times) fill(ticks []uint64, starts []uint32, bases []uint32) []uint32 {
 	slots := make([]byte, SlotBytes(len(ticks), t.Width))
-	bases := make([]uint32, 0, len(ticks)/4)
 	anchors := t.Anchors
 	width, shift := uint(t.Width), uint(t.Shift)
 	limit := uint64(1) << (width & 63)
@@ -98,7 +112,8 @@ func (t *Times) fill(ticks []uint64, starts []uint32) {
 		}
 	}
 	binary.LittleEndian.PutUint64(slots[at:], pending) // into the padding at most
-	t.Slots, t.Bases = slots, slices.Clone(bases)      // without spare room: tiles stay in memory
+	t.Slots = slots
+	return bases
 }
 
 // Rank prepares t for reading after its fields were set from a page.
@@ -166,11 +181,10 @@ func (t *Times) Decode(lo int, dst []event.Time) {
 	}
 }
 
-// ticksOf returns the distances from origin, divided by their greatest common
-// divisor, which it returns with the largest quotient. A few times mostly tell
+// ticksOf fills ticks with the distances from origin, divided by their greatest
+// common divisor, which it returns with the largest quotient. A few times mostly tell
 // the divisor of all.
-func ticksOf(times []event.Time, origin event.Time) (ticks []uint64, unit int64, largest uint64) {
-	ticks = make([]uint64, len(times))
+func ticksOf(ticks []uint64, times []event.Time, origin event.Time) (unit int64, largest uint64) {
 	divisor := uint64(0)
 	for _, at := range times[:min(len(times), 64)] {
 		divisor = gcd(uint64(at-origin), divisor)
@@ -184,7 +198,7 @@ func ticksOf(times []event.Time, origin event.Time) (ticks []uint64, unit int64,
 		}
 		largest, _ = divide(ticks, times, origin, divisor)
 	}
-	return ticks, int64(max(divisor, 1)), largest
+	return int64(max(divisor, 1)), largest
 }
 
 // divide fills ticks and reports whether every distance is a multiple of
