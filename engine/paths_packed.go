@@ -201,36 +201,34 @@ func (o *pathsOperator) candidates(found []countedPath) []countedPath {
 type packedTable struct {
 	slots  []countedPath // open addressing; a count of 0 is free
 	found  []countedPath
+	room   []countedPath // what slots lie in
+	paths  int
 	memory ration
 }
 
+// packedSlots is how many a table begins with: it grows by the different paths,
+// which may be few among many journeys.
+const packedSlots = 1 << 8
+
 func (t *packedTable) count(ws []*pathsWorker, b int) error {
-	t.found = t.found[:0]
-	journeys := 0
-	for _, w := range ws {
-		for _, piece := range w.packed.buckets[b].pieces {
-			journeys += len(piece)
-		}
+	t.found, t.paths = t.found[:0], 0
+	if err := t.resize(packedSlots); err != nil {
+		return err
 	}
-	if need := 2 << bits.Len(uint(journeys)); need > len(t.slots) {
-		if err := t.memory.take(32 * int64(need)); err != nil {
-			return err
-		}
-		t.slots = make([]countedPath, need)
-	} else {
-		clear(t.slots)
-	}
-	mask := uint64(len(t.slots) - 1)
 	for _, w := range ws {
 		for _, piece := range w.packed.buckets[b].pieces {
 			for i := range piece {
 				path := piece[i].path
-				at := packedHash(path) & mask
-				for t.slots[at].count != 0 && t.slots[at].path != path {
-					at = (at + 1) & mask
+				slot := t.slot(path)
+				if slot.count++; slot.count > 1 {
+					continue
 				}
-				t.slots[at].path = path
-				t.slots[at].count++
+				slot.path = path
+				if t.paths++; 2*t.paths > len(t.slots) {
+					if err := t.grow(); err != nil {
+						return err
+					}
+				}
 			}
 		}
 	}
@@ -239,6 +237,48 @@ func (t *packedTable) count(ws []*pathsWorker, b int) error {
 			t.found = append(t.found, slot)
 		}
 	}
+	return nil
+}
+
+// slot is that of a path, or the free one for it.
+func (t *packedTable) slot(path uint64) *countedPath {
+	mask := uint64(len(t.slots) - 1)
+	at := packedHash(path) & mask
+	for t.slots[at].count != 0 && t.slots[at].path != path {
+		at = (at + 1) & mask
+	}
+	return &t.slots[at]
+}
+
+// grow doubles the slots. Those of before are in found meanwhile.
+func (t *packedTable) grow() error {
+	for _, slot := range t.slots {
+		if slot.count != 0 {
+			t.found = append(t.found, slot)
+		}
+	}
+	if err := t.resize(2 * len(t.slots)); err != nil {
+		return err
+	}
+	for _, slot := range t.found {
+		*t.slot(slot.path) = slot
+	}
+	t.found = t.found[:0]
+	return nil
+}
+
+// resize makes a number of free slots.
+func (t *packedTable) resize(n int) error {
+	if n > len(t.room) {
+		if err := t.memory.take(32 * int64(n-len(t.room))); err != nil {
+			return err
+		}
+		t.room = make([]countedPath, n)
+		t.slots = t.room
+		return nil
+	}
+	t.slots = t.room[:n]
+	clear(t.slots)
 	return nil
 }
 
