@@ -24,6 +24,8 @@ type Options struct {
 	MemoryBytes int64 // 0: 40 %
 	Workers     int   // goroutines a query; 0: one a core
 
+	Retention time.Duration // how long events are kept, by their own time; 0: for ever
+
 	Storage storage.Options // seams for tests; the fields above win where both say something
 	// On real files (no Storage.FS) a goroutine flushes and compacts.
 }
@@ -62,6 +64,9 @@ func Open(dir string, opt Options) (*DB, error) {
 	opt.ReadOnly = opt.Storage.ReadOnly
 	if opt.Logger != nil {
 		opt.Storage.Log = opt.Logger
+	}
+	if opt.Retention != 0 {
+		opt.Storage.Retention = opt.Retention
 	}
 	if opt.Storage.FS == nil && !opt.ReadOnly {
 		opt.Storage.Background = true

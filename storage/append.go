@@ -163,7 +163,7 @@ func (s *Store) take(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch,
 			return t.Ack, nil, waiting{lsn: t.Ack.LSN}, nil
 		}
 	}
-	keep, rejected := s.validate(b, s.now().Add(futureMost))
+	keep, rejected := s.validate(b, s.state.cutoff(), s.now().Add(futureMost))
 	ack.Rejected, ack.Durability = rejected, opt.Durability
 	if opt.Strict && len(rejected) > 0 {
 		return ack, nil, wait, fmt.Errorf("%w: event %d: %s", ErrRefused, rejected[0].Index, rejected[0].Reason)
@@ -336,7 +336,7 @@ func (s *Store) Sync(ctx context.Context, lsn uint64) error {
 }
 
 // validate returns the rows that can be stored and why the others cannot.
-func (s *Store) validate(b *event.Batch, latest event.Time) (keep []int, rejected []Rejection) {
+func (s *Store) validate(b *event.Batch, oldest, latest event.Time) (keep []int, rejected []Rejection) {
 	check := newChecker(s.catalog, b)
 	for i := range b.Len() {
 		reason := check.row(i)
@@ -345,6 +345,9 @@ func (s *Store) validate(b *event.Batch, latest event.Time) (keep []int, rejecte
 		}
 		if reason == "" && b.Time[i] > latest {
 			reason = "the time lies more than 48 hours in the future of the store's clock"
+		}
+		if reason == "" && b.Time[i] < oldest {
+			reason = tooOld(oldest)
 		}
 		if reason != "" {
 			rejected = append(rejected, Rejection{i, reason})

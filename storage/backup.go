@@ -134,7 +134,7 @@ func (s *Store) pin() (*backupPin, error) {
 		}
 		f.retain()
 		p.files = append(p.files, f)
-		p.events += r.Rows - f.source.without(s.undone()).undone
+		p.events += r.Rows - f.view(s.undone()).undone
 	}
 	for _, m := range s.memory() {
 		for _, b := range m.batches {

@@ -133,6 +133,10 @@ func (s *Store) width(rows *histogram, e *edit) string {
 func (s *Store) openWritten(records []segmentRecord) (files []*segmentFile, err error) {
 	for _, r := range records {
 		f, err := s.openSegmentFile(r)
+		if err == nil {
+			files = append(files, f)
+			err = s.age(f) // a load may bring what is too old by now
+		}
 		if err != nil {
 			for _, f := range files {
 				f.release()
@@ -140,7 +144,6 @@ func (s *Store) openWritten(records []segmentRecord) (files []*segmentFile, err 
 			s.removeWritten(records)
 			return nil, fmt.Errorf("open segment %s, just written: %w", r.file(), err)
 		}
-		files = append(files, f)
 	}
 	return files, nil
 }
@@ -202,7 +205,7 @@ func (s *Store) writeBits(ctx context.Context, sources []*source, bits int, widt
 		if seeded.On("arrival_order_lost") {
 			lsn = ^lsn
 		}
-		m.sources = append(m.sources, &mergeSource{seg: src.seg, lsn: lsn, drop: src.drop, mask: src.mask})
+		m.sources = append(m.sources, &mergeSource{seg: src.seg, lsn: lsn, drop: src.drop, mask: src.mask, aged: src.aged})
 		m.bits = max(m.bits, src.seg.PrefixBits)
 		want += src.seg.Rows - src.undone
 	}

@@ -17,11 +17,12 @@ import (
 // Nothing else of the outside reaches this package: a test holds its sources
 // to that, so that a simulation can own every input.
 type Options struct {
-	ReadOnly bool             // take no lock, write nothing, read the last published state
-	FS       vfs.FS           // nil: the operating system's
-	Clock    func() time.Time // nil: the system's
-	Rand     *rand.Rand       // store and import ids; nil: seeded by the system
-	Log      *slog.Logger     // nil: silent
+	ReadOnly bool                 // take no lock, write nothing, read the last published state
+	FS       vfs.FS               // nil: the operating system's
+	Clock    func() time.Time     // nil: the system's
+	Uptime   func() time.Duration // what has passed, whatever is done to the clock; nil: the system's
+	Rand     *rand.Rand           // store and import ids; nil: seeded by the system
+	Log      *slog.Logger         // nil: silent
 
 	// Format is the format of a store that is made; 0: FormatVersion. One that
 	// exists keeps the format it has.
@@ -46,6 +47,11 @@ type Options struct {
 	// of the store what was erased; "": the directory's name with ".erased".
 	Ledger string
 
+	// Retention is how long events are kept, by their own time. Older ones
+	// disappear from answers within an hour, and then from the disk. 0: for ever;
+	// but what a store has dropped before stays dropped.
+	Retention time.Duration
+
 	// AcceptDamage has what is damaged set aside however much it is, also what the
 	// disk cannot read. Without it a store of which much is missing is only read,
 	// and one with a segment that cannot be read at the moment is not opened.
@@ -66,6 +72,10 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
+	}
+	if o.Uptime == nil {
+		begun := time.Now() // it carries what no setting of the clock changes
+		o.Uptime = func() time.Duration { return time.Since(begun) }
 	}
 	if given := o.Rand; given != nil {
 		o.secret = func(key []byte) {

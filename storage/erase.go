@@ -219,7 +219,7 @@ func (s *Store) recordErasures(e *edit) error {
 		}
 	}
 	who := identities(slices.Sorted(maps.Keys(gone)))
-	masks := map[uint64]*mask{}
+	masks, ages := map[uint64]*mask{}, map[uint64]*aged{}
 	n := &noted{names: map[string]bool{}, values: map[string]bool{}, known: map[string]bool{}}
 	for _, d := range s.state.defines {
 		n.written = append(n.written, d.Text)
@@ -239,6 +239,9 @@ func (s *Store) recordErasures(e *edit) error {
 			if fresh, err = s.cache.masked(&f.source, nil, who); err == nil {
 				err = s.cache.note(&f.source, fresh, n)
 			}
+		}
+		if err == nil {
+			ages[r.ID], err = s.cache.aged(&f.source, s.state.cutoff(), m)
 		}
 		f.release()
 		if err != nil {
@@ -283,6 +286,7 @@ func (s *Store) recordErasures(e *edit) error {
 	if !seeded.On("segments_not_masked") {
 		for id, f := range s.segments {
 			f.mask, f.maskedTo = masks[id], last
+			f.aged, f.agedBy = ages[id], f.mask
 		}
 	}
 	s.mem.erase(s.catalog, gone)

@@ -48,7 +48,7 @@ func (s *Store) eraseStep(ctx context.Context) (worked bool, err error) {
 	case slices.ContainsFunc(left, func(r eraseRecord) bool { return r.WAL > s.state.wal }):
 		err = s.dropLog(ctx)
 	case f != nil:
-		err = s.rewriteErased(ctx, f)
+		err = s.rewrite(ctx, f)
 	case s.toEraseAside():
 		err = s.eraseAside(left)
 	case slices.ContainsFunc(left, func(r eraseRecord) bool { return !r.Cleaned }):
@@ -167,9 +167,9 @@ func (s *Store) toRewrite(gone nameSet) *segmentFile {
 	return nil
 }
 
-// rewriteErased writes a segment anew, without what is erased. The caller
+// rewrite writes a segment anew, without what is erased or too old. The caller
 // holds writing and mu; mu is given back while it writes.
-func (s *Store) rewriteErased(ctx context.Context, f *segmentFile) error {
+func (s *Store) rewrite(ctx context.Context, f *segmentFile) error {
 	f.retain()
 	defer f.release()
 	src := f.view(s.undone())
@@ -196,7 +196,7 @@ func (s *Store) rewriteErased(ctx context.Context, f *segmentFile) error {
 	s.mu.Unlock()
 	var records []segmentRecord
 	var written []*segmentFile
-	err := s.writes("erase", func() (err error) { // mu is to be taken again whatever happens
+	err := s.writes("rewrite", func() (err error) { // mu is to be taken again whatever happens
 		sum := &mergeSum{}
 		if records, err = s.writeBits(ctx, []*source{src}, f.seg.PrefixBits, width, meta, s.lockedNumber, sum); err == nil {
 			written, err = s.verify(records, sum)

@@ -138,6 +138,9 @@ func (s *Store) lookUp(f *segmentFile, hash uint64, key eventID, undone []bool) 
 		if !ids.Present.Get(row) || ids.Dict[ids.Codes[row]] != key.id {
 			continue
 		}
+		if f.aged.hides(b.Time.At(row)) {
+			continue // it is gone, and its id may come again
+		}
 		imports, err := b.Import()
 		if err != nil {
 			return none, false, err

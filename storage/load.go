@@ -44,6 +44,7 @@ type Load struct {
 	added   int
 	months  *histogram
 	refused *suppression // when the load began; nil: none
+	oldest  event.Time   // the cutoff then
 	runs    []*loadRun
 	spill   chan error // the result of the chunk being written; nil: none is
 	result  LoadResult
@@ -72,7 +73,7 @@ func (s *Store) NewLoad(ctx context.Context, opt LoadOptions) (*Load, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", opt.Source, err)
 	}
-	return &Load{store: s, source: opt.Source, id: s.state.store, catalog: s.catalog.clone(), months: newHistogram(), refused: s.suppression().copy()}, ctx.Err()
+	return &Load{store: s, source: opt.Source, id: s.state.store, catalog: s.catalog.clone(), months: newHistogram(), refused: s.suppression().copy(), oldest: s.state.cutoff()}, ctx.Err()
 }
 
 // Add takes a batch, which is the load's from now on. Call it from one
@@ -85,6 +86,9 @@ func (l *Load) Add(b *event.Batch) error {
 	var keep []int
 	for i := range b.Len() {
 		reason := check.row(i)
+		if reason == "" && b.Time[i] < l.oldest {
+			reason = tooOld(l.oldest)
+		}
 		if reason == "" {
 			if keep != nil {
 				keep = append(keep, i)
@@ -453,7 +457,7 @@ func (l *Load) prepare(ctx context.Context) (*loadMerge, error) {
 		}
 		f.retain()
 		m.held = append(m.held, f)
-		m.merger.sources = append(m.merger.sources, &mergeSource{seg: f.seg, lsn: f.lsn, only: true, drop: f.view(undone).drop, mask: f.mask})
+		m.merger.sources = append(m.merger.sources, &mergeSource{seg: f.seg, lsn: f.lsn, only: true, drop: f.view(undone).drop, mask: f.mask, aged: f.aged})
 	}
 	customers, err := countCustomers(sources)
 	if err != nil {

@@ -89,6 +89,7 @@ type edit struct {
 	Erase      []eraseRecord      `json:"erase,omitempty"`      // asked for, gone on or finished
 	Quarantine []quarantineRecord `json:"quarantine,omitempty"` // files that are set aside, their segments removed
 	Release    []string           `json:"release,omitempty"`    // files that are no longer set aside
+	Retain     *retainRecord      `json:"retain,omitempty"`     // in the place of the one before
 }
 
 type propertyRecord struct {
@@ -150,6 +151,7 @@ type state struct {
 	eraseKey   []byte
 	erasures   []eraseRecord      // by number
 	quarantine []quarantineRecord // in the order in which they were set aside
+	retain     *retainRecord      // nil: nothing was ever too old
 }
 
 // apply returns the state after e. It fails on an edit that no writer makes.
@@ -219,6 +221,9 @@ func (s *state) apply(e *edit) (*state, error) {
 		n.defines = append(n.defines, e.Define...)
 		slices.SortFunc(n.defines, func(a, b event.Definition) int { return strings.Compare(a.Name, b.Name) })
 	}
+	if e.Retain != nil {
+		n.retain = e.Retain
+	}
 	if e.EraseKey != nil {
 		n.eraseKey = e.EraseKey
 	}
@@ -270,6 +275,7 @@ func (s *state) whole() *edit {
 		Next: s.next, LSN: s.lsn, Epoch: s.epoch, WAL: s.wal, Received: int64(s.received), Width: s.width,
 		Events: s.events, Channels: s.channels, Properties: propertyRecords(s.properties),
 		Add: s.segments, Imports: s.imports, Define: s.defines, EraseKey: s.eraseKey, Erase: s.erasures, Quarantine: s.quarantine,
+		Retain: s.retain,
 	}
 	if s.format > 1 {
 		e.Format = s.format

@@ -112,11 +112,21 @@ func (c *cache) count(m *mask, b *tileBlock, customer int) error {
 }
 
 // view returns the source of a file as snapshots and merges see it: without
-// undone imports and erased identities. The caller holds mu, or writing.
-func (f *segmentFile) view(undone []bool) *source {
+// undone imports, erased identities and what is too old. The caller holds mu, or writing.
+func (f *segmentFile) view(undone []bool) *source { return f.viewAt(undone, f.aged) }
+
+// viewAt is view for another cutoff.
+func (f *segmentFile) viewAt(undone []bool, old *aged) *source {
 	s := f.source.without(undone)
 	if s.mask = f.mask; s.mask != nil {
 		for code, n := range s.mask.imports {
+			if s.drop == nil || !s.drop[code] {
+				s.undone += n
+			}
+		}
+	}
+	if s.aged = old; s.aged != nil {
+		for code, n := range s.aged.imports {
 			if s.drop == nil || !s.drop[code] {
 				s.undone += n
 			}
@@ -126,7 +136,7 @@ func (f *segmentFile) view(undone []bool) *source {
 }
 
 // plain reports whether all rows of the source are shown.
-func (s *source) plain() bool { return s.drop == nil && s.mask == nil }
+func (s *source) plain() bool { return s.drop == nil && s.mask == nil && s.aged == nil }
 
 // identities lists names by hash, as masks look for them.
 func identities(names []string) []linked {
@@ -162,16 +172,21 @@ func (m *memtable) erase(c *catalog, gone map[string]bool) {
 	if seeded.On("memtable_not_erased") {
 		return
 	}
+	m.takeOut(c, func(b *event.Batch, i int) bool { return gone[b.Customer[i]] })
+}
+
+// takeOut takes rows out of the memtable.
+func (m *memtable) takeOut(c *catalog, gone func(b *event.Batch, i int) bool) {
 	m.runs, m.rows = nil, 0
 	m.ids = map[eventID]memRow{}
 	for _, b := range m.batches {
-		if slices.ContainsFunc(b.batch.Customer, func(name string) bool { return gone[name] }) {
-			var keep []int
-			for i, name := range b.batch.Customer {
-				if !gone[name] {
-					keep = append(keep, i)
-				}
+		var keep []int
+		for i := range b.batch.Len() {
+			if !gone(b.batch, i) {
+				keep = append(keep, i)
 			}
+		}
+		if len(keep) < b.batch.Len() {
 			b.batch, b.props = c.encode(selectRows(b.batch, keep))
 		}
 		m.rows += b.batch.Len()

@@ -21,6 +21,7 @@ type mergeSource struct {
 	only bool   // its rows are stored already: they decide about duplicates and are not written
 	drop []bool // import codes whose rows are left out; nil: none
 	mask *mask  // rows of erased identities; nil: none
+	aged *aged  // rows that are too old; nil: none
 
 	// How codes of the segment read in the output; nil: they are the same.
 	events, channels []uint32
@@ -374,6 +375,12 @@ func (s *mergeSource) decode(b int, properties []event.Property) (*mergePart, er
 	if len(s.mask.of(b)) > 0 {
 		p.dropped = tile.NewBitmap(len(rows.Time))
 		s.mask.drop(p.dropped, b, rows.Starts)
+	}
+	if s.aged.hides(s.seg.Stats(b).MinTime) {
+		if p.dropped == nil {
+			p.dropped = tile.NewBitmap(len(rows.Time))
+		}
+		s.aged.drop(p.dropped, rows.Time)
 	}
 	if s.drop != nil && rows.Import != nil {
 		for i, code := range rows.Import {

@@ -46,12 +46,13 @@ func (s *Store) replayBatch(r walRecord) error {
 			return fmt.Errorf("%w: the answer of batch %q: %v", ErrCorrupt, token, err)
 		}
 	}
-	keep, rejected := s.validate(b, event.MaxTime)
+	keep, rejected := s.validate(b, event.MinTime, event.MaxTime)
 	if len(rejected) > 0 {
 		return fmt.Errorf("%w: event %d: %s", ErrCorrupt, rejected[0].Index, rejected[0].Reason)
 	}
 	erased := s.state.erasedAt(r.lsn)
-	keep = slices.DeleteFunc(keep, func(i int) bool { return erased(b.Customer[i]) })
+	cutoff := s.state.cutoff()
+	keep = slices.DeleteFunc(keep, func(i int) bool { return erased(b.Customer[i]) || b.Time[i] < cutoff })
 	fresh, _, err := s.newRows(b, keep, &Ack{})
 	if err != nil {
 		return err

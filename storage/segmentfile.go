@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"sync/atomic"
@@ -28,6 +29,7 @@ type source struct {
 	drop   []bool // undone import codes, if rows here have one; nil: none
 	undone int64  // rows that are left out
 	mask   *mask  // rows of erased identities; nil: none
+	aged   *aged  // rows before the store's cutoff; nil: none
 	drops  int    // how many undone imports have rows here; with handle names the state of the rows
 }
 
@@ -63,6 +65,9 @@ type segmentFile struct {
 	filter   idFilter
 	mask     *mask  // guarded by Store.mu; it hides source.mask, which only views have
 	maskedTo uint64 // the number of the erasure that mask knows of
+	aged     *aged  // guarded like mask, and hides source.aged
+	agedTo   event.Time
+	agedBy   *mask // aged is of this cutoff and this mask
 }
 
 func (s *Store) openSegmentFile(r segmentRecord) (*segmentFile, error) {
@@ -83,7 +88,7 @@ func (s *Store) openSegmentFile(r segmentRecord) (*segmentFile, error) {
 		_ = f.Close()
 		return nil, err
 	}
-	file := &segmentFile{source: *newSource(seg), record: r, fs: s.fs, path: name, file: f}
+	file := &segmentFile{source: *newSource(seg), record: r, fs: s.fs, path: name, file: f, agedTo: math.MinInt64}
 	file.refs.Store(1)
 	return file, nil
 }

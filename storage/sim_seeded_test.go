@@ -58,6 +58,8 @@ segments_not_masked | erased events are shown until their segment is rewritten |
 suppression_forgotten | who is suppressed is forgotten when the rewriting is done | TestEraseCanaries WEND_ERASE_STORES=10
 tokens_kept | answers to batch tokens keep what was erased | TestEraseCanaries WEND_ERASE_STORES=10
 newer_format_opened | a store of a newer format is opened | TestNewerFormatIsRefused
+retention_without_brake | the clock alone says what is too old | TestRetentionBrake
+retention_unlinks_first | retention removes segments before its edit | TestRetentionCrashes
 version_by_lsn | two states have one version | TestVersionTellsOfABatchThatComesAfterALaterOne
 number_given_twice | a failed load gives its LSN out again | TestSimAfterFailedLoad
 `

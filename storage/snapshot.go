@@ -169,14 +169,20 @@ func (s *Snapshot) Schema() *event.Schema {
 			for code, n := range src.seg.ChannelCounts {
 				sc.Channels[code].Count += n
 			}
-			if src.mask == nil {
-				continue
+			var hidden [2][2][]int64
+			if src.mask != nil {
+				hidden[0] = [2][]int64{src.mask.events, src.mask.channels}
 			}
-			for code, n := range src.mask.events {
-				sc.Events[code].Count -= n
+			if src.aged != nil {
+				hidden[1] = [2][]int64{src.aged.events, src.aged.channels}
 			}
-			for code, n := range src.mask.channels {
-				sc.Channels[code].Count -= n
+			for _, h := range hidden {
+				for code, n := range h[0] {
+					sc.Events[code].Count -= n
+				}
+				for code, n := range h[1] {
+					sc.Channels[code].Count -= n
+				}
 			}
 		}
 		for _, list := range [][]event.Name{sc.Events, sc.Channels} {

@@ -31,6 +31,8 @@ type Status struct {
 	Bytes     int64           `json:"bytes"`     // of all segment files
 	Partition string          `json:"partition"` // width of a time partition: month, year …
 
+	Retention *Retention `json:"retention,omitempty"` // nil: nothing was ever too old
+
 	DiskFull bool `json:"disk_full,omitempty"` // events are refused until there is room
 
 	MemtableEvents int       `json:"memtable_events"` // events that are only in the log and in memory
@@ -125,6 +127,7 @@ func (s *Store) summary() (Status, *Snapshot) {
 	st.Format = s.state.format
 	st.MemtableEvents, st.Links, st.Definitions, st.Partition = s.mem.rows, len(s.state.links), len(s.state.defines), s.state.width
 	st.DiskFull = s.space.low
+	st.Retention = s.retention()
 	st.Missing = append(st.Missing, s.missingData()...)
 	st.Healed = s.healed
 	st.ReadOnly, st.Notice = st.ReadOnly || s.refusal != "", s.refusal

@@ -75,6 +75,8 @@ type Store struct {
 	lsn      uint64      // last given out
 	next     uint64      // file number
 
+	retaining retaining // guarded by mu
+
 	ledgerFailed string       // why the ledger beside the store lacks something; "": it does not
 	refused      *suppression // of the erasures up to refusedOf
 	refusedOf    uint64
@@ -150,7 +152,7 @@ func (s *Store) openWriter() error {
 	if s.cache, err = newCache(s.opt.CacheBytes); err != nil {
 		return err
 	}
-	if err := s.load(); err != nil {
+	if err := errors.Join(s.retainable(), s.load()); err != nil {
 		return err
 	}
 	if s.refusal = s.massDamage(); s.refusal != "" {
@@ -347,7 +349,10 @@ func (s *Store) load() error {
 	for _, r := range st.erasures { // numbers up to it must not be given out again
 		s.lsn = max(s.lsn, r.LSN)
 	}
-	return s.maskFiles()
+	if err := s.maskFiles(); err != nil {
+		return err
+	}
+	return s.ageFiles()
 }
 
 // replay puts the batches of the log that no segment holds into the memtable.
@@ -618,6 +623,13 @@ func (s *Store) work() {
 			pause = 50
 		}
 	}
+	later := 0 // and until retention is
+	retain := func() {
+		if err := s.retain(ctx); err != nil && !errors.Is(err, ErrClosed) && ctx.Err() == nil {
+			s.opt.Log.Warn("retention", "error", err)
+			later = 50
+		}
+	}
 	go func() {
 		select {
 		case <-s.stop:
@@ -625,6 +637,7 @@ func (s *Store) work() {
 		case <-ctx.Done():
 		}
 	}()
+	retain()
 	for {
 		select {
 		case <-s.stop:
@@ -635,6 +648,9 @@ func (s *Store) work() {
 			}
 			if pause--; pause <= 0 {
 				erase()
+			}
+			if later--; later <= 0 {
+				retain()
 			}
 		case <-s.wake:
 			for ctx.Err() == nil {

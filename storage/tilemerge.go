@@ -115,6 +115,11 @@ func (m *tileMerge) key() string {
 		key = binary.AppendUvarint(key, b.src.handle)
 		key = binary.AppendUvarint(key, uint64(b.src.drops))
 		key = binary.AppendUvarint(key, uint64(len(b.src.mask.of(b.index)))) // masks of one segment only grow
+		before := int64(0)
+		if b.aged() {
+			before = int64(b.src.aged.before)
+		}
+		key = binary.AppendVarint(key, before)
 		key = binary.AppendUvarint(key, uint64(b.index))
 	}
 	if len(m.linked) > 0 {
@@ -305,16 +310,28 @@ func (s *Snapshot) aliasPart(b *tileBlock, customer int) (*part, error) {
 }
 
 // shown reports whether all rows of the block are shown.
-func (b *tileBlock) shown() bool { return b.src.drop == nil && len(b.src.mask.of(b.index)) == 0 }
+func (b *tileBlock) shown() bool {
+	return b.src.drop == nil && len(b.src.mask.of(b.index)) == 0 && !b.aged()
+}
 
-// droppedRows marks the rows of undone imports and of erased identities; nil
-// if there are none.
+// aged reports whether rows of the block are too old to be shown.
+func (b *tileBlock) aged() bool {
+	return b.src.aged != nil && b.src.aged.hides(b.src.seg.Stats(b.index).MinTime)
+}
+
+// droppedRows marks the rows of undone imports and of erased identities, and
+// those that are too old; nil if there are none.
 func (b *tileBlock) droppedRows() (tile.Bitmap, error) {
 	if b.shown() {
 		return nil, nil
 	}
 	dropped := tile.NewBitmap(b.Rows())
 	b.src.mask.drop(dropped, b.index, b.Starts)
+	if b.aged() {
+		times := make([]event.Time, b.Rows())
+		b.Time.Decode(0, times)
+		b.src.aged.drop(dropped, times)
+	}
 	if b.src.drop == nil {
 		return dropped, nil
 	}

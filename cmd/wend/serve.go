@@ -13,12 +13,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"wend/access"
+	"wend/engine"
+	"wend/event"
 	"wend/server"
+	"wend/storage"
 	"wend/storage/vfs"
 )
 
 func serveCommand() *cobra.Command {
-	var listen, tokenFile, certFile, keyFile string
+	var listen, tokenFile, certFile, keyFile, retention string
 	var exposed server.Exposure
 	var ballast int64
 	var opt server.Options
@@ -43,7 +46,10 @@ Without tokens it answers everybody, and listens on loopback addresses only. wen
 			if (certFile == "") != (keyFile == "") {
 				return mistake{errors.New("--tls-cert and --tls-key belong together")}
 			}
-			var err error
+			keep, err := retentionOf(retention)
+			if err != nil {
+				return mistake{err}
+			}
 			if opt.Access, err = access.Keep(vfs.OS{}, args[0], tokenFile, nil); err != nil {
 				return err
 			}
@@ -73,7 +79,7 @@ Without tokens it answers everybody, and listens on loopback addresses only. wen
 			if host, _, err := net.SplitHostPort(listen); err == nil && !net.ParseIP(host).IsUnspecified() && host != "" {
 				opt.Hosts = append(opt.Hosts, host) // who names an address to listen on means requests to it
 			}
-			db, err := openLogged(args[0], making, log, ballast<<20)
+			db, err := openWith(args[0], making, engine.Options{Logger: log, Retention: keep, Storage: storage.Options{BallastBytes: ballast << 20}})
 			if err != nil {
 				return err
 			}
@@ -95,6 +101,7 @@ Without tokens it answers everybody, and listens on loopback addresses only. wen
 	cmd.Flags().BoolVar(&exposed.Insecure, "insecure", false, "let tokens and answers cross a network in plain text")
 	cmd.Flags().StringVar(&tokenFile, "token-file", "", "file of tokens that are let in besides those of wend token: one a line, behind it its scopes")
 	cmd.Flags().Int64Var(&ballast, "ballast", 64, "MiB of the disk to reserve for taking things out when it is full; 0: none, and events are taken until it is")
+	cmd.Flags().StringVar(&retention, "retention", "", "how long events are kept, by their own time, such as 730d; older ones are removed for good (default: for ever)")
 	cmd.Flags().StringArrayVar(&opt.CORS, "cors", nil, "origin whose pages may call this server; may be repeated")
 	cmd.Flags().StringArrayVar(&opt.Hosts, "host", nil, "host name that clients use besides loopback ones; may be repeated")
 	cmd.Flags().BoolVar(&opt.LogQueries, "log-queries", false, "write statements to the log; they can hold personal data")
@@ -103,6 +110,21 @@ Without tokens it answers everybody, and listens on loopback addresses only. wen
 	cmd.Flags().StringVar(&opt.BackupDir, "backup-dir", "", "folder for the backups that requests ask for; none are made without it")
 	cmd.Flags().DurationVar(&opt.QueryTimeout, "query-timeout", 30*time.Second, "longest time a query may take")
 	return cmd
+}
+
+// retentionOf reads how long events are kept; 0: for ever.
+func retentionOf(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := event.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("--retention %q is not a time span such as 730d", text)
+	}
+	if d < event.Hour || d > 200*365*event.Day {
+		return 0, fmt.Errorf("--retention %s: it is between an hour and 200 years", text)
+	}
+	return time.Duration(d) * time.Microsecond, nil
 }
 
 // listenOn listens on an address that may be listened on. A name is looked at

@@ -84,6 +84,15 @@ func printStatus(out io.Writer, st storage.Status) {
 		fmt.Fprintf(w, "  %s\t%s\n", c.Column, perEvent(c.Bytes))
 	}
 	fmt.Fprintf(w, "log\t%d bytes, %d events not yet in a segment\n", st.LogBytes, st.MemtableEvents)
+	if r := st.Retention; r != nil {
+		fmt.Fprintf(w, "retention\t%s: events before %s are gone\n", r.For, r.Cutoff)
+		if r.DroppedAt != 0 {
+			fmt.Fprintf(w, "  last taken out\t%d events at %s, of %d in all\n", r.Dropped, r.DroppedAt, r.Total)
+		}
+		if r.Behind != "" {
+			fmt.Fprintf(w, "  NOTE\tthe clock is %s ahead of the time that is trusted: old events go a tenth an hour\n", r.Behind)
+		}
+	}
 	for _, i := range st.Imports {
 		state := ""
 		if i.Undone {

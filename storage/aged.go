@@ -1,0 +1,138 @@
+package storage
+
+import (
+	"wend/event"
+	"wend/tile"
+)
+
+// aged is the rows of a segment that lie before the store's cutoff. They are on
+// the disk until the segment is written anew or removed, and nothing shows
+// them. It does not change: another cutoff makes another one. Rows that the
+// segment's mask leaves out anyway are not counted.
+type aged struct {
+	before   event.Time
+	rows     int64
+	imports  []int64 // rows by import code
+	events   []int64 // and by event
+	channels []int64
+}
+
+// hides reports whether a block has rows that are left out.
+func (a *aged) hides(least event.Time) bool { return a != nil && least < a.before }
+
+// drop marks the rows that are left out.
+func (a *aged) drop(dropped tile.Bitmap, times []event.Time) {
+	for row, t := range times {
+		if t < a.before {
+			dropped.Set(row)
+		}
+	}
+}
+
+// aged counts the rows of a source before a time; nil: there are none.
+func (c *cache) aged(src *source, before event.Time, m *mask) (*aged, error) {
+	if src.seg.MinTime >= before {
+		return nil, nil
+	}
+	if src.seg.MaxTime < before && m == nil {
+		return &aged{before, src.seg.Rows, src.seg.ImportCounts, src.seg.EventCounts, src.seg.ChannelCounts}, nil
+	}
+	a := &aged{before: before, imports: make([]int64, len(src.seg.Imports)), events: make([]int64, len(src.seg.Events)), channels: make([]int64, len(src.seg.Channels))}
+	for index := range 1 << src.seg.PrefixBits {
+		b := src.block(index)
+		if b == nil || !a.hides(src.seg.Stats(index).MinTime) {
+			continue
+		}
+		if err := c.countAged(a, b, m); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+func (c *cache) countAged(a *aged, b *tileBlock, m *mask) error {
+	b, err := c.read(b, false)
+	if err != nil {
+		return err
+	}
+	imports, err := b.Import()
+	if err != nil {
+		return err
+	}
+	channel, err := c.channel(b, false)
+	if err != nil {
+		return err
+	}
+	times := make([]event.Time, b.Rows())
+	b.Time.Decode(0, times)
+	for customer := range len(b.Starts) - 1 {
+		if m.has(b.index, customer) {
+			continue
+		}
+		for row := int(b.Starts[customer]); row < int(b.Starts[customer+1]) && times[row] < a.before; row++ { // in order of time
+			a.rows++
+			a.imports[codeAt(imports, row)]++
+			a.events[b.Event.At(row)]++
+			code := uint32(0)
+			if channel != nil {
+				code = channel.At(row)
+			}
+			a.channels[code]++
+		}
+	}
+	return nil
+}
+
+// age brings what is known of a file's old rows up to the store's cutoff. The
+// caller holds mu, or is the only one who knows the file.
+func (s *Store) age(f *segmentFile) error {
+	before := s.state.cutoff()
+	if f.agedTo == before && f.agedBy == f.mask {
+		return nil
+	}
+	a, err := s.cache.aged(&f.source, before, f.mask)
+	if err != nil {
+		return err
+	}
+	f.aged, f.agedTo, f.agedBy = a, before, f.mask
+	return nil
+}
+
+// ageFiles brings all open segments up to the cutoff, after an opening.
+func (s *Store) ageFiles() error {
+	for _, r := range s.state.segments {
+		if f := s.segments[r.ID]; f != nil {
+			if err := s.age(f); err != nil && !s.leaveOut(err) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// times calls see with the time of every row of the source that is shown.
+func (s *source) times(see func(event.Time)) error {
+	for index := range 1 << s.seg.PrefixBits {
+		b := s.block(index)
+		if b == nil {
+			continue
+		}
+		read, err := s.seg.Block(index)
+		if err != nil {
+			return err
+		}
+		b.block = read
+		dropped, err := b.droppedRows()
+		if err != nil {
+			return err
+		}
+		times := make([]event.Time, b.Rows())
+		read.Time.Decode(0, times)
+		for row, t := range times {
+			if dropped == nil || !dropped.Get(row) {
+				see(t)
+			}
+		}
+	}
+	return nil
+}
