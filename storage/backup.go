@@ -313,7 +313,7 @@ const (
 func (w *backupWriter) place(ctx context.Context, f *segmentFile) (placed, error) {
 	r := f.record
 	sum, err := sumFile(ctx, f.file, r.Size)
-	if err == nil && sum.crc != r.Checksum {
+	if err == nil && !r.is(sum.crc, sum.xxh.Sum64()) {
 		err = corrupt("checksum mismatch")
 	}
 	if err != nil {

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"wend/storage/vfs"
 )
 
@@ -257,12 +259,14 @@ func eachPart(ctx context.Context, r io.ReaderAt, size int64, part func([]byte) 
 type sums struct {
 	sha hash.Hash
 	crc uint32
+	xxh *xxhash.Digest
 }
 
-func newSums() *sums { return &sums{sha: sha256.New()} }
+func newSums() *sums { return &sums{sha: sha256.New(), xxh: xxhash.New()} }
 
 func (s *sums) add(p []byte) {
 	s.sha.Write(p) // never fails, says its documentation
+	_, _ = s.xxh.Write(p)
 	s.crc = crc32.Update(s.crc, castagnoli, p)
 }
 

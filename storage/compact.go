@@ -526,7 +526,7 @@ func (s *Store) verifySegment(r segmentRecord, sum *rowSum) error {
 	if err != nil {
 		return err
 	}
-	if info.Checksum != r.Checksum || info.Rows != r.Rows || info.Customers != r.Customers || info.MinTime != r.MinTime || info.MaxTime != r.MaxTime {
+	if !r.is(info.Checksum, info.Hash) || info.Rows != r.Rows || info.Customers != r.Customers || info.MinTime != r.MinTime || info.MaxTime != r.MaxTime {
 		return fmt.Errorf("%w: its checksum, counts or times are not those of the manifest", ErrCorrupt)
 	}
 	return nil

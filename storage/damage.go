@@ -466,12 +466,12 @@ func (s *Snapshot) Verify(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		sum, err := wholeChecksum(f.file, f.record.Size)
+		sum, hash, err := wholeChecksum(f.file, f.record.Size)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", f.record.file(), err)
 		}
-		if sum != f.record.Checksum {
-			return f.seg.damaged(fmt.Errorf("segment %s: %w", f.record.file(), corrupt("checksum of the file is %08x, the manifest has %08x", sum, f.record.Checksum)))
+		if !f.record.is(sum, hash) {
+			return f.seg.damaged(fmt.Errorf("segment %s: %w", f.record.file(), corrupt("checksum and hash of the file are %08x and %016x, the manifest has %08x and %016x", sum, hash, f.record.Checksum, f.record.Hash)))
 		}
 	}
 	return nil

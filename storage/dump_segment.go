@@ -23,7 +23,7 @@ func dumpSegment(d *dumper, name string, r io.ReaderAt, size int64) error {
 	d.field(head[12:16], "required features %#x", binary.LittleEndian.Uint32(head[12:]))
 	d.field(head[16:32], "store id")
 	d.field(head[32:40], "segment %d", binary.LittleEndian.Uint64(head[32:]))
-	d.field(head[40:44], "zero")
+	d.field(head[40:44], "salt")
 	d.field(head[44:48], "CRC32C")
 
 	s, err := openSegment(name, r, size, [16]byte(head[16:32]), binary.LittleEndian.Uint64(head[32:]))

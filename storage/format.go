@@ -17,7 +17,7 @@ package storage
 //	            4  required features: a reader that does not know a set bit refuses the file
 //	           16  store id
 //	            8  segment id
-//	            4  zero
+//	            4  salt, as the manifest has it; zero in stores of format 1
 //	            4  CRC32C of the 44 bytes before
 //
 //	trailer     8  offset of the contents

@@ -110,6 +110,13 @@ type segmentRecord struct {
 	MinTime   event.Time `json:"min"`
 	MaxTime   event.Time `json:"max"`
 	Erased    uint64     `json:"erased,omitempty"` // erasures up to this number are done in it
+	Hash      uint64     `json:"hash,omitempty"`   // xxHash64 of the file; of those that stores of format 1 wrote there is none
+	Salt      uint32     `json:"salt,omitempty"`   // that the file's header has
+}
+
+// is reports whether a file with this checksum and hash is the segment's.
+func (r segmentRecord) is(checksum uint32, hash uint64) bool {
+	return checksum == r.Checksum && (r.Hash == 0 || hash == r.Hash)
 }
 
 func (r segmentRecord) file() string { return fmt.Sprintf("%06d.seg", r.ID) }

@@ -33,6 +33,8 @@ type segmentMeta struct {
 	// Of files that are written:
 	Erased uint64 // erasures up to this number left out what they erase
 	Sparse bool   // names that no row carries are written as ""
+
+	Salt uint32 // drawn for the file, so that another one of the same number is not taken for it; 0 in stores of format 1
 }
 
 // prefixBitsMax bounds the blocks of a segment: a million of 2,048 customers are enough.
@@ -42,6 +44,7 @@ const prefixBitsMax = 20
 type segmentInfo struct {
 	Size          int64
 	Checksum      uint32 // CRC32C of the whole file
+	Hash          uint64 // xxHash64 of the whole file
 	Rows          int64
 	Customers     int64 // identities as sent
 	MinTime       event.Time
@@ -78,7 +81,7 @@ func blockOf(hash uint64, prefixBits int) int { return int(hash >> 1 >> (63 - pr
 // that wraps ErrCorrupt and names file, block, column or section, and offset.
 type segment struct {
 	segmentMeta
-	segmentInfo // Checksum is 0: only the writer and checkSegment know it
+	segmentInfo // Checksum and Hash are 0: only the writer and checkSegment know it
 
 	name     string
 	r        io.ReaderAt
@@ -195,6 +198,7 @@ func (s *segment) readHeader() error {
 	if got := binary.LittleEndian.Uint64(b[32:]); got != s.ID {
 		return corrupt("offset 32: is segment %d, not %d", got, s.ID)
 	}
+	s.Salt = binary.LittleEndian.Uint32(b[40:])
 	return nil
 }
 

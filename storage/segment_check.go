@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cespare/xxhash/v2"
+
 	"wend/tile"
 )
 
@@ -18,7 +20,7 @@ func checkSegment(name string, r io.ReaderAt, size int64, store [16]byte, id uin
 	if err != nil {
 		return segmentInfo{}, err
 	}
-	if s.Checksum, err = wholeChecksum(r, size); err != nil {
+	if s.Checksum, s.Hash, err = wholeChecksum(r, size); err != nil {
 		return segmentInfo{}, fmt.Errorf("check segment %s: %w", name, err)
 	}
 	if err := s.checkLayout(); err != nil {
@@ -57,18 +59,21 @@ func checkSegment(name string, r io.ReaderAt, size int64, store [16]byte, id uin
 	return s.segmentInfo, nil
 }
 
-// wholeChecksum is the CRC32C of a file.
-func wholeChecksum(r io.ReaderAt, size int64) (uint32, error) {
-	sum, buf := uint32(0), make([]byte, 1<<18)
+// wholeChecksum is the CRC32C and the xxHash64 of a file. Pages end in their own
+// CRC32C, and so the first is equal for all segments of one number and equal
+// lengths of pages; it is what stores of format 1 keep.
+func wholeChecksum(r io.ReaderAt, size int64) (sum uint32, hash uint64, err error) {
+	digest, buf := xxhash.New(), make([]byte, 1<<18)
 	for at := int64(0); at < size; {
 		n, err := r.ReadAt(buf[:min(int64(len(buf)), size-at)], at)
 		sum = crc32.Update(sum, castagnoli, buf[:n])
+		_, _ = digest.Write(buf[:n]) // it never fails
 		at += int64(n)
 		if n == 0 && err != nil {
-			return 0, fmt.Errorf("offset %d: %w", at, err)
+			return 0, 0, fmt.Errorf("offset %d: %w", at, err)
 		}
 	}
-	return sum, nil
+	return sum, digest.Sum64(), nil
 }
 
 // checkLayout checks that pages and sections cover the file without gap, and

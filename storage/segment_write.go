@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cespare/xxhash/v2"
 
 	"wend/event"
 	"wend/tile"
@@ -22,6 +23,7 @@ type segmentWriter struct {
 	meta   segmentMeta
 	seal   pageSeal
 	info   segmentInfo
+	hash   *xxhash.Digest
 	offset int64
 	next   int   // the least block that may come
 	err    error // the first failure is final: what was written is of no use
@@ -80,6 +82,7 @@ func newSegmentWriter(w io.Writer, meta segmentMeta) (*segmentWriter, error) {
 		w:            w,
 		meta:         meta,
 		seal:         newPageSeal(meta.Store, meta.ID),
+		hash:         xxhash.New(),
 		column:       map[string]int{},
 		dictionaries: make([]dictionary, len(meta.Properties)),
 		valueIndexes: make([]valueIndex, len(meta.Properties)),
@@ -89,17 +92,17 @@ func newSegmentWriter(w io.Writer, meta segmentMeta) (*segmentWriter, error) {
 	s.info.ChannelCounts = make([]int64, len(meta.Channels))
 	s.info.ImportCounts = make([]int64, len(meta.Imports))
 	s.info.ValueCounts = make([]int64, len(meta.Properties))
-	return s, s.write(appendHeader(nil, meta.Store, meta.ID))
+	return s, s.write(appendHeader(nil, meta.Store, meta.ID, meta.Salt))
 }
 
-func appendHeader(dst []byte, store [16]byte, id uint64) []byte {
+func appendHeader(dst []byte, store [16]byte, id uint64, salt uint32) []byte {
 	from := len(dst)
 	dst = append(dst, segmentMagic...)
 	dst = binary.LittleEndian.AppendUint32(dst, formatVersion)
 	dst = binary.LittleEndian.AppendUint32(dst, 0)
 	dst = append(dst, store[:]...)
 	dst = binary.LittleEndian.AppendUint64(dst, id)
-	dst = binary.LittleEndian.AppendUint32(dst, 0)
+	dst = binary.LittleEndian.AppendUint32(dst, salt)
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[from:], castagnoli))
 }
 
@@ -117,6 +120,7 @@ func (w *segmentWriter) write(b []byte) error {
 	}
 	w.offset += int64(n)
 	w.info.Checksum = crc32.Update(w.info.Checksum, castagnoli, b)
+	_, _ = w.hash.Write(b) // it never fails
 	return nil
 }
 
@@ -376,7 +380,7 @@ func (w *segmentWriter) Finish() (segmentInfo, error) {
 	}
 	w.section("directory", w.appendDirectory(nil))
 	w.finishFile()
-	w.info.Size = w.offset
+	w.info.Size, w.info.Hash = w.offset, w.hash.Sum64()
 	if w.err != nil {
 		return segmentInfo{}, w.err
 	}

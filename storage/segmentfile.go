@@ -84,6 +84,9 @@ func (s *Store) openSegmentFile(r segmentRecord) (*segmentFile, error) {
 	if err == nil {
 		seg, err = openSegment(r.file(), f, r.Size, s.state.store, r.ID)
 	}
+	if err == nil && seg.Salt != r.Salt {
+		err = corrupt("open segment %s: it is another file of this number, not the one that the manifest names", r.file())
+	}
 	if err != nil {
 		_ = f.Close()
 		return nil, err
@@ -163,6 +166,9 @@ func (o *segmentOutput) writeBlock() error {
 func (o *segmentOutput) begin() error {
 	meta := o.meta
 	meta.ID = o.number()
+	if meta.Sparse {
+		meta.Salt = o.store.salt()
+	}
 	o.name = path.Join(o.store.dir, segmentRecord{ID: meta.ID}.file())
 	var err error
 	if o.file, err = o.store.fs.Create(o.name + ".tmp"); err != nil {
@@ -170,7 +176,7 @@ func (o *segmentOutput) begin() error {
 	}
 	o.buffer = newFileBuffer(o.file)
 	o.rows = 0
-	o.done = append(o.done, segmentRecord{ID: meta.ID, FirstLSN: meta.FirstLSN, LastLSN: meta.LastLSN, Partition: o.partition, Erased: meta.Erased})
+	o.done = append(o.done, segmentRecord{ID: meta.ID, FirstLSN: meta.FirstLSN, LastLSN: meta.LastLSN, Partition: o.partition, Erased: meta.Erased, Salt: meta.Salt})
 	o.writer, err = newSegmentWriter(o.buffer, meta)
 	return err
 }
@@ -202,6 +208,9 @@ func (o *segmentOutput) finish() error {
 		return fmt.Errorf("write segment %s: %w", path.Base(o.name), err)
 	}
 	r := &o.done[len(o.done)-1]
+	if o.meta.Sparse {
+		r.Hash = info.Hash
+	}
 	r.Size, r.Checksum, r.Rows, r.Customers, r.MinTime, r.MaxTime = info.Size, info.Checksum, info.Rows, info.Customers, info.MinTime, info.MaxTime
 	return nil
 }

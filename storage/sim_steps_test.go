@@ -340,7 +340,7 @@ func (d *sim) change(what string, apply func(*simMeta), do func() error) {
 // erase makes a customer disappear. What of it may be stored or not is decided
 // before.
 func (d *sim) erase() {
-	if len(d.m.limbo)+len(d.m.maybe) > 0 {
+	if len(d.m.limbo)+len(d.m.maybe) > 0 || d.store.Summary().Format < 2 {
 		return
 	}
 	if d.store.state.format < 2 { // before it is upgraded

@@ -481,6 +481,13 @@ func (s *Store) number() uint64 {
 	return n
 }
 
+// salt tells a segment from others of its number.
+func (s *Store) salt() uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.opt.Rand.Uint32() | 1 // 0 is for stores of format 1
+}
+
 // now is the time of the clock, within the instants that events may carry.
 func (s *Store) now() event.Time { return event.At(s.opt.Clock()) }
 
