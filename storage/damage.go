@@ -326,8 +326,28 @@ func (s *Store) healManifest() error {
 		return nil
 	}
 	s.healed, s.manifest.damage = s.manifest.damage, nil
+	if len(files) > 1 {
+		// What is in neither alone must be in a third before these go.
+		if err := s.keepAside(files...); err != nil {
+			return err
+		}
+		return s.publish(&edit{})
+	}
 	s.moveAside(files...)
 	return s.publish(&edit{})
+}
+
+// keepAside gives files another name in the folder quarantine, and leaves them
+// where they are.
+func (s *Store) keepAside(files ...string) error {
+	dir := path.Join(s.dir, quarantineDir)
+	err := s.fs.MkdirAll(dir)
+	for _, file := range files {
+		if err == nil {
+			err = s.linkAside(path.Join(s.dir, file), path.Join(dir, file))
+		}
+	}
+	return errors.Join(err, s.fs.SyncDir(s.dir), s.fs.SyncDir(dir))
 }
 
 // takeBack makes segments part of the store again that were set aside and of

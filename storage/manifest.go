@@ -332,6 +332,10 @@ func readManifest(fsys vfs.FS, dir string) (m *manifest, st *state, err error) {
 	}
 	m = &manifest{fs: fsys, dir: dir, number: newestManifest(names)}
 	if m.number == 0 {
+		// A manifest is durable before anything else of a store is written.
+		if i := slices.IndexFunc(names, isData); i >= 0 {
+			return nil, nil, corrupt("the manifest of %s is missing, and %s is there; put the manifest back, or restore a backup", dir, names[i])
+		}
 		return m, nil, nil
 	}
 	// The copy is read first: whatever a writer adds meanwhile, the first file
@@ -344,7 +348,9 @@ func readManifest(fsys vfs.FS, dir string) (m *manifest, st *state, err error) {
 		}
 	}
 	best := first
-	switch {
+	switch whole := first.joined(second, m.number); {
+	case whole != nil:
+		best = *whole
 	case first.err != nil && second.err != nil:
 		if isNotExist(first.err) {
 			return nil, nil, second.err
@@ -409,6 +415,59 @@ type manifestFile struct {
 	size  int64 // of its edits
 	all   int64 // of the file, -1 if it is missing
 	err   error
+	data  []byte // if it is damaged
+}
+
+// joined reads two damaged files as one: they hold the same bytes, so an edit
+// that is damaged in one of them is taken from the other. It is nil if some edit
+// is in neither, or if that cannot be told.
+func (f manifestFile) joined(other manifestFile, number uint64) *manifestFile {
+	if !errors.Is(f.err, ErrCorrupt) || !errors.Is(other.err, ErrCorrupt) {
+		return nil
+	}
+	whole := f.data
+	if len(whole) < manifestHeader || crc32.Checksum(whole[:32], castagnoli) != binary.LittleEndian.Uint32(whole[32:]) {
+		whole = other.data
+	}
+	if len(whole) < manifestHeader {
+		return nil
+	}
+	data := slices.Clone(whole[:manifestHeader]) // parseManifest verifies it
+	for place := uint64(0); ; place++ {
+		found := false
+		for _, from := range [][]byte{f.data, other.data} {
+			if found || len(from) <= len(data) {
+				continue
+			}
+			var payload []byte
+			if payload, found = nextEdit(from[len(data):], [16]byte(data[8:24]), number, place); found {
+				data = append(data, from[len(data):len(data)+editHeader+len(payload)]...)
+			}
+		}
+		if !found {
+			break
+		}
+	}
+	// What follows in either must be what a crash leaves, and no damage.
+	for _, from := range [][]byte{f.data, other.data} {
+		if len(from) <= len(data) {
+			continue
+		}
+		if _, _, _, err := parseManifest(append(slices.Clone(data), from[len(data):]...), number); err != nil {
+			return nil
+		}
+	}
+	st, count, size, err := parseManifest(data, number)
+	if err != nil {
+		return nil
+	}
+	return &manifestFile{name: f.name, st: st, count: count, size: size}
+}
+
+// isData reports whether a file holds events of a store.
+func isData(name string) bool {
+	_, numbered := fileNumber(name)
+	return numbered && (strings.HasSuffix(name, ".seg") || strings.HasSuffix(name, walSuffix))
 }
 
 func readManifestFile(fsys vfs.FS, dir, name string, number uint64) manifestFile {
@@ -420,6 +479,7 @@ func readManifestFile(fsys vfs.FS, dir, name string, number uint64) manifestFile
 	}
 	if err != nil {
 		f.err = fmt.Errorf("read %s: %w", path.Join(dir, name), err)
+		f.data = data
 	}
 	return f
 }

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -400,6 +401,12 @@ func (s *Store) replay() error {
 			}
 		}
 		files = append(files, f)
+	}
+	// A log goes when the manifest says that it is not needed, and not before.
+	for _, n := range slices.Sorted(maps.Keys(limits)) {
+		if n >= s.state.wal && !slices.Contains(numbers, n) {
+			s.loses(walName(n), "the file is missing, and a later log needs it")
+		}
 	}
 	slices.Reverse(files)
 	for _, f := range files {
