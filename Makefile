@@ -53,7 +53,7 @@ seeded-storage:
 
 # All promises in the size of every change (tier C), a line each; KEEP=1 keeps the
 # figures for docs/trust.md.
-RESULTS = testdata/trust/results.txt
+RESULTS = testdata/trust/results.tsv
 SHOW = go run ./internal/trust/show
 
 trust:

@@ -105,7 +105,8 @@ func (o *nextForOperator) suffix(r *run) ([]uint32, error) {
 	if !ok {
 		return nil, nil
 	}
-	r.prune()
+	// The whole tile: one that leaves out times may leave out customers too, and
+	// then c is not the place of this one.
 	v := &view{run: r, ctx: r.ctx, index: index}
 	if v.Tile, err = v.read(index); err != nil {
 		return nil, err

@@ -155,7 +155,7 @@ func Page(results []Result) string {
 What wend promises, how each promise is shown, and the figures that were reached. The rows are made by a command from the
 results that test runs left, so that no number is typed by hand: ` + "`make trust`" + ` runs all suites in the size of every change
 (tier C), ` + "`make trust-nightly`" + ` those that are longer (tier N), and ` + "`make trust-page`" + ` writes this page from
-` + "`testdata/trust/results.txt`" + `. What is promised on which systems, and what is not, is on the [operations](operations.md) page.
+` + "`testdata/trust/results.tsv`" + `. What is promised on which systems, and what is not, is on the [operations](operations.md) page.
 `)
 	for _, s := range Sections {
 		fmt.Fprintf(&b, "\n## %s\n\n| promise | shown by | figures reached |\n|---|---|---|\n", s.Title)
