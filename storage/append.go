@@ -239,6 +239,15 @@ func (s *Store) openLog() error {
 	if err != nil {
 		return err
 	}
+	// Without this the file could disappear, and with it what is acknowledged,
+	// and nobody would know that there ever was one.
+	if s.state.format >= 2 {
+		if err := s.publish(&edit{Logs: []uint64{w.number}}); err != nil {
+			s.oldWAL = append(s.oldWAL, w.extent())
+			_ = w.file.Close() // it holds no batch
+			return fmt.Errorf("begin log %s: %w", walName(w.number), err)
+		}
+	}
 	s.wal = w
 	// Batches whose log failed after they became visible are logged again.
 	for _, b := range s.mem.batches {
@@ -316,6 +325,9 @@ func (s *Store) Sync(ctx context.Context, lsn uint64) error {
 	}
 	s.mu.Lock()
 	err := s.usable(true)
+	if err == nil && lsn > s.lsn {
+		err = fmt.Errorf("%w: the newest batch has %d; later ones were lost when the store's process ended, or never came", ErrNotFound, s.lsn)
+	}
 	inMemory := false
 	for _, m := range s.memory() {
 		for _, b := range m.batches {

@@ -371,7 +371,7 @@ func (w *backupWriter) writeLog(ctx context.Context, pin *backupPin) (*state, er
 			st.next = max(st.next, n+1)
 		}
 	}
-	st.wal = st.next
+	st.wal, st.logs = st.next, nil
 	if len(pin.batches) == 0 {
 		return &st, nil
 	}
@@ -381,6 +381,9 @@ func (w *backupWriter) writeLog(ctx context.Context, pin *backupPin) (*state, er
 		return nil, err
 	}
 	defer func() { _ = log.file.Close() }() // synced, or given up
+	if st.format >= 2 {
+		st.logs = []uint64{log.number}
+	}
 	for _, b := range pin.batches {
 		if err := ctx.Err(); err != nil {
 			return nil, err

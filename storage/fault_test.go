@@ -190,8 +190,8 @@ func fewBatches(t *testing.T) *vfs.Mem {
 	return mem.Clone()
 }
 
-// Cut anywhere behind the header, the log's whole records count. What a mark
-// says was synced cannot be missing without being reported.
+// Cut anywhere behind the header, the log's whole records count. A header that
+// is cut is damage: the manifest tells of the log only when it is durable.
 func TestTornLog(t *testing.T) {
 	mem := fewBatches(t)
 	name := walFileName(t, mem)
@@ -205,7 +205,7 @@ func TestTornLog(t *testing.T) {
 		replaceFile(t, torn, name, data[:size])
 		s := open(t, torn, "store")
 		n := strings.Count(contents(t, s), "\n")
-		if n < last || len(s.missingData()) > 0 {
+		if n < last || (len(s.missingData()) > 0) != (size < strings.Index(string(data), recordMagic)) {
 			t.Fatalf("cut at %d of %d: %d events, %d before, missing %v", size, len(data), n, last, s.missingData())
 		}
 		last = n
@@ -215,6 +215,60 @@ func TestTornLog(t *testing.T) {
 	}
 	if last != 5 {
 		t.Fatalf("the whole log has %d events", last)
+	}
+}
+
+// The newest log, too, is reported when it is not there: by every answer, by a check, and still
+// when the store is opened again.
+func TestMissingNewestLog(t *testing.T) {
+	mem := fewBatches(t)
+	older := walFileName(t, mem)
+	s := open(t, mem, "store") // the batches stay in the older log, and another begins
+	appendEvents(t, s, AppendOptions{}, view("bert", 9))
+	for events, lost := range map[int]string{0: "", 1: older} {
+		crashed := mem.Clone()
+		names, err := crashed.ReadDir("store")
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone := 0
+		for _, name := range names {
+			if file := path.Join("store", name); strings.HasSuffix(name, walSuffix) && (lost == "" || file == lost) {
+				if err := crashed.Remove(file); err != nil {
+					t.Fatal(err)
+				}
+				gone++
+			}
+		}
+		for range 2 {
+			s := open(t, crashed, "store")
+			report, err := s.Check(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := s.Status().Events; n != int64(events) || len(s.missingData()) != gone || len(report.Damaged) != gone {
+				t.Errorf("without %q: %d events, missing %v, damaged %v; want %d and %d files", lost, n, s.missingData(), report.Damaged, events, gone)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// Nothing is said to be durable that is not there: batches that only memory had
+// are gone with their process.
+func TestSyncOfLostBatch(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	appendEvents(t, s, AppendOptions{}, view("ann", 1))
+	ack := appendEvents(t, s, AppendOptions{Durability: Memory}, view("ann", 2))
+	s = open(t, mem.Clone(), "store")
+	if err := s.Sync(t.Context(), ack.LSN); !errors.Is(err, ErrNotFound) {
+		t.Errorf("sync of a batch that is gone: %v", err)
+	}
+	if err := s.Sync(t.Context(), ack.LSN-1); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -71,6 +71,7 @@ type edit struct {
 	LSN        uint64             `json:"lsn,omitempty"`      // batches up to it are in segments
 	Epoch      uint64             `json:"epoch,omitempty"`    // counts visible changes that are not batches
 	WAL        uint64             `json:"wal,omitempty"`      // log files below are no longer needed
+	Logs       []uint64           `json:"logs,omitempty"`     // log files that were begun, durably; from format 2 on
 	Received   int64              `json:"received,omitempty"` // when the newest batch came
 	Width      string             `json:"width,omitempty"`    // of a time partition
 	Events     []string           `json:"events,omitempty"`
@@ -145,6 +146,7 @@ type state struct {
 	lsn        uint64
 	epoch      uint64
 	wal        uint64
+	logs       []uint64 // log files from wal on that were begun: one that is not there is missing
 	received   event.Time
 	width      string
 	events     []string
@@ -169,6 +171,9 @@ func (s *state) apply(e *edit) (*state, error) {
 	n.lsn = max(s.lsn, e.LSN)
 	n.epoch = max(s.epoch, e.Epoch)
 	n.wal = max(s.wal, e.WAL)
+	n.logs = slices.DeleteFunc(append(slices.Clone(s.logs), e.Logs...), func(number uint64) bool {
+		return number < n.wal || slices.Contains(e.Release, walName(number))
+	})
 	n.received = max(s.received, event.Time(e.Received))
 	if e.Width != "" {
 		n.width = e.Width
@@ -279,7 +284,7 @@ func compareSegments(a, b segmentRecord) int {
 // whole returns the one edit that makes s from nothing.
 func (s *state) whole() *edit {
 	e := &edit{
-		Next: s.next, LSN: s.lsn, Epoch: s.epoch, WAL: s.wal, Received: int64(s.received), Width: s.width,
+		Next: s.next, LSN: s.lsn, Epoch: s.epoch, WAL: s.wal, Logs: s.logs, Received: int64(s.received), Width: s.width,
 		Events: s.events, Channels: s.channels, Properties: propertyRecords(s.properties),
 		Add: s.segments, Imports: s.imports, Define: s.defines, EraseKey: s.eraseKey, Erase: s.erasures, Quarantine: s.quarantine,
 		Retain: s.retain,

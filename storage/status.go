@@ -194,7 +194,7 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	}
 	st := s.state
 	number := s.manifest.number
-	quarantine, known := s.state.quarantine, s.manifest.damage
+	quarantine, known, lost := s.state.quarantine, s.manifest.damage, slices.Clone(s.lost)
 	var held []*segmentFile
 	for _, f := range s.segments {
 		f.retain() // compaction must not remove what is being read
@@ -219,6 +219,11 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	report.Damaged = append(report.Damaged, known...)
 	for _, q := range quarantine {
 		damaged(q.File, fmt.Errorf("set aside at %s: %s", q.At, q.Reason))
+	}
+	for _, m := range lost {
+		if !slices.ContainsFunc(logs, func(w walExtent) bool { return walName(w.number) == m.Segment }) { // others are read below
+			damaged(m.Segment, fmt.Errorf("%w: %s", ErrCorrupt, m.Reason))
+		}
 	}
 	for _, r := range st.segments {
 		if err := ctx.Err(); err != nil {

@@ -385,7 +385,7 @@ func (s *Store) replay() error {
 			return err
 		}
 		f, err := parseWAL(data, s.state.store, n, limit)
-		if errors.Is(err, errTornHeader) && limit == nil {
+		if errors.Is(err, errTornHeader) && limit == nil && !slices.Contains(s.state.logs, n) {
 			continue // it was being made: nothing in it was ever acknowledged
 		}
 		if errors.Is(err, ErrNewer) {
@@ -406,6 +406,11 @@ func (s *Store) replay() error {
 	for _, n := range slices.Sorted(maps.Keys(limits)) {
 		if n >= s.state.wal && !slices.Contains(numbers, n) {
 			s.loses(walName(n), "the file is missing, and a later log needs it")
+		}
+	}
+	for _, n := range s.state.logs {
+		if limits[n] == nil && !slices.Contains(numbers, n) {
+			s.loses(walName(n), "the file is missing; the batches in it are lost")
 		}
 	}
 	slices.Reverse(files)
@@ -516,7 +521,8 @@ func (s *Store) usable(write bool) error {
 }
 
 // publish makes an edit durable and its state the current one. The caller
-// holds writing and mu. Names and file numbers that are new go with it.
+// holds mu, and writing for whatever others derive their edits from; a log that
+// is begun needs mu only. Names and file numbers that are new go with it.
 func (s *Store) publish(e *edit) error {
 	e.Next = s.next
 	e.Events = s.catalog.events[len(s.state.events):]
