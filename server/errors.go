@@ -102,7 +102,7 @@ func toAPIError(err error) *apiError {
 	case errors.Is(err, errBodies):
 		return &apiError{Status: http.StatusServiceUnavailable, Code: "ingest_busy", Message: "the bodies of other requests take all the memory there is for them", Retry: true}
 	case errors.Is(err, errTooLarge):
-		return &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "the request's body is too large", Hint: "send smaller batches"}
+		return &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "the request's body is " + err.Error(), Hint: "send less at once"}
 	case errors.Is(err, storage.ErrNotFound):
 		return &apiError{Status: http.StatusNotFound, Code: "not_found", Message: err.Error()}
 	case errors.Is(err, engine.ErrErased):

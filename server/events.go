@@ -142,7 +142,14 @@ type eventsAnswer struct {
 }
 
 func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
-	opt := storage.AppendOptions{Token: r.Header.Get("X-Batch-Token"), Strict: r.URL.Query().Get("strict") == "1"}
+	opt := storage.AppendOptions{Token: r.Header.Get("X-Batch-Token")}
+	switch strict := r.URL.Query().Get("strict"); strict {
+	case "", "0", "false":
+	case "1", "true":
+		opt.Strict = true
+	default: // whoever writes it does not expect half a batch
+		return badRequest("bad_request", fmt.Sprintf("strict is %q", strict), "write strict=1, or leave it out")
+	}
 	switch d := r.Header.Get("X-Durability"); d {
 	case "", "sync":
 		opt.Durability = storage.Sync
@@ -171,7 +178,9 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 	case errors.As(err, &many):
 		return &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_many_events", Message: many.Error()}
 	case errors.Is(err, errTooLarge), errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
-		return errTooLarge
+		return &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_large",
+			Message: fmt.Sprintf("the batch is larger than %d MiB as sent, or decompressed than %d MiB or %d times its size", bodyWireMax>>20, bodyDecodedMax>>20, ratioMax),
+			Hint:    "send smaller batches"}
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, errBodies):
 		return err
 	case err != nil:

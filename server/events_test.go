@@ -91,6 +91,8 @@ func TestEventsThatCannotBeTaken(t *testing.T) {
 {"customer": "c", "time": "2025-03-01T10:00:00Z", "event": "view", "n": 2}`
 	r := s.do("POST", "/v1/events?strict=1", body)
 	r.refused(t, 400, "rejected_event")
+	s.do("POST", "/v1/events?strict=true", body).refused(t, 400, "rejected_event")
+	s.do("POST", "/v1/events?strict=yes", body).refused(t, 400, "bad_request")
 	if rows := s.ask("measure events"); rows[0][0] != 0.0 {
 		t.Errorf("a strict batch left %v events", rows[0][0])
 	}

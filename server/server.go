@@ -306,7 +306,7 @@ var errTooLarge = errors.New("too large")
 func readAll(r io.Reader, max int64) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, max+1))
 	if err == nil && int64(len(b)) > max {
-		err = errTooLarge
+		err = fmt.Errorf("%w: more than %d KiB", errTooLarge, max>>10)
 	}
 	return b, err
 }
