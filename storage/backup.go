@@ -49,8 +49,8 @@ func (s *Store) Backup(ctx context.Context, dir string, opt BackupOptions) (Back
 }
 
 func (s *Store) backup(ctx context.Context, dir string, opt BackupOptions) (Backup, error) {
-	if dir == path.Clean(s.dir) {
-		return Backup{}, errors.New("this is the store itself; name another directory")
+	if dir == path.Clean(s.dir) || strings.HasPrefix(dir, path.Clean(s.dir)+"/") {
+		return Backup{}, errors.New("this is the store itself, or a folder in it; name another directory")
 	}
 	if err := s.fs.MkdirAll(dir); err != nil {
 		return Backup{}, err

@@ -318,3 +318,11 @@ func TestRestoreErasesAgain(t *testing.T) {
 		}
 	}
 }
+
+// In the store's own folder a backup would keep what an erasure takes out of the store.
+func TestBackupInsideStore(t *testing.T) {
+	s := open(t, fewBatches(t), "store")
+	if _, err := s.Backup(t.Context(), "store/backups/1", BackupOptions{}); err == nil || !strings.Contains(err.Error(), "a folder in it") {
+		t.Errorf("a backup into the store's folder: %v", err)
+	}
+}
