@@ -344,16 +344,18 @@ func (s *Store) load() error {
 	for _, f := range old {
 		f.release()
 	}
+	// What is hidden must be known before the log is read: the id of an event that
+	// is gone may have come again, and is no duplicate.
+	if err := errors.Join(s.maskFiles(), s.ageFiles()); err != nil {
+		return err
+	}
 	if err := s.replay(); err != nil {
 		return err
 	}
 	for _, r := range st.erasures { // numbers up to it must not be given out again
 		s.lsn = max(s.lsn, r.LSN)
 	}
-	if err := s.maskFiles(); err != nil {
-		return err
-	}
-	return s.ageFiles()
+	return nil
 }
 
 // replay puts the batches of the log that no segment holds into the memtable.
