@@ -36,8 +36,7 @@ type aging struct {
 	tenth    time.Time         // when events went before their time
 	early    int               // how many did
 
-	looked int // crash states
-	log    []string
+	log []string
 }
 
 func newAging(t testing.TB, seed uint64) *aging {

@@ -19,7 +19,6 @@ import (
 type simCopies struct {
 	r      *rand.Rand
 	format int
-	steps  int
 
 	whole     *simModel   // the backup that was acknowledged last; nil: none was
 	maybe     []*simModel // begun since: each may have become the backup
