@@ -173,7 +173,7 @@ func TestOneWriter(t *testing.T) {
 				slowest = max(slowest, time.Since(began))
 			case err := <-p.ended:
 				losers++
-				if log := p.log.String(); err == nil || !strings.Contains(log, "another process is writing") || !strings.Contains(log, fmt.Sprint("pid ")) {
+				if log := p.log.String(); err == nil || !strings.Contains(log, "another process is writing") || !strings.Contains(log, "pid ") {
 					t.Errorf("a loser says %v\n%s", err, log)
 				}
 			case <-time.After(time.Minute):
