@@ -32,12 +32,14 @@ func TestCancelledRunsReadNoFurther(t *testing.T) {
 		}
 		for _, last := range []int64{1, 7, 20} {
 			ctx, cancel := context.WithCancel(context.Background())
-			var read, late atomic.Int64 // late: asked for when the context had ended
+			var read, late atomic.Int64 // late: asked for when the context had ended, and all that derive from it
+			var ended atomic.Bool
 			snap := enginetest.Must(events, enginetest.Options{Tiles: tiles, Definitions: stages, OnTile: func(int) error {
-				if ctx.Err() != nil {
+				if ended.Load() {
 					late.Add(1)
 				} else if read.Add(1) == last {
 					cancel()
+					ended.Store(true)
 				}
 				return nil
 			}})
