@@ -66,6 +66,20 @@ func TestSimSetAsideCrashes(t *testing.T) {
 			}
 			return fmt.Errorf("there is no copy")
 		}, open}},
+		"healed from both": {{func(fs *simfs.FS) error { // in each, an edit that the other has
+			for _, name := range sortedKeys(fs.Files()) {
+				at := func(b []byte) int { return len(b) / 2 }
+				if strings.HasSuffix(name, copySuffix) {
+					at = func(b []byte) int { return len(b) - 1 }
+				}
+				if strings.HasPrefix(path.Base(name), manifestPrefix) {
+					if err := fs.Edit(name, func(b []byte) []byte { b[at(b)] ^= 1; return b }); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		}, open}},
 		"forgotten": {{flipped, open}, {nothing, func(s *Store) error { _, err := s.Forget(ctx, path.Base(file)); return err }}},
 		"erased": {{flipped, open}, {nothing, func(s *Store) error {
 			_, err := s.Erase(ctx, "nobody", EraseOptions{})

@@ -313,7 +313,8 @@ func propertyRecords(list []event.Property) []propertyRecord {
 type manifest struct {
 	fs     vfs.FS
 	dir    string
-	number uint64
+	number uint64   // the highest in use, by a file that was given up, too
+	kept   uint64   // of the newest file that is whole and durable
 	file   vfs.File // nil until the first edit, and after a failure: then the next edit begins a new file
 	count  uint64   // edits in the file
 	size   int64
@@ -336,6 +337,7 @@ func readManifest(fsys vfs.FS, dir string) (m *manifest, st *state, err error) {
 		return nil, nil, err
 	}
 	m = &manifest{fs: fsys, dir: dir, number: newestManifest(names)}
+	m.kept = m.number
 	if m.number == 0 {
 		// A manifest is durable before anything else of a store is written.
 		if i := slices.IndexFunc(names, isData); i >= 0 {
@@ -709,11 +711,11 @@ func (m *manifest) rewrite(st *state) error {
 		m.abandon()
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	old := m.number
+	old := m.kept
 	m.abandon()
-	m.file, m.second, m.number, m.count = f, second, number, 1
+	m.file, m.second, m.number, m.kept, m.count = f, second, number, number, 1
 	m.size, m.base = int64(len(data)), int64(len(data))
-	if old > 0 {
+	for ; 0 < old && old < number; old++ {
 		// A leftover does no harm: the highest number counts.
 		_ = m.fs.Remove(path.Join(m.dir, manifestName(old)))
 		_ = m.fs.Remove(path.Join(m.dir, manifestName(old)+copySuffix))

@@ -471,7 +471,7 @@ func (s *Store) leftover(name string) bool {
 	stale := strings.HasSuffix(name, ".tmp") || strings.HasSuffix(name, ".run") && !s.spilled[name]
 	switch {
 	case strings.HasPrefix(name, manifestPrefix):
-		stale = stale || name < manifestName(s.manifest.number)
+		stale = stale || name < manifestName(s.manifest.kept) // those above may be given up ones: none is read before another is whole
 	case numbered && strings.HasSuffix(name, ".seg"):
 		stale = !slices.ContainsFunc(s.state.segments, func(r segmentRecord) bool { return r.ID == n }) && !s.mayComeBack(name)
 	case numbered && strings.HasSuffix(name, walSuffix):
