@@ -168,7 +168,10 @@ func VerifyBackup(ctx context.Context, fsys vfs.FS, dir string) (BackupReport, e
 	name := manifestName(l.manifest())
 	data, err := vfs.ReadFile(fsys, path.Join(dir, name))
 	if err != nil {
-		return report, nil // it is listed, and told above; or the list has none
+		if !isNotExist(err) { // else it is listed, and told above; or the list has none
+			damaged(name, err)
+		}
+		return report, nil
 	}
 	st, _, _, err := parseManifest(data, l.manifest())
 	switch {
