@@ -34,7 +34,7 @@ func newNextFor(r *run) (operator, error) {
 func (o *nextForOperator) explain(r *run) PlanNode {
 	detail := fmt.Sprintf("the longest of the last %d labels of %q that occurs %d times, in one scan", suffixMax, r.plan.Customer, supportMin)
 	if r.plan.TestLast > 0 {
-		detail = fmt.Sprintf("suffixes of 1 to %d labels that occur %d times, a scan for each length; tested on the last %g %% of the events", suffixMax, supportMin, r.plan.TestLast*100)
+		detail = fmt.Sprintf("suffixes of 1 to %d labels that occur %d times; tested on the last %g %% of the events", suffixMax, supportMin, r.plan.TestLast*100)
 	}
 	return PlanNode{Operator: "next for", Detail: detail}
 }
@@ -44,7 +44,7 @@ func (o *nextForOperator) run(r *run) (*Result, error) {
 		return o.test(r)
 	}
 	if r.opt.learned != nil {
-		m, err := o.build(r)
+		m, err := o.build(r, maxInstant, int(r.plan.Top))
 		if err != nil {
 			return nil, err
 		}
@@ -255,56 +255,24 @@ func (o *nextForOperator) empty() *Result {
 	return res
 }
 
-// tail is a suffix of labels that occurs often enough: the one without its
-// first label, and that label.
-type tail struct {
-	shorter int32
-	label   uint32
-}
-
-// tails are all suffixes with the support they need, shorter ones before
-// longer ones, and what follows them most often. A suffix can be frequent only if the one
-// without its first label is, so each scan looks for one length more.
-type tails struct {
-	index map[tail]int32
-	best  [][]uint32 // by tail: the first three of them
-}
-
 // root is the empty suffix.
 const root = int32(-1)
 
-// find returns the longest tail of the labels before an event, the newest
-// first, and how long it is.
-func (c *tails) find(recent []uint32) (at int32, length int) {
-	at = root
-	for _, label := range recent {
-		next, ok := c.index[tail{at, label}]
-		if !ok {
-			break
-		}
-		at = next
-		length++
-	}
-	return at, length
-}
+// guessesMost is how many labels a prediction may name in a test.
+const guessesMost = 3
 
-// tailWorker looks for tails of one length, and afterwards tests them.
-type tailWorker struct {
-	*tails
+// testWorker holds what came late against what a model predicts.
+type testWorker struct {
+	model   *nextModel
 	labels  *labeler
 	split   event.Time
-	length  int // that is looked for; 0: test
-	found   map[tail]map[uint32]int64
 	guesses []uint32 // always guessing the most frequent
 	own     quality
 	always  quality
-	recent  [suffixMax]uint32
-	memory  ration
+	recent  [suffixMax]uint32 // the labels before the event at hand, the newest first
 }
 
-const tailBytes = 96 // about what a tail, or a successor of one, takes
-
-func (w *tailWorker) visit(v *view) error {
+func (w *testWorker) visit(v *view) error {
 	if err := w.labels.load(v); err != nil {
 		return err
 	}
@@ -316,20 +284,8 @@ func (w *tailWorker) visit(v *view) error {
 			if err != nil {
 				return err
 			}
-			if known > 0 {
-				late := v.Time.At(row) > w.split
-				learns := w.length > 0
-				if late && learns && !seeded.On("tested_on_training") {
-					return nil // nothing that comes later is learned from
-				}
-				if learns {
-					err = w.learn(w.recent[:known], code)
-				} else if late {
-					w.try(w.recent[:known], code)
-				}
-				if err != nil {
-					return err
-				}
+			if known > 0 && v.Time.At(row) > w.split {
+				w.try(w.recent[:known], code)
 			}
 			copy(w.recent[1:], w.recent[:])
 			w.recent[0] = code
@@ -339,36 +295,12 @@ func (w *tailWorker) visit(v *view) error {
 	})
 }
 
-// learn counts the label that came after others.
-func (w *tailWorker) learn(recent []uint32, label uint32) error {
-	if len(recent) < w.length {
-		return nil
-	}
-	at, length := w.find(recent[:w.length-1])
-	if length < w.length-1 {
-		return nil
-	}
-	key := tail{at, recent[w.length-1]}
-	next := w.found[key]
-	if next == nil {
-		next = map[uint32]int64{}
-		w.found[key] = next
-		if err := w.memory.take(tailBytes); err != nil {
-			return err
-		}
-	}
-	before := len(next)
-	if next[label]++; len(next) > before {
-		return w.memory.take(tailBytes)
-	}
-	return nil
-}
-
 // try tests the prediction for a label that came after others.
-func (w *tailWorker) try(recent []uint32, label uint32) {
+func (w *testWorker) try(recent []uint32, label uint32) {
 	w.own.tested++
-	if at, _ := w.find(recent); at != root {
-		if rank := slices.Index(w.best[at], label); rank >= 0 {
+	if at, _ := w.model.longest(recent); at != root {
+		rank := slices.IndexFunc(w.model.after[at].rows, func(n nextRow) bool { return n.label == int32(label) })
+		if rank >= 0 {
 			w.own.hit(rank, 1)
 		}
 	}
@@ -378,35 +310,31 @@ func (w *tailWorker) try(recent []uint32, label uint32) {
 	}
 }
 
+// test learns from what was known until a time and tests on what came after.
 func (o *nextForOperator) test(r *run) (*Result, error) {
 	split, followers, err := r.trainingEnd(o.labels)
 	if err != nil {
 		return nil, err
 	}
-	c := &tails{index: map[tail]int32{}}
 	var guesses []uint32
-	for _, n := range followers[:min(3, len(followers))] {
+	for _, n := range followers[:min(guessesMost, len(followers))] {
 		code, err := o.labels.labels.code(event.String(n.label))
 		if err != nil {
 			return nil, err
 		}
 		guesses = append(guesses, code)
 	}
-	worker := func(length int) func() (*tailWorker, error) {
-		return func() (*tailWorker, error) {
-			return &tailWorker{tails: c, labels: o.labels.worker(), split: split, length: length, guesses: guesses,
-				found: map[tail]map[uint32]int64{}, memory: ration{budget: r.memory}}, nil
-		}
+	learned := split
+	if seeded.On("tested_on_training") {
+		learned = maxInstant
 	}
-	for length := 1; length <= suffixMax; length++ {
-		ws, err := scan(r, worker(length))
-		if err != nil {
-			return nil, err
-		}
-		r.stats.again()
-		o.keep(c, ws)
+	m, err := o.build(r, learned, guessesMost)
+	if err != nil {
+		return nil, err
 	}
-	ws, err := scan(r, worker(0))
+	ws, err := scan(r, func() (*testWorker, error) {
+		return &testWorker{model: m, labels: o.labels.worker(), split: split, guesses: guesses}, nil
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -421,40 +349,4 @@ func (o *nextForOperator) test(r *run) (*Result, error) {
 	res.Meta.Unit = "events"
 	res.Meta.Denominator = "trained until " + split.String() + ", tested on the events after it that follow another; hit_1 and hit_3: share of the tested"
 	return res, nil
-}
-
-// keep makes tails of what the workers found often enough.
-func (o *nextForOperator) keep(c *tails, ws []*tailWorker) {
-	found := ws[0].found
-	for _, w := range ws[1:] {
-		for key, next := range w.found {
-			to := found[key]
-			if to == nil {
-				found[key] = next
-				continue
-			}
-			for label, n := range next {
-				to[label] += n
-			}
-		}
-	}
-	for key, next := range found {
-		var labels []nextLabel
-		codes := map[string]uint32{}
-		for label, n := range next {
-			text := o.labels.text(label)
-			codes[text] = label
-			labels = append(labels, nextLabel{label: text, count: n})
-		}
-		if totalCount(labels) < supportMin {
-			continue
-		}
-		slices.SortFunc(labels, compareNext)
-		var best []uint32
-		for _, n := range labels[:min(3, len(labels))] {
-			best = append(best, codes[n.label])
-		}
-		c.index[key] = int32(len(c.best))
-		c.best = append(c.best, best)
-	}
 }

@@ -46,16 +46,19 @@ const (
 	modelTextBytes = 80
 )
 
-// find returns the longest of the labels' suffixes that the model has, and how
-// long it is; labels are texts, the last one last.
-func (m *nextModel) find(labels []string) (at int32, length int) {
+// tail is a suffix of labels that occurs often enough: the one without its
+// first label, and that label.
+type tail struct {
+	shorter int32
+	label   uint32
+}
+
+// longest returns the longest suffix that the model has of the labels, the
+// newest first, and how long it is.
+func (m *nextModel) longest(recent []uint32) (at int32, length int) {
 	at = root
-	for i := len(labels) - 1; i >= 0; i-- {
-		code, ok := m.codes[labels[i]]
-		if !ok {
-			break
-		}
-		next, ok := m.index[tail{at, code}]
+	for _, label := range recent {
+		next, ok := m.index[tail{at, label}]
 		if !ok {
 			break
 		}
@@ -69,10 +72,18 @@ func (m *nextModel) find(labels []string) (at int32, length int) {
 // a scan can tell the largest support of what occurs too seldom.
 func (o *nextForOperator) fromModel(m *nextModel, own []uint32) (res *Result, ok bool) {
 	labels := make([]string, len(own))
+	var recent []uint32 // in the codes of the model
 	for i, code := range own {
 		labels[i] = o.labels.text(code)
 	}
-	at, length := m.find(labels)
+	for _, label := range slices.Backward(labels) {
+		code, ok := m.codes[label]
+		if !ok {
+			break
+		}
+		recent = append(recent, code)
+	}
+	at, length := m.longest(recent)
 	if at == root {
 		return nil, false
 	}
@@ -100,9 +111,11 @@ func (o *nextForOperator) fromModel(m *nextModel, own []uint32) (res *Result, ok
 type modelBuilder struct {
 	operator *nextForOperator
 	model    *nextModel
-	counts   []int64  // by label: events of it that have a successor
-	ranks    []uint16 // by label: of those that can be in a suffix, from 1
-	frequent []uint32 // the labels by rank, from 1
+	until    event.Time // what comes later is not counted
+	top      int        // labels that are kept of those after a suffix; 0: all
+	counts   []int64    // by label: events of it that have a successor
+	ranks    []uint16   // by label: of those that can be in a suffix, from 1
+	frequent []uint32   // the labels by rank, from 1
 
 	from, to int     // the ranks that are gathered
 	begins   []int64 // of their records
@@ -127,10 +140,11 @@ const (
 	nextRecordBytes = 20
 )
 
-// build makes the model of the statement.
-func (o *nextForOperator) build(r *run) (*nextModel, error) {
+// build makes the model of the statement, of what came until a time, with the
+// top labels after each suffix.
+func (o *nextForOperator) build(r *run, until event.Time, top int) (*nextModel, error) {
 	m := &nextModel{codes: map[string]uint32{}, index: map[tail]int32{}}
-	b := &modelBuilder{operator: o, model: m}
+	b := &modelBuilder{operator: o, model: m, until: until, top: top}
 	if err := b.count(r); err != nil {
 		return nil, err
 	}
@@ -236,7 +250,7 @@ func (w *modelWorker) visit(v *view) error {
 			return w.gatherUnit(v, u)
 		}
 		last := -1
-		for row := v.next(u.lo, u.hi); row < u.hi; row = v.next(row+1, u.hi) {
+		for row := v.next(u.lo, u.hi); row < u.hi && v.Time.At(row) <= w.until; row = v.next(row+1, u.hi) {
 			if last >= 0 {
 				w.seen[last]++
 			}
@@ -260,7 +274,7 @@ func (w *modelWorker) visit(v *view) error {
 func (w *modelWorker) gatherUnit(v *view, u unit) error {
 	before := 0
 	w.recent = [suffixMax]uint16{}
-	for row := v.next(u.lo, u.hi); row < u.hi; row = v.next(row+1, u.hi) {
+	for row := v.next(u.lo, u.hi); row < u.hi && v.Time.At(row) <= w.until; row = v.next(row+1, u.hi) {
 		code, err := w.labels.code(v, u.customer, row)
 		if err != nil {
 			return err
@@ -399,11 +413,11 @@ func (d *dealer) rows(records []nextRecord) nextRows {
 	slices.SortFunc(labels, compareNext)
 	cut := nextCut{}
 	known := nextRows{support: int64(len(records))}
-	list := cut.top(labels, int(d.run.plan.Top))
+	list := cut.top(labels, d.top)
 	known.rows = make([]nextRow, len(list))
 	for k, n := range list {
 		known.rows[k] = nextRow{label: int32(n.code), count: n.count, median: elapsedQuantile(0.5, n.gaps).(float64)}
-		if top := int(d.run.plan.Top); top > 0 && k == top {
+		if d.top > 0 && k == d.top {
 			known.rows[k].label = -1 // a label may read "(other)"
 		}
 	}
