@@ -5,7 +5,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
 SEED ?= 1
 
-.PHONY: soak resend hostile demo test build race lint fuzz seeded seeded-storage trust trust-nightly trust-page trials bench bench-peers peers-other check golden clean
+.PHONY: soak resend hostile demo test build race lint fuzz seeded seeded-storage trust trust-nightly trust-page trials bench bench-all bench-parts bench-statements bench-ratios bench-sizes bench-import bench-compare bench-serve bench-peers peers-other check golden clean
 
 build: bin/wend
 
@@ -118,21 +118,51 @@ trust-page:
 trials:
 	WEND_KILLS=200 WEND_POWERCUT=50 go test -count=1 -v -timeout 60m ./internal/trials | grep -v '^=== '
 
-# Whole statements over a store of the workload (made once, from ../shared),
-# and the parts they are made of.
+# Stores of the workload, which ../shared makes: made once, imported and compacted.
 BENCH_EVENTS ?= 20000000
-BENCH_USERS ?= 1000000
 BENCH_DIR = $(CURDIR)/bin/bench-$(BENCH_EVENTS)
+BENCH_SMALL = $(CURDIR)/bin/bench-2000000
 
-bench: $(BENCH_DIR)/store
-	WEND_BENCH_DB=$(BENCH_DIR)/store go test -run '^$$' -bench . -benchtime 5x -benchmem ./bench
-	go test -run '^$$' -bench . -benchmem ./tile ./storage ./ingest
-
-$(BENCH_DIR)/store: | bin/wend
-	mkdir -p $(BENCH_DIR)
-	cd ../shared/workload && go run ./gen -n $(BENCH_EVENTS) -u $(BENCH_USERS) -o $(BENCH_DIR)/events
-	./bin/wend import $@ $(BENCH_DIR)/events.csv
+bin/bench-%/store $(CURDIR)/bin/bench-%/store: | bin/wend
+	mkdir -p $(@D)
+	cd ../shared/workload && go run ./gen -n $* -u $$(($* / 20)) -o $(abspath $(@D))/events
+	./bin/wend import $@ $(@D)/events.csv
 	./bin/wend compact $@
+
+# Everything that is measured of wend alone: the parts it is made of, whole
+# statements, stores of two sizes, what serves over HTTP. See docs/measured.md.
+bench-all: bench bench-serve
+
+bench: bench-parts bench-statements bench-ratios bench-sizes bench-import
+
+BENCH_RUN = go test -run '^$$' -timeout 2h -benchtime 5x ./bench
+
+# Decoding, bitmaps, merging, the log, parsing; operators over tiles in memory.
+bench-parts:
+	go test -run '^$$' -bench . -benchmem ./tile ./storage ./ingest ./engine
+
+# Every statement of the language; one customer's journey, why, and what is next for one.
+bench-statements: $(BENCH_DIR)/store
+	WEND_BENCH_DB=$(BENCH_DIR)/store $(BENCH_RUN) -bench Statements
+	WEND_BENCH_DB=$(BENCH_DIR)/store $(BENCH_RUN) -benchtime 2000x -bench 'Journey|Why|NextFor/kept'
+
+# Two threads against one, first against warm, forty segments against one.
+bench-ratios: $(BENCH_DIR)/store $(BENCH_SMALL)/store
+	WEND_BENCH_DB=$(BENCH_DIR)/store $(BENCH_RUN) -bench 'Threads|First'
+	WEND_BENCH_CSV=$(BENCH_SMALL)/events.csv $(BENCH_RUN) -bench Fresh
+
+# Two sizes of store beside each other.
+bench-sizes: $(BENCH_SMALL)/store $(BENCH_DIR)/store
+	WEND_BENCH_DB=$(BENCH_SMALL)/store $(BENCH_RUN) -bench Growth
+	WEND_BENCH_DB=$(BENCH_DIR)/store $(BENCH_RUN) -bench Growth
+
+bench-import: $(BENCH_DIR)/store
+	WEND_BENCH_CSV=$(BENCH_DIR)/events.csv $(BENCH_RUN) -benchtime 1x -bench Import
+
+# Two revisions in turn, on this machine and the same store: BASE=revision and
+# the working tree, BENCH=regexp, COUNT=rounds. benchstat gives the verdict.
+bench-compare: $(BENCH_DIR)/store
+	WEND_BENCH_DB=$(BENCH_DIR)/store WEND_BENCH_CSV=$(BENCH_DIR)/events.csv ./bench/compare.sh "$(BASE)"
 
 # The same questions to ClickHouse and DuckDB, side by side in one run, on the
 # workload and on two other logs repeated to five million events. The table

@@ -1,0 +1,112 @@
+package storage
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"wend/event"
+)
+
+// shopBatches makes batches of events a second apart by a hundred thousand
+// customers, as they come in while a shop is open.
+func shopBatches(batches, size int) []*event.Batch {
+	r := rand.New(rand.NewPCG(1, 3))
+	var list []*event.Batch
+	at := event.Time(1_735_689_600_000_000)
+	for range batches {
+		b := event.NewBuilder()
+		for range size {
+			b.Add(event.Event{Customer: fmt.Sprint("u", r.IntN(100_000)), Time: at, Name: fmt.Sprint("event", r.IntN(24)), Channel: fmt.Sprint("channel", r.IntN(12)),
+				Props: []event.Prop{{Name: "device", Value: event.String(fmt.Sprint("d", r.IntN(4)))}, {Name: "value", Value: event.Float(float64(r.IntN(10_000)) / 100)}}})
+			at += event.Time(event.Second)
+		}
+		list = append(list, b.Batch())
+	}
+	return list
+}
+
+func openForBench(b *testing.B) *Store {
+	b.Helper()
+	s, err := Open(filepath.Join(b.TempDir(), "store"), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { s.Close() })
+	return s
+}
+
+// BenchmarkAppend writes batches of a thousand to the log of a store on the
+// disk: durable before it returns, by one caller and by sixteen who share the
+// syncs, and in the memory of the system only. What fills the memtable is
+// flushed in between, as it is for everybody.
+func BenchmarkAppend(b *testing.B) {
+	const size = 1000
+	for _, c := range []struct {
+		name       string
+		durability Durability
+		callers    int
+	}{{"sync", Sync, 1}, {"sync, 16 callers", Sync, 16}, {"memory", Memory, 1}} {
+		b.Run(c.name, func(b *testing.B) {
+			batches := shopBatches(64, size)
+			s := openForBench(b)
+			b.ReportAllocs()
+			b.ResetTimer()
+			var next atomic.Int64
+			var callers sync.WaitGroup
+			for range c.callers {
+				callers.Go(func() {
+					for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
+						batch := *batches[i%64]
+						if ack, err := s.Append(b.Context(), &batch, AppendOptions{Durability: c.durability}); err != nil || ack.Accepted != size {
+							b.Error(ack, err)
+							return
+						}
+					}
+				})
+			}
+			callers.Wait()
+			perEvent(b, size)
+		})
+	}
+}
+
+// BenchmarkCompact merges ten segments of 20,000 events into one, verified as
+// compaction always is.
+func BenchmarkCompact(b *testing.B) {
+	const segments, size = 10, 20_000
+	batches := shopBatches(segments, size)
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		s, err := Open(filepath.Join(b.TempDir(), "store"), Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, batch := range batches {
+			again := *batch
+			if _, err := s.Append(b.Context(), &again, AppendOptions{Durability: Memory}); err != nil {
+				b.Fatal(err)
+			}
+			if err := s.Flush(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.StartTimer()
+		if err := s.Compact(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if n := len(s.Status().Segments); n != 1 {
+			b.Fatalf("%d segments are left", n)
+		}
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+	perEvent(b, segments*size)
+}
