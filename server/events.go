@@ -150,15 +150,11 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 	default: // whoever writes it does not expect half a batch
 		return badRequest("bad_request", fmt.Sprintf("strict is %q", strict), "write strict=1, or leave it out")
 	}
-	switch d := r.Header.Get("X-Durability"); d {
-	case "", "sync":
-		opt.Durability = storage.Sync
-	case "interval":
-		opt.Durability = storage.Interval
-	case "memory":
-		opt.Durability = storage.Memory
-	default:
-		return badRequest("bad_durability", "X-Durability is "+d, "use sync, interval or memory")
+	if d := r.Header.Get("X-Durability"); d != "" {
+		var known bool
+		if opt.Durability, known = storage.ParseDurability(d); !known {
+			return badRequest("bad_durability", "X-Durability is "+d, "use sync, interval or memory")
+		}
 	}
 	if len(opt.Token) > batchTokenMax {
 		return badRequest("bad_batch_token", fmt.Sprintf("X-Batch-Token is longer than %d bytes", batchTokenMax), "")

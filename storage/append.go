@@ -27,8 +27,8 @@ var durabilityNames = [...]string{"sync", "interval", "memory"}
 
 func (d Durability) String() string { return durabilityNames[d] }
 
-// ParseDurability reads a durability's name.
-func ParseDurability(name string) (Durability, bool) {
+// ParseDurability reads what String prints; ok is false of any other text.
+func ParseDurability(name string) (d Durability, ok bool) {
 	i := slices.Index(durabilityNames[:], name)
 	return Durability(max(i, 0)), i >= 0
 }

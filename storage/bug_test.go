@@ -8,7 +8,6 @@ import (
 
 	"wend/event"
 	"wend/internal/trust"
-	"wend/storage/vfs"
 )
 
 // A panic at any moment of writing ends writing and nothing else: no lock is
@@ -17,13 +16,7 @@ import (
 func TestPanicsEndWritingAndNothingElse(t *testing.T) {
 	injected, broken := 0, 0
 	for op := 1; ; op++ {
-		fs := &faults{Mem: vfs.NewMem()}
-		opt := small(nil)
-		opt.FS = fs
-		s, err := Open("store", opt)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s, fs := openFaulty(t)
 		begin, met := fs.ops, false
 		fs.fail = func(at int, _, _ string) bool {
 			if at == begin+op {
@@ -58,7 +51,7 @@ func TestPanicsEndWritingAndNothingElse(t *testing.T) {
 		send(0, 30)
 		send(100, 30) // fills the memtable
 		writes(s.Link(t.Context(), "c1", "c2"))
-		_, err = s.Define(t.Context(), event.Definition{Kind: "stage", Name: "a", Text: "define stage a as view"})
+		_, err := s.Define(t.Context(), event.Definition{Kind: "stage", Name: "a", Text: "define stage a as view"})
 		writes(err)
 		load, err := s.NewLoad(t.Context(), LoadOptions{Source: "file"})
 		if writes(err) {

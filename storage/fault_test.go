@@ -59,6 +59,13 @@ func (f *faults) SyncDir(name string) error {
 	return f.Mem.SyncDir(name)
 }
 
+// openFaulty begins a store on a file system that can fail.
+func openFaulty(t *testing.T) (*Store, *faults) {
+	t.Helper()
+	fs := &faults{Mem: vfs.NewMem()}
+	return open(t, fs, "store"), fs
+}
+
 type faultyFile struct {
 	vfs.File
 	fs   *faults
@@ -86,13 +93,7 @@ func (f *faultyFile) Sync() error {
 func TestLogFailure(t *testing.T) {
 	for _, call := range []string{"write", "sync"} {
 		t.Run(call, func(t *testing.T) {
-			fs := &faults{Mem: vfs.NewMem()}
-			opt := small(nil)
-			opt.FS = fs
-			s, err := Open("store", opt)
-			if err != nil {
-				t.Fatal(err)
-			}
+			s, fs := openFaulty(t)
 			appendEvents(t, s, AppendOptions{}, view("ann", 0))
 			appendEvents(t, s, AppendOptions{Durability: Interval}, view("ann", 1))
 			fs.fail = func(_ int, c, name string) bool { return c == call && strings.HasSuffix(name, walSuffix) }
@@ -132,13 +133,7 @@ func TestLogFailure(t *testing.T) {
 // A write of the log fails, and then the process is killed: what was
 // acknowledged as interval before it is in the file, and stays.
 func TestFailedWriteKeepsTheOnesBefore(t *testing.T) {
-	fs := &faults{Mem: vfs.NewMem()}
-	opt := small(nil)
-	opt.FS = fs
-	s, err := Open("store", opt)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, fs := openFaulty(t)
 	appendEvents(t, s, AppendOptions{}, view("ann", 0))
 	appendEvents(t, s, AppendOptions{Durability: Interval}, view("ann", 1))
 	fs.fail = func(_ int, call, _ string) bool { return call == "write" }

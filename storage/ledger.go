@@ -197,30 +197,11 @@ func (s *Store) keepLedger(st *state) error {
 	if err != nil {
 		return err
 	}
-	temp := name + ".tmp"
-	if err := s.fs.Remove(temp); err != nil {
-		return err
-	}
-	f, err := s.fs.Create(temp)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = s.fs.Rename(temp, name)
-	}
-	if err == nil {
+	if err = writeFile(s.fs, name, data); err == nil {
 		err = s.fs.SyncDir(path.Dir(name))
 	}
 	if err != nil {
-		_ = s.fs.Remove(temp) // the next try begins with it
-		return fmt.Errorf("write the ledger of erasures %s: %w", name, err)
+		return fmt.Errorf("keep the ledger of erasures: %w", err)
 	}
 	return nil
 }

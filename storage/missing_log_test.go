@@ -12,13 +12,7 @@ import (
 // A log that was given up and that a later one builds on is reported when it is
 // gone. The batches of the later one are there.
 func TestMissingLog(t *testing.T) {
-	fs := &faults{Mem: vfs.NewMem()}
-	opt := small(nil)
-	opt.FS = fs
-	s, err := Open("store", opt)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, fs := openFaulty(t)
 	appendEvents(t, s, AppendOptions{}, view("bob", 1))
 	first := walName(s.wal.number)
 	fs.fail = func(_ int, call, name string) bool { return call == "sync" && path.Base(name) == first }

@@ -264,17 +264,21 @@ func (g *shop) events(n int) []event.Event {
 // addBatch is what Append should do; it returns accepted, duplicates and conflicts.
 func (m *model) addBatch(events []event.Event, memory bool) (n [3]int64) {
 	for _, e := range events {
-		switch first, known := m.find(e); {
-		case !known:
-			m.events = append(m.events, modelEvent{Event: e, memory: memory})
-			n[0]++
-		case content(first) == content(e):
-			n[1]++
-		default:
-			n[2]++
-		}
+		m.add(modelEvent{Event: e, memory: memory}, &n)
 	}
 	return n
+}
+
+func (m *model) add(e modelEvent, n *[3]int64) {
+	switch first, known := m.find(e.Event); {
+	case !known:
+		m.events = append(m.events, e)
+		n[0]++
+	case content(first) == content(e.Event):
+		n[1]++
+	default:
+		n[2]++
+	}
 }
 
 func (m *model) find(e event.Event) (event.Event, bool) {
@@ -304,15 +308,7 @@ func (m *model) addLoad(events []event.Event, importID string) (n [3]int64) {
 			n[1]++
 			continue
 		}
-		switch first, known := m.find(e); {
-		case !known:
-			m.events = append(m.events, modelEvent{Event: e, importID: importID})
-			n[0]++
-		case content(first) == content(e):
-			n[1]++
-		default:
-			n[2]++
-		}
+		m.add(modelEvent{Event: e, importID: importID}, &n)
 	}
 	return n
 }

@@ -4,20 +4,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"wend/storage/vfs"
 )
 
 // Segments of an edit that failed stay, because the edit may be on the disk,
 // until the next edit decides that they are not the store's.
 func TestSegmentsOfAFailedEditGo(t *testing.T) {
-	fs := &faults{Mem: vfs.NewMem()}
-	opt := small(nil)
-	opt.FS = fs
-	s, err := Open("store", opt)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, fs := openFaulty(t)
 	segments := func() (list []string) {
 		names, err := fs.ReadDir("store")
 		if err != nil {
