@@ -49,7 +49,7 @@ func newBenchSnapshot(customers int) *benchSnapshot {
 			s.end = max(s.end, at)
 			t.Starts = append(t.Starts, uint32(len(times)))
 		}
-		t.Rows = len(times)
+		t.Rows, t.Firsts = len(times), tile.NewFirsts(t.Starts)
 		t.Event, t.Channel = tile.NewCodes(events), tile.NewCodes(channels)
 		t.Time, t.Ties = tile.NewTimes(times, t.Starts), tile.NewTies(times, t.Starts)
 		t.Same = t.Time.Same(t.Starts, t.Ties)

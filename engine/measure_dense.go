@@ -147,9 +147,8 @@ func (d *denseMeasure) visit(w *measureWorker, v *view) error {
 	if err := v.tick(v.Rows); err != nil {
 		return err
 	}
-	starts := v.starts()
 	anchors := v.anchors(false)
-	d.count(v.Rows, anchors, starts)
+	d.count(v.Rows, anchors, v.Firsts)
 	for key := range d.ids {
 		if d.cells[key].events == 0 {
 			continue
@@ -175,7 +174,7 @@ func (d *denseMeasure) visit(w *measureWorker, v *view) error {
 		if anchors != nil {
 			rows.And(anchors)
 		}
-		d.count(v.Rows, rows, starts)
+		d.count(v.Rows, rows, v.Firsts)
 		d.add(w, k)
 	}
 	return nil

@@ -58,11 +58,13 @@ func (p *packedPaths) visit(w *pathsWorker, v *view) error {
 		if err := p.rows.load(v, labels, v.rows, false); err != nil {
 			return err
 		}
+		p.rows.list()
 		return v.units(func(u unit) error { return w.unit(v, u) })
 	}
 	if err := p.rows.load(v, labels, v.anchors(false), false); err != nil {
 		return err
 	}
+	p.rows.list()
 	starts := p.rows.starts
 	lo := int(starts[0])
 	for _, start := range starts[1:] {

@@ -360,52 +360,6 @@ func (v *view) next(from, end int) int {
 	return v.rows.Next(from, end)
 }
 
-// anchors returns the rows that exist, lie in the range of during and belong to
-// customers of the cohort; nil: all. With next they are followed by the event
-// of the customer that comes after the range.
-func (v *view) anchors(next bool) tile.Bitmap {
-	during := &v.run.plan.During
-	if v.members == nil && !during.Set {
-		return v.rows
-	}
-	rows := v.bitmap(v.Rows)
-	for c := range v.Customers() {
-		if !v.member(c) {
-			continue
-		}
-		lo, hi := v.Range(c)
-		if during.Set && lo < hi {
-			lo = v.since(lo, hi, during.From)
-			if v.Time.At(hi-1) >= during.To {
-				end := v.since(lo, hi, during.To)
-				if next && v.rows != nil {
-					end = v.rows.Next(end, hi)
-				}
-				if next && end < hi {
-					end++
-				}
-				hi = end
-			}
-		}
-		rows.SetRange(lo, hi)
-	}
-	if v.rows != nil {
-		rows.And(v.rows)
-	}
-	return rows
-}
-
-// starts marks the first row of every customer who has one.
-func (v *view) starts() tile.Bitmap {
-	starts := v.bitmap(v.Rows)
-	for _, start := range v.Starts {
-		if int(start) < v.Rows {
-			starts.Set(int(start))
-		}
-	}
-	return starts
-}
-
 // member reports whether customer c is in the cohort of among.
 func (v *view) member(c int) bool { return v.members == nil || v.members.Get(c) }
 

@@ -17,6 +17,7 @@ type block struct {
 	Event  *tile.Codes
 	Time   *tile.Times
 	Ties   tile.Bitmap // customers with two events at one time
+	Firsts tile.Bitmap // first rows of the customers; only of blocks that are kept
 	Same   tile.Bitmap // rows at the time of the row before; only of blocks that are kept
 
 	segment *segment

@@ -228,6 +228,7 @@ func (m *tileMerge) encode(h *hotTile, parts []*part, events [][]uint32) {
 		times[i] = p.times
 	}
 	gathered := h.rows.timesTo(m.times.take(h.rows.rows), times)
+	h.firsts = tile.NewFirsts(h.starts)
 	h.ties = tile.NewTies(gathered, h.starts)
 	h.time = m.encoder.Encode(gathered, h.starts)
 	h.same = h.time.Same(h.starts, h.ties)

@@ -15,6 +15,7 @@ type layout struct {
 	blocks []*tileBlock
 	whole  bool // one block, as it is
 	starts []uint32
+	firsts tile.Bitmap // first rows of the customers
 	rows   pieces
 	who    []identity // the name of each customer; nil if whole
 	others []string   // names of customers who have events only through links
@@ -50,7 +51,7 @@ type hotTile struct {
 }
 
 func (h *hotTile) cost() int64 {
-	n := 256 + 4*len(h.starts) + 12*len(h.rows.list) + 8*len(h.who) + 8*(len(h.ties)+len(h.same)) + codesBytes(h.event) + timesBytes(h.time)
+	n := 256 + 4*len(h.starts) + 12*len(h.rows.list) + 8*len(h.who) + 8*(len(h.firsts)+len(h.ties)+len(h.same)) + codesBytes(h.event) + timesBytes(h.time)
 	for _, b := range h.blocks {
 		if !h.whole && b.block != nil {
 			n += blockBytes(b.block)
@@ -66,7 +67,7 @@ func timesBytes(t *tile.Times) int {
 }
 
 func blockBytes(b *block) int {
-	return 128 + 4*len(b.Starts) + 8*(len(b.Ties)+len(b.Same)) + codesBytes(b.Event) + timesBytes(b.Time)
+	return 128 + 4*len(b.Starts) + 8*(len(b.Firsts)+len(b.Ties)+len(b.Same)) + codesBytes(b.Event) + timesBytes(b.Time)
 }
 
 // Tile returns tile i with the columns that need names. Rows outside of
@@ -79,7 +80,7 @@ func (s *Snapshot) Tile(ctx context.Context, i int, need tile.Need) (*tile.Tile,
 	if err != nil {
 		return nil, err
 	}
-	t := &tile.Tile{Starts: hot.starts, Event: hot.event, Time: hot.time, Ties: hot.ties, Same: hot.same}
+	t := &tile.Tile{Starts: hot.starts, Firsts: hot.firsts, Event: hot.event, Time: hot.time, Ties: hot.ties, Same: hot.same}
 	t.Rows = int(t.Starts[hot.customers()])
 	if need.Names {
 		if t.Names, err = s.names(hot); err != nil {
@@ -160,7 +161,7 @@ func (s *Snapshot) layout(i int, need tile.Need) (*hotTile, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &hotTile{layout: layout{key: m.key(), blocks: []*tileBlock{b}, whole: true, starts: b.Starts}, event: b.Event, time: b.Time, ties: b.Ties, same: b.Same}, nil
+		return &hotTile{layout: layout{key: m.key(), blocks: []*tileBlock{b}, whole: true, starts: b.Starts, firsts: b.Firsts}, event: b.Event, time: b.Time, ties: b.Ties, same: b.Same}, nil
 	}
 	return cached(s.cache, m.key(), (*hotTile).cost, m.merge)
 }
@@ -186,6 +187,7 @@ func (c *cache) read(b *tileBlock, keep bool) (*tileBlock, error) {
 		hot, err = cached(c, blockKey('B', b.src, b.index, 0), func(b *block) int64 { return int64(blockBytes(b)) }, func() (*block, error) {
 			hot, err := read()
 			if err == nil {
+				hot.Firsts = tile.NewFirsts(hot.Starts)
 				hot.Same = hot.Time.Same(hot.Starts, hot.Ties)
 			}
 			return hot, err
@@ -200,7 +202,7 @@ func (c *cache) read(b *tileBlock, keep bool) (*tileBlock, error) {
 func (b *tileBlock) slim() *tileBlock {
 	slim := *b.block
 	slim.Time = &tile.Times{Rows: b.Rows(), Anchors: b.Time.Anchors}
-	slim.Starts, slim.Ties, slim.Same = nil, nil, nil
+	slim.Starts, slim.Firsts, slim.Ties, slim.Same = nil, nil, nil, nil
 	return &tileBlock{b.src, b.index, &slim}
 }
 

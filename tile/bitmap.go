@@ -93,6 +93,23 @@ func (b Bitmap) Next(from, end int) int {
 	return end
 }
 
+// NextNot returns the first bit in [from, end) that is not set, or end.
+func (b Bitmap) NextNot(from, end int) int {
+	if from >= end {
+		return end
+	}
+	w := ^b[from>>6] >> (from & 63)
+	if w != 0 {
+		return min(from+bits.TrailingZeros64(w), end)
+	}
+	for i := from>>6 + 1; i<<6 < end; i++ {
+		if b[i] != ^uint64(0) {
+			return min(i<<6+bits.TrailingZeros64(^b[i]), end)
+		}
+	}
+	return end
+}
+
 // Last returns the last set bit in [from, end), or -1.
 func (b Bitmap) Last(from, end int) int {
 	for i := end - 1; i >= from; i = i&^63 - 1 {

@@ -23,8 +23,11 @@ func TestBitmapSearch(t *testing.T) {
 		b, list := drawBits(t, n)
 		from := rapid.IntRange(0, n).Draw(t, "from")
 		end := rapid.IntRange(from, n).Draw(t, "end")
-		next, last := end, -1
+		next, not, last := end, end, -1
 		for i := from; i < end; i++ {
+			if !list[i] && not == end {
+				not = i
+			}
 			if list[i] && next == end {
 				next = i
 			}
@@ -34,6 +37,9 @@ func TestBitmapSearch(t *testing.T) {
 		}
 		if got := b.Next(from, end); got != next {
 			t.Fatalf("Next(%d, %d) = %d, want %d", from, end, got, next)
+		}
+		if got := b.NextNot(from, end); got != not {
+			t.Fatalf("NextNot(%d, %d) = %d, want %d", from, end, got, not)
 		}
 		if got := b.Last(from, end); got != last {
 			t.Fatalf("Last(%d, %d) = %d, want %d", from, end, got, last)

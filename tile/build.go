@@ -41,6 +41,7 @@ func Build(schema *event.Schema, journeys []Journey) (*Tile, error) {
 	t := &Tile{
 		Rows:    len(b.times),
 		Starts:  b.starts,
+		Firsts:  NewFirsts(b.starts),
 		Names:   NewStrings(names),
 		Event:   NewCodes(b.event),
 		Time:    NewTimes(b.times, b.starts),

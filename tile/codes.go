@@ -131,6 +131,15 @@ func (c *Codes) Decode8(lo int, dst []byte) {
 	}
 }
 
+// Group8 is Decode8 of 64 rows, those of word g of a bitmap; behind the last row
+// are zeros.
+func (c *Codes) Group8(g int, dst *[64]byte) {
+	if c.Bits > 8 {
+		panic("tile: Group8 of codes wider than a byte")
+	}
+	spreadPlanes(c.group(g), dst)
+}
+
 // spreadPlanes turns up to eight planes of a group into its 64 codes, a byte
 // each. Planes that are missing count as zeros: loops over four, five
 // and eight planes in registers took half the time of one over the planes

@@ -13,6 +13,7 @@ import "wend/event"
 type Tile struct {
 	Rows    int
 	Starts  []uint32  // customer c owns rows Starts[c] to Starts[c+1]; one entry more than customers
+	Firsts  Bitmap    // first rows of the customers who have rows
 	Names   *Strings  // canonical name of each customer; nil unless needed
 	Event   *Codes    // index into Schema.Events
 	Time    *Times    // never decreasing within a customer

@@ -1,0 +1,127 @@
+package tile
+
+import (
+	"math/bits"
+	"sort"
+
+	"wend/event"
+)
+
+// NewFirsts marks the first row of every customer who has one.
+func NewFirsts(starts []uint32) Bitmap {
+	rows := starts[len(starts)-1]
+	firsts := NewBitmap(int(rows))
+	for _, start := range starts {
+		if start < rows {
+			firsts.Set(int(start))
+		}
+	}
+	return firsts
+}
+
+// After sets dst to the rows behind the first row of x of their customer, each
+// up to the next of the stops, at which a customer's first row must be: one
+// addition for 64 rows, whose carry runs on until it meets a stop. x and dst may
+// be one.
+func (x Bitmap) After(stops, dst Bitmap) {
+	var above, carry uint64 // the word before: its last row, and whether the run goes on
+	stops, dst = stops[:len(x)], dst[:len(x)]
+	for i, word := range x {
+		begin := (word<<1 | above) &^ stops[i]
+		above = word >> 63
+		run := ^stops[i] | begin
+		var sum uint64
+		sum, carry = bits.Add64(run, begin, carry)
+		dst[i] = run&^sum | begin
+	}
+}
+
+// Since sets dst, which comes empty, to the rows at a time or later, of times
+// that never decrease within a customer. Firsts are the customers' first rows.
+//
+// A frame's base tells for all of its rows at once, unless the time lies in the
+// midst of it. Marked are the frames that begin at the time or later; what
+// comes behind a mark is later, too.
+func (t *Times) Since(at event.Time, firsts, dst Bitmap) {
+	begin, within := t.framesAt(at)
+	next := 0 // base
+	var carry uint64
+	for w, left := range t.Anchors {
+		marks := dst[w]
+		for ; left != 0; left &= left - 1 {
+			base := uint64(t.Bases[next])
+			next++
+			mark := uint64(0)
+			if base >= begin {
+				mark = left & -left
+			}
+			marks |= mark
+			if base-within < begin-within {
+				if row := t.search(at, w<<6+bits.TrailingZeros64(left)); row>>6 == w {
+					marks |= 1 << (row & 63)
+				} else if row < t.Rows {
+					dst.Set(row)
+				}
+			}
+		}
+		run := ^firsts[w] | marks
+		var sum uint64
+		sum, carry = bits.Add64(run, marks, carry)
+		dst[w] = run&^sum | marks
+	}
+	dst.trim(t.Rows)
+}
+
+// framesAt returns the least base of the frames that begin at a time or later,
+// and the least of those that may have rows then.
+func (t *Times) framesAt(at event.Time) (begin, within uint64) {
+	if at <= t.Origin {
+		return 0, 0
+	}
+	tick := (uint64(at)-uint64(t.Origin)-1)/uint64(t.Unit) + 1
+	begin = (tick-1)>>(t.Shift&63) + 1
+	if longest := uint64(1)<<(t.Width&63) - 1; tick > longest {
+		within = (tick-longest-1)>>(t.Shift&63) + 1
+	}
+	return begin, within
+}
+
+// search returns the first row at a time or later of the frame that begins at a
+// row; the row behind the column if it has none.
+func (t *Times) search(at event.Time, row int) int {
+	end := t.Anchors.Next(row+1, t.Rows)
+	if found := row + sort.Search(end-row, func(k int) bool { return t.At(row+k) >= at }); found < end {
+		return found
+	}
+	return t.Rows
+}
+
+// Gaps sets dst to rows that come more than so long after the row before, some
+// of them: those that two bases tell. Of customers' first rows it means nothing.
+func (t *Times) Gaps(longest event.Duration, dst Bitmap) {
+	ticks := uint64(min(max(longest, 0), 1<<62)) / uint64(t.Unit)
+	least := int64((ticks+uint64(1)<<(t.Width&63)-1)>>(t.Shift&63)) + 1 // between two bases
+	next := 0
+	before := int64(0)
+	for w, left := range t.Anchors {
+		gaps := uint64(0)
+		for ; left != 0; left &= left - 1 {
+			base := int64(t.Bases[next])
+			next++
+			gap := uint64(0)
+			if base-before >= least {
+				gap = left & -left
+			}
+			gaps |= gap
+			before = base
+		}
+		dst[w] = gaps
+	}
+}
+
+// trim clears the bits from n on.
+func (b Bitmap) trim(n int) {
+	if n&63 != 0 {
+		b[len(b)-1] &= 1<<(n&63) - 1
+	}
+}

@@ -1,0 +1,94 @@
+package tile
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"wend/event"
+)
+
+// journeysOf draws customers' times, each in order, some without any.
+func journeysOf(t *rapid.T) (times []event.Time, starts []uint32) {
+	starts = []uint32{0}
+	unit := rapid.SampledFrom([]int64{1, 1000, 86_400_000_000}).Draw(t, "unit")
+	for range rapid.IntRange(1, 12).Draw(t, "customers") {
+		at := rapid.Int64Range(-3000, 3000).Draw(t, "begin") * unit
+		for range rapid.SampledFrom([]int{0, 1, 2, 7, 64, 150}).Draw(t, "rows") {
+			times = append(times, event.Time(at))
+			at += rapid.SampledFrom([]int64{0, 1, 2, 50, 1000}).Draw(t, "step") * unit
+		}
+		starts = append(starts, uint32(len(times)))
+	}
+	return times, starts
+}
+
+func TestSinceAndGaps(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		times, starts := journeysOf(t)
+		column, firsts := NewTimes(times, starts), NewFirsts(starts)
+		at := event.Time(rapid.Int64Range(-4000, 4000).Draw(t, "at"))
+		if len(times) > 0 {
+			at += times[rapid.IntRange(0, len(times)-1).Draw(t, "near")]
+		}
+		since, gaps := NewBitmap(len(times)), NewBitmap(len(times))
+		column.Since(at, firsts, since)
+		longest := event.Duration(rapid.Int64Range(0, 100_000).Draw(t, "longest"))
+		column.Gaps(longest, gaps)
+		for row, own := range times {
+			if since.Get(row) != (own >= at) {
+				t.Fatalf("row %d of %v at %d: since %d is %v", row, times, own, at, since.Get(row))
+			}
+			if !firsts.Get(row) && gaps.Get(row) && own.Sub(times[row-1]) <= longest {
+				t.Fatalf("row %d of %v at %d: more than %d after the one before", row, times, own, longest)
+			}
+		}
+		if rest := len(times) & 63; rest != 0 && since[len(since)-1]>>rest != 0 {
+			t.Fatalf("rows behind the last: %b", since)
+		}
+	})
+}
+
+func TestGapsAreFound(t *testing.T) {
+	times, starts := sessionTimes()
+	column, firsts := NewTimes(times, starts), NewFirsts(starts)
+	gaps := NewBitmap(len(times))
+	column.Gaps(event.Day, gaps)
+	gaps.AndNot(firsts)
+	n := 0
+	for row := range times {
+		if !firsts.Get(row) && times[row].Sub(times[row-1]) > event.Day {
+			n++
+		}
+	}
+	if found := gaps.Count(); found < n*9/10 || n == 0 {
+		t.Errorf("%d of %d gaps of more than a day", found, n)
+	}
+}
+
+func TestAfter(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		_, starts := journeysOf(t)
+		firsts := NewFirsts(starts)
+		rows := int(starts[len(starts)-1])
+		x, stops, after := NewBitmap(rows), NewBitmap(rows), NewBitmap(rows)
+		every := rapid.SampledFrom([]int{1, 3, 70}).Draw(t, "every")
+		for row := range rows {
+			if row%every == 0 && rapid.Bool().Draw(t, "in x") {
+				x.Set(row)
+			}
+			if rapid.IntRange(0, 9).Draw(t, "stop") == 0 {
+				stops.Set(row)
+			}
+		}
+		stops.Or(firsts)
+		x.After(stops, after)
+		behind := false
+		for row := range rows {
+			behind = (behind || row > 0 && x.Get(row-1)) && !stops.Get(row)
+			if after.Get(row) != behind {
+				t.Fatalf("row %d: %v, of rows %b and stops %b", row, !behind, x, stops)
+			}
+		}
+	})
+}
