@@ -78,8 +78,12 @@ func BenchmarkWhy(b *testing.B) {
 	})
 }
 
-// latencies reports the slowest of a hundred beside the mean.
+// latencies reports the slowest of a hundred beside the mean, after each
+// customer was asked for once.
 func latencies(b *testing.B, customers []string, f func(customer string)) {
+	for _, c := range customers {
+		f(c)
+	}
 	var took []time.Duration
 	for i := 0; b.Loop(); i++ {
 		begun := time.Now()

@@ -20,7 +20,7 @@ type Options struct {
 	// What of the process's memory (GOMEMLIMIT, or the machine's or its control
 	// group's) is for answers and pages of the store that are kept, and what for
 	// all queries that run, together. The one is beside the other.
-	CacheBytes  int64 // 0: 256 MiB, but no more than a fifth
+	CacheBytes  int64 // 0: 512 MiB, but no more than a fifth
 	MemoryBytes int64 // 0: 40 %
 	Workers     int   // goroutines a query; 0: one a core
 
@@ -31,7 +31,7 @@ type Options struct {
 }
 
 const (
-	cacheDefault        = 256 << 20
+	cacheDefault        = 512 << 20
 	sharedMemoryDefault = 512 << 20 // where nobody says how much memory there is
 )
 

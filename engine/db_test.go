@@ -396,9 +396,9 @@ func TestMemoryOfTheProcessIsShared(t *testing.T) {
 		process       int64
 		given, shared engine.Options
 	}{
-		{0, engine.Options{}, engine.Options{CacheBytes: 256 << 20, MemoryBytes: 512 << 20}},
+		{0, engine.Options{}, engine.Options{CacheBytes: 512 << 20, MemoryBytes: 512 << 20}},
 		{1000 << 20, engine.Options{}, engine.Options{CacheBytes: 200 << 20, MemoryBytes: 400 << 20}},
-		{100 << 30, engine.Options{}, engine.Options{CacheBytes: 256 << 20, MemoryBytes: 40 << 30}},
+		{100 << 30, engine.Options{}, engine.Options{CacheBytes: 512 << 20, MemoryBytes: 40 << 30}},
 		{1000 << 20, engine.Options{CacheBytes: 1, MemoryBytes: 2}, engine.Options{CacheBytes: 1, MemoryBytes: 2}},
 	} {
 		got := c.given
