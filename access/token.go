@@ -100,6 +100,8 @@ type digest struct {
 
 func digestOf(t Token) digest { return digest{sum: sha256.Sum256([]byte(t.text))} }
 
+// A digest is hidden where a token is: whoever has one can try tokens against
+// it. Only the file of tokens, which MarshalText writes, shows it.
 func (digest) String() string                 { return hidden }
 func (digest) Format(s fmt.State, _ rune)     { io.WriteString(s, hidden) }
 func (digest) LogValue() slog.Value           { return slog.StringValue(hidden) }

@@ -63,6 +63,8 @@ type Error struct {
 	RetryAfter    time.Duration // what the server asks to wait before the same request; 0: it does not say
 }
 
+// Error is what the server said, and its hint if it gave one; status and code
+// are for programs.
 func (e *Error) Error() string {
 	if e.Hint != "" {
 		return e.Message + "; " + e.Hint

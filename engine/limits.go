@@ -40,6 +40,7 @@ type LimitError struct {
 	Hint    string // how to narrow the statement or raise the limit
 }
 
+// Error is one line with the hint last, fit to be shown to whoever asked.
 func (e *LimitError) Error() string {
 	return fmt.Sprintf("the limit %q of %d is reached (%d needed); %s", e.Limit, e.Value, e.Reached, e.Hint)
 }
@@ -56,6 +57,7 @@ type PanicError struct {
 
 func newPanicError(value any) *PanicError { return &PanicError{value, debug.Stack()} }
 
+// Error leaves the stack out, which is for the log.
 func (e *PanicError) Error() string {
 	return fmt.Sprintf("the statement ran into a bug of wend: %v; other statements are not affected", e.Value)
 }

@@ -22,6 +22,8 @@ const (
 
 var typeNames = [...]string{"null", "string", "integer", "float", "boolean", "time"}
 
+// String is the name that the language, options and the schema use, in lower
+// case; None is "null".
 func (t Type) String() string { return typeNames[t] }
 
 // ParseType reads a type's name as --type and the schema write it.

@@ -54,6 +54,7 @@ type Rejection struct {
 // TooManyError says that more events were sent at once than one batch may hold.
 type TooManyError struct{ Max int }
 
+// Error says how many are allowed, not how many came: counting ended there.
 func (e *TooManyError) Error() string {
 	return fmt.Sprintf("more than %d events in one request; send them in several", e.Max)
 }

@@ -63,6 +63,7 @@ type Reject struct {
 	Reason string
 }
 
+// String is "FILE:LINE: COLUMN: reason", as compilers write places.
 func (r Reject) String() string {
 	s := fmt.Sprintf("%s:%d: ", r.File, r.Line)
 	if r.Column != "" {
@@ -74,6 +75,7 @@ func (r Reject) String() string {
 // RejectError is the first reject where Options.OnError is stop.
 type RejectError struct{ Reject Reject }
 
+// Error is the row's place and reason.
 func (e *RejectError) Error() string { return e.Reject.String() }
 
 // Stats count what has been read so far.

@@ -123,6 +123,7 @@ type MappingError struct {
 	Columns []string // that the file has
 }
 
+// Error names the first 20 of the file's columns, from which the user can choose.
 func (e *MappingError) Error() string {
 	s := e.Message
 	if e.File != "" {

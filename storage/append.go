@@ -25,6 +25,7 @@ const (
 
 var durabilityNames = [...]string{"sync", "interval", "memory"}
 
+// String is the name that requests and answers use: sync, interval or memory.
 func (d Durability) String() string { return durabilityNames[d] }
 
 // ParseDurability reads what String prints; ok is false of any other text.

@@ -26,7 +26,10 @@ type DamageError struct {
 	Err     error
 }
 
+// Error is that of what was found, which names the file, section and offset.
 func (e *DamageError) Error() string { return e.Err.Error() }
+
+// Unwrap leads to ErrCorrupt.
 func (e *DamageError) Unwrap() error { return e.Err }
 
 // damaged names the segment in an error that says that something is damaged.

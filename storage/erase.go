@@ -38,6 +38,7 @@ const (
 
 var afterNames = [...]string{"allow", "suppress"}
 
+// String is the name that options, receipts and the ledger use: allow or suppress.
 func (a After) String() string { return afterNames[a] }
 
 // ParseAfter reads the name of an After.

@@ -65,7 +65,6 @@ func New(events []event.Event, opt Options) (*Snapshot, error) {
 			names = append(names, canonical)
 		}
 		byCustomer[canonical] = append(byCustomer[canonical], e)
-		s.end = max(s.end, e.Time)
 	}
 	if len(events) > 0 {
 		s.end = slices.MaxFunc(events, func(a, b event.Event) int { return cmp.Compare(a.Time, b.Time) }).Time
@@ -147,14 +146,28 @@ func schemaOf(events []event.Event, given *event.Schema) *event.Schema {
 	return s
 }
 
-func (s *Snapshot) Schema() *event.Schema           { return s.schema }
-func (s *Snapshot) Definitions() []event.Definition { return s.opt.Definitions }
-func (s *Snapshot) Version() string                 { return "memory" }
-func (s *Snapshot) Events() int64                   { return s.events }
-func (s *Snapshot) Tiles() int                      { return len(s.tiles) }
-func (s *Snapshot) TileRows(i int) int64            { return int64(s.tiles[i].Rows) }
-func (s *Snapshot) Missing() []engine.Missing       { return s.opt.Missing }
+// Schema holds the names and types that the events of New have.
+func (s *Snapshot) Schema() *event.Schema { return s.schema }
 
+// Definitions are those of the options.
+func (s *Snapshot) Definitions() []event.Definition { return s.opt.Definitions }
+
+// Version is the same for all of them: engine.Run, unlike a DB, keeps no answers by it.
+func (s *Snapshot) Version() string { return "memory" }
+
+// Events counts rows, profiles included.
+func (s *Snapshot) Events() int64 { return s.events }
+
+// Tiles is as many as the options ask for.
+func (s *Snapshot) Tiles() int { return len(s.tiles) }
+
+// TileRows is exact here, before any pruning by time.
+func (s *Snapshot) TileRows(i int) int64 { return int64(s.tiles[i].Rows) }
+
+// Missing is what the options pretend.
+func (s *Snapshot) Missing() []engine.Missing { return s.opt.Missing }
+
+// EndOfData is that of the options, or the newest event's time.
 func (s *Snapshot) EndOfData() (event.Time, bool) {
 	if s.opt.HasEnd {
 		return s.opt.EndOfData, true
@@ -162,6 +175,7 @@ func (s *Snapshot) EndOfData() (event.Time, bool) {
 	return s.end, s.events > 0
 }
 
+// Customers counts journeys: identities that links join are one.
 func (s *Snapshot) Customers() (int64, error) {
 	var n int64
 	for _, js := range s.journeys {
@@ -170,6 +184,7 @@ func (s *Snapshot) Customers() (int64, error) {
 	return n, nil
 }
 
+// Locate finds a customer by any identity that its events or links name.
 func (s *Snapshot) Locate(_ context.Context, customer string) (int, int, string, bool, error) {
 	p, ok := s.found[customer]
 	return p.tile, p.index, p.canonical, ok, nil

@@ -29,6 +29,7 @@ type Pattern struct {
 	Links    []string // Links[i] stands before Steps[i+1]
 }
 
+// String is the pattern in the language, as a statement or a definition takes it.
 func (p *Pattern) String() string {
 	if p.AnyOrder {
 		return "any order (" + strings.Join(p.Steps, ", ") + ")"
@@ -40,6 +41,7 @@ func (p *Pattern) String() string {
 	return text
 }
 
+// String is the statement in the language.
 func (s *Statement) String() string {
 	words := []string{s.Verb}
 	if s.Lead != "" {

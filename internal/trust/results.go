@@ -34,6 +34,7 @@ func (r Result) shows() string {
 	return r.Promise() + "\t" + r.Test + "\t" + strings.Map(digits, r.Figures())
 }
 
+// String is the result's line of the results file: six fields with tabs between.
 func (r Result) String() string {
 	return strings.Join([]string{r.Date, r.Commit, r.Tier, r.Verdict, r.Test, r.Line}, "\t")
 }

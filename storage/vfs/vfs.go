@@ -42,6 +42,7 @@ type LockedError struct {
 	Owner string // "pid 123 on host since 2025-01-01T00:00:00Z"; empty if unknown
 }
 
+// Error names the owner if the lock file tells it.
 func (e *LockedError) Error() string {
 	if e.Owner == "" {
 		return e.Name + " is locked"
@@ -63,6 +64,7 @@ func NoRoom(err error) bool {
 // NetworkError says that a lock would stand on a network file system.
 type NetworkError struct{ Name, Kind string }
 
+// Error says how to go on, at whose risk.
 func (e *NetworkError) Error() string {
 	return e.Name + " is on a network file system (" + e.Kind + "), where neither locks nor syncs are what a store needs; put the store on a local disk, or set WEND_NETWORK_FS=1 (Options.AllowNetwork) to do without these promises"
 }

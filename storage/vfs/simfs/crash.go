@@ -23,6 +23,7 @@ const (
 
 var modeNames = [...]string{"all lost", "all kept", "random", "prefix", "adversary"}
 
+// String is the mode in words, for the report of a failed crash.
 func (m Mode) String() string { return modeNames[m] }
 
 // sector is what a disk writes whole or not at all.

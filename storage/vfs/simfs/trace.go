@@ -36,6 +36,7 @@ const (
 var kindNames = [...]string{"create", "write", "truncate", "sync", "syncdir", "rename", "link", "remove", "mkdir", "lock",
 	"open", "openappend", "read", "readdir", "size", "close"}
 
+// String is the second word of Op.Site.
 func (k Kind) String() string { return kindNames[k] }
 
 // Mutates reports whether operations of the kind change what a crash can leave.
@@ -53,6 +54,7 @@ type Op struct {
 // Fault is how an operation fails.
 type Fault uint8
 
+// The ways to fail, and what is left of the operation.
 const (
 	None      Fault = iota
 	EIO             // nothing happens
@@ -65,6 +67,7 @@ const (
 
 var faultNames = [...]string{"none", "EIO", "ENOSPC", "EMFILE", "short", "sync drops", "sync lost"}
 
+// String is the error's name, or the failure in words where it has none.
 func (f Fault) String() string { return faultNames[f] }
 
 func (f Fault) failure() error {
