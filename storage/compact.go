@@ -131,18 +131,26 @@ func (s *Store) width(rows *histogram, e *edit) string {
 // nothing that can fail stands between them and the snapshots. On failure they
 // are removed.
 func (s *Store) openWritten(records []segmentRecord) (files []*segmentFile, err error) {
+	if files, err = s.openKept(records...); err != nil {
+		s.removeWritten(records)
+		return nil, fmt.Errorf("open what was just written: %w", err)
+	}
+	return files, nil
+}
+
+// openKept opens segments and notes what of them is too old.
+func (s *Store) openKept(records ...segmentRecord) (files []*segmentFile, err error) {
 	for _, r := range records {
 		f, err := s.openSegmentFile(r)
 		if err == nil {
 			files = append(files, f)
-			err = s.age(f) // a load may bring what is too old by now
+			err = s.age(f) // a load may bring what is too old by now, a copy that is put back as well
 		}
 		if err != nil {
 			for _, f := range files {
 				f.release()
 			}
-			s.removeWritten(records)
-			return nil, fmt.Errorf("open segment %s, just written: %w", r.file(), err)
+			return nil, fmt.Errorf("open segment %s: %w", r.file(), err)
 		}
 	}
 	return files, nil

@@ -16,7 +16,7 @@ import (
 )
 
 // quarantineDir is the folder of a store that damaged files are moved to. What
-// is in it is never changed, and only an erasure removes it.
+// is in it is never changed; an erasure removes it, and retention what is too old.
 const quarantineDir = "quarantine"
 
 // DamageError says that a segment is not as it was written. It wraps ErrCorrupt.
@@ -317,6 +317,52 @@ func (s *Store) sweepAside() error {
 	return err
 }
 
+// dropAside gives up segments that were set aside of which retention would have
+// left nothing: nothing is missing any more, and the files go. The cutoff is
+// durable, so they go before their records do, and a crash leaves the records
+// for the next try. Of logs nobody knows how old the events in them are.
+// The caller holds writing and mu.
+func (s *Store) dropAside() (worked bool, err error) {
+	e := &edit{Epoch: s.state.epoch + 1}
+	for _, q := range s.state.quarantine {
+		if q.Segment != nil && q.Segment.MaxTime < s.state.cutoff() {
+			e.Release = append(e.Release, q.File)
+		}
+	}
+	if len(e.Release) == 0 {
+		return false, nil
+	}
+	dir := path.Join(s.dir, quarantineDir)
+	names, err := s.fs.ReadDir(dir)
+	if isNotExist(err) {
+		err = nil
+	}
+	remove := func(name string) {
+		if err == nil {
+			err = s.fs.Remove(name)
+		}
+	}
+	for _, file := range e.Release {
+		remove(path.Join(s.dir, file)) // a copy that somebody put back
+		for _, name := range names {
+			if name == file || strings.HasPrefix(name, file+".") { // other copies have a number behind the name
+				remove(path.Join(dir, name))
+			}
+		}
+	}
+	if err == nil && len(names) > 0 {
+		err = s.fs.SyncDir(dir)
+	}
+	if err == nil {
+		err = s.fs.SyncDir(s.dir)
+	}
+	if err != nil {
+		return false, fmt.Errorf("remove what is too old of the folder quarantine: %w", err)
+	}
+	s.opt.Log.Info("retention gave up damaged segments", "files", e.Release)
+	return true, s.publish(e)
+}
+
 // healManifest writes both files of the manifest anew if one of them is damaged:
 // all that was published is in the other.
 func (s *Store) healManifest() error {
@@ -371,16 +417,16 @@ func (s *Store) takeBack() error {
 			damaged = append(damaged, q.File)
 			continue
 		}
-		var f *segmentFile
+		var files []*segmentFile
 		if err == nil {
-			f, err = s.openSegmentFile(*q.Segment)
+			files, err = s.openKept(*q.Segment)
 		}
 		if err != nil { // as before: missing
 			s.opt.Log.Warn("look at a file that was set aside", "file", q.File, "error", err)
 			continue
 		}
 		e := &edit{Epoch: s.state.epoch + 1, Release: []string{q.File}, Add: []segmentRecord{*q.Segment}}
-		if err := s.publishSegments(e, []*segmentFile{f}); err != nil {
+		if err := s.publishSegments(e, files); err != nil {
 			return err
 		}
 		s.opt.Log.Info("segment is whole again", "segment", q.File, "rows", q.Segment.Rows)

@@ -2,13 +2,17 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"path"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"wend/event"
 	"wend/internal/trust"
 	"wend/storage/vfs/simfs"
 )
@@ -50,6 +54,35 @@ func TestSimSetAsideCrashes(t *testing.T) {
 		return func(fs *simfs.FS) error { return fs.Put(file, data) }
 	}
 	nothing := func(*simfs.FS) error { return nil }
+	// Whatever was seen of the damage before, and how often it was tried to put
+	// something in its place: nothing is left of it when all of it is too old.
+	old := func(s *Store) error {
+		at := d.clock.AddDate(20, 0, 0)
+		s.opt.Retention, s.opt.Clock = time.Hour, func() time.Time { return at }
+		s.retaining.trust(event.At(at), 0)
+		return errors.Join(s.retain(ctx), s.fs.SyncDir(s.dir))
+	}
+	aged := func(s *Store) error {
+		if s.state.cutoff() == math.MinInt64 {
+			return rest(s, false)
+		}
+		snap, got, err := d.readAside(s)
+		if err != nil {
+			return err
+		}
+		defer snap.Release()
+		if missing := snap.Missing(); len(got) > 0 || len(missing) > 1 || len(missing) == 1 && missing[0].Segment != path.Base(file) {
+			return fmt.Errorf("all is too old, and %v are shown, %v are missing", got, missing)
+		} else if len(missing) == 1 {
+			return nil
+		}
+		for name := range s.fs.(*simfs.FS).Files() {
+			if strings.Contains(name, path.Base(file)) {
+				return fmt.Errorf("nothing is missing, and %s is there", name)
+			}
+		}
+		return nil
+	}
 	open := func(s *Store) error { return rest(s, false) }
 	type step struct {
 		change func(*simfs.FS) error // before the store is opened
@@ -80,6 +113,13 @@ func TestSimSetAsideCrashes(t *testing.T) {
 			}
 			return nil
 		}, open}},
+		"too old": {{flipped, open}, {put([]byte("nothing")), open}, {put(sound[:9]), func(s *Store) error {
+			err := errors.Join(old(s), aged(s))
+			if missing := s.missingData(); err == nil && len(missing) > 0 {
+				err = fmt.Errorf("missing are still %v", missing)
+			}
+			return err
+		}}},
 		"forgotten": {{flipped, open}, {nothing, func(s *Store) error { _, err := s.Forget(ctx, path.Base(file)); return err }}},
 		"erased": {{flipped, open}, {nothing, func(s *Store) error {
 			_, err := s.Erase(ctx, "nobody", EraseOptions{})
@@ -108,7 +148,10 @@ func TestSimSetAsideCrashes(t *testing.T) {
 					states++
 					left := fs.Crash(r, simfs.Mode(r.IntN(int(simfs.Modes))))
 					s, err := Open("data/store", d.options(left))
-					if err == nil {
+					if err == nil && name == "too old" {
+						err = aged(s)
+						kill(s)
+					} else if err == nil {
 						err = rest(s, forgotten)
 						kill(s)
 					}

@@ -28,7 +28,7 @@ type Options struct {
 	// exists keeps the format it has.
 	Format int
 
-	CacheBytes     int64 // merged tiles and verified pages kept in memory; 0: 256 MiB
+	CacheBytes     int64 // merged tiles and verified pages kept in memory; 0: 256 MiB, below 0: none
 	MemtableEvents int   // events in the log before they are written as segments; 0: 262,144
 	SegmentRows    int   // rows of one segment file, roughly; 0: 4,194,304
 	ChunkRows      int   // rows of a bulk load sorted at a time; 0: 524,288
@@ -95,7 +95,9 @@ func (o Options) withDefaults() Options {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	setDefault(&o.Format, FormatVersion)
-	setDefault(&o.CacheBytes, 256<<20)
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 256 << 20
+	}
 	setDefault(&o.MemtableEvents, 256<<10)
 	setDefault(&o.SegmentRows, 4<<20)
 	setDefault(&o.ChunkRows, 512<<10)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"path"
 	"slices"
 	"time"
 
@@ -156,6 +155,9 @@ func (s *Store) retainStep(ctx context.Context) (worked bool, err error) {
 	}
 	if next != nil {
 		return true, s.moveCutoff(next)
+	}
+	if worked, err := s.dropAside(); worked || err != nil {
+		return worked, err
 	}
 	f := s.worthRewriting()
 	if f == nil {
@@ -398,7 +400,7 @@ func (s *Store) moveCutoff(next *retainRecord) error {
 	e := &edit{Retain: next}
 	dropped := int64(0)
 	undone := s.undone()
-	var gone []segmentRecord
+	var gone []*segmentFile
 	for _, r := range s.state.segments {
 		f := s.segments[r.ID]
 		before := int64(0)
@@ -406,11 +408,12 @@ func (s *Store) moveCutoff(next *retainRecord) error {
 			before = r.Rows - f.view(undone).undone
 		}
 		switch {
+		case f == nil: // it is left out; once that is recorded, dropAside gives it up
 		case r.MaxTime < cutoff:
-			gone = append(gone, r)
+			gone = append(gone, f)
 			e.Remove = append(e.Remove, r.ID)
 			dropped += before
-		case f != nil && ages[r.ID] != nil:
+		case ages[r.ID] != nil:
 			dropped += before - (r.Rows - f.viewAt(undone, ages[r.ID]).undone)
 		}
 	}
@@ -426,8 +429,8 @@ func (s *Store) moveCutoff(next *retainRecord) error {
 		next.Dropped, next.DroppedAt, next.Total = dropped, s.now(), next.Total+dropped
 	}
 	if seeded.On("retention_unlinks_first") {
-		for _, r := range gone {
-			_ = s.fs.Remove(path.Join(s.dir, r.file()))
+		for _, f := range gone {
+			_ = s.fs.Remove(f.path)
 		}
 	}
 	if err := s.publish(e); err != nil {
@@ -438,13 +441,8 @@ func (s *Store) moveCutoff(next *retainRecord) error {
 			f.aged, f.agedTo, f.agedBy = ages[f.record.ID], cutoff, f.mask
 		}
 	}
-	for _, r := range gone {
-		if f := s.segments[r.ID]; f != nil {
-			s.retire(f)
-			continue
-		}
-		delete(s.aside, r.ID)
-		_ = s.fs.Remove(path.Join(s.dir, r.file())) // a leftover is removed at the next opening
+	for _, f := range gone {
+		s.retire(f)
 	}
 	s.mem.takeOut(s.catalog, func(b *event.Batch, i int) bool { return b.Time[i] < cutoff })
 	if dropped > 0 {

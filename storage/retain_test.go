@@ -490,6 +490,35 @@ func TestGoneIdsStayAfterACrash(t *testing.T) {
 	}
 }
 
+// A segment that was set aside comes back when a sound copy is there, and what
+// grew too old of it meanwhile does not.
+func TestRetentionHidesWhatIsPutBack(t *testing.T) {
+	a := newAging(t, 5)
+	a.send([]event.Event{a.event(a.keep - time.Hour), a.event(a.keep - 200*time.Hour), a.event(a.keep - 201*time.Hour), a.event(a.keep - 202*time.Hour)})
+	a.retain()
+	a.must(a.s.Close())
+	name := ""
+	for file := range a.fs.Files() {
+		if strings.HasSuffix(file, ".seg") {
+			name = file
+		}
+	}
+	sound := a.fs.Files()[name]
+	a.must(a.fs.Put(name, sound[:20]))
+	a.open()
+	a.shown = map[int64]bool{}
+	a.retain()
+	a.pass(4 * time.Hour)
+	a.retain()
+	a.must(a.s.Close())
+	a.must(a.fs.Put(name, sound))
+	a.open()
+	defer func() { kill(a.s) }()
+	if got := a.read(a.s); !maps.Equal(got, map[int64]bool{2: true, 3: true, 4: true}) || len(a.s.missingData()) > 0 {
+		t.Errorf("put back, there are %v; missing %v", got, a.s.missingData())
+	}
+}
+
 // A longer retention takes effect, and brings nothing back.
 func TestRetentionLengthened(t *testing.T) {
 	a := newAging(t, 2)

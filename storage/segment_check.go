@@ -63,7 +63,7 @@ func checkSegment(name string, r io.ReaderAt, size int64, store [16]byte, id uin
 // CRC32C, and so the first is equal for all segments of one number and equal
 // lengths of pages; it is what stores of format 1 keep.
 func wholeChecksum(r io.ReaderAt, size int64) (sum uint32, hash uint64, err error) {
-	digest, buf := xxhash.New(), make([]byte, 1<<18)
+	digest, buf := xxhash.New(), make([]byte, min(size, 1<<18))
 	for at := int64(0); at < size; {
 		n, err := r.ReadAt(buf[:min(int64(len(buf)), size-at)], at)
 		sum = crc32.Update(sum, castagnoli, buf[:n])

@@ -35,6 +35,7 @@ type sim struct {
 	ids    *rand.Rand // the store's randomness
 
 	copies *simCopies // backups and restores, nil in most runs
+	ages   *simAges   // retention, nil in most runs
 
 	weights [simOps]int
 	sizes   int // events of an ordinary batch, at most
@@ -125,6 +126,9 @@ func newSim(seed uint64, tally *simTally) *sim {
 	if seed%8 == 7 {
 		d.copies = newSimCopies(seed)
 	}
+	if seed%8 == 3 || seed%8 == 4 {
+		d.ages = newSimAges(seed, d.clock)
+	}
 	return d
 }
 
@@ -144,10 +148,18 @@ func (d *sim) sizedOptions(fs *simfs.FS, ids *rand.Rand) Options {
 	if d.large {
 		return Options{FS: fs, Rand: ids, Clock: func() time.Time { return d.clock }, CacheBytes: 1 << 20}
 	}
-	return Options{
+	opt := Options{
 		FS: fs, Rand: ids, Clock: func() time.Time { return d.clock },
-		Log: d.logger, MemtableEvents: 20 + int(d.seed%5)*10, SegmentRows: 30, ChunkRows: 20, BlockCustomers: 3, BallastBytes: int64(d.seed%3+d.openings%2) * 1500, CacheBytes: int64(1) << (16 * (d.seed % 2)), // even seeds keep nothing in memory: what is read is in files
+		Log: d.logger, MemtableEvents: 20 + int(d.seed%5)*10, SegmentRows: 30, ChunkRows: 20, BlockCustomers: 3,
+		BallastBytes: int64(d.seed%3+d.openings%2) * 1500, CacheBytes: -1, // what is read is in files
 	}
+	if d.seed%2 == 1 && fs == d.fs {
+		opt.CacheBytes = 1 << 16
+	}
+	if d.ages != nil {
+		opt.Retention, opt.Uptime = simKeep, func() time.Duration { return d.ages.up }
+	}
+	return opt
 }
 
 func (d *sim) note(format string, args ...any) {
@@ -179,6 +191,8 @@ func (d *sim) run(steps int) error {
 	for range steps {
 		if d.copies != nil && d.copies.due() {
 			d.copy()
+		} else if d.ages != nil && d.ages.due() {
+			d.age()
 		} else {
 			d.step()
 		}
@@ -378,7 +392,11 @@ func (d *sim) look(op *simfs.Op, after bool) {
 	}
 	seen := map[uint64]bool{}
 	modes := []simfs.Mode{simfs.Mode(d.hookR.IntN(int(simfs.Modes))), simfs.Random, simfs.Adversary}
-	for _, mode := range modes[:1+d.hookR.IntN(len(modes))] {
+	modes = modes[:1+d.hookR.IntN(len(modes))]
+	if n < siteWanted/5 { // who knows whether anybody comes here again
+		modes = []simfs.Mode{simfs.AllLost, simfs.AllKept, simfs.Random, simfs.Random, simfs.Prefix, simfs.Adversary, simfs.Adversary}
+	}
+	for _, mode := range modes {
 		d.try(d.fs.Crash(d.hookR, mode), fmt.Sprintf("%s, %s, %v", place, op.Name, mode), seen, 0, powerLost)
 	}
 	if d.hookR.IntN(8) == 0 && !d.fs.Lied() {
@@ -550,6 +568,12 @@ func (d *sim) live(s *Store, m *simModel) error {
 			break
 		}
 	}
+	for worked := d.ages != nil; worked; {
+		var err error
+		if worked, err = d.retain(s, m); err != nil {
+			return fmt.Errorf("liveness: retention: %w", err)
+		}
+	}
 	if left := s.state.erasing(); len(left) > 0 {
 		return fmt.Errorf("liveness: %d erasures do not end", len(left))
 	}
@@ -617,6 +641,9 @@ func (d *sim) durableAll(memory bool) {
 func (d *sim) event() event.Event {
 	g := &shop{r: d.r, floats: len(d.known) > 100}
 	e := g.event()
+	if d.ages != nil {
+		e.Time = d.ages.time()
+	}
 	if d.r.IntN(12) == 0 { // late, and in the future
 		e.Time = event.At(d.clock).Add(event.Duration(d.r.IntN(400)-200) * event.Day)
 	}

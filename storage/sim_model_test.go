@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -37,14 +38,25 @@ type simMeta struct {
 
 	erasures int            // that the store knows of
 	gone     map[int64]bool // numbers of the events that the last of them took
+
+	cutoff event.Time // of retention
+	until  event.Time // of what may be: how far the cutoff may have gone
 }
 
 func (m simMeta) clone() simMeta {
-	return simMeta{maps.Clone(m.links), maps.Clone(m.defines), maps.Clone(m.undone), m.erasures, m.gone}
+	return simMeta{maps.Clone(m.links), maps.Clone(m.defines), maps.Clone(m.undone), m.erasures, m.gone, m.cutoff, m.cutoff}
 }
 
 func (m simMeta) equal(o simMeta) bool {
-	return maps.Equal(m.links, o.links) && maps.Equal(m.defines, o.defines) && maps.Equal(m.undone, o.undone) && m.erasures == o.erasures
+	return maps.Equal(m.links, o.links) && maps.Equal(m.defines, o.defines) && maps.Equal(m.undone, o.undone) && m.erasures == o.erasures && m.cutoff == o.cutoff
+}
+
+// suits reports whether a store that holds o is one of those that may be.
+func (m simMeta) suits(o simMeta) bool {
+	if m.cutoff <= o.cutoff && o.cutoff <= m.until {
+		m.cutoff = o.cutoff
+	}
+	return m.equal(o)
 }
 
 func (m simMeta) canonical(name string) string {
@@ -66,7 +78,7 @@ type simModel struct {
 }
 
 func newSimModel() *simModel {
-	return &simModel{meta: simMeta{links: map[string]string{}, defines: map[string]string{}, undone: map[string]bool{}}}
+	return &simModel{meta: simMeta{links: map[string]string{}, defines: map[string]string{}, undone: map[string]bool{}, cutoff: math.MinInt64, until: math.MinInt64}}
 }
 
 // clone copies the lists; batches are shared but for what verify fixes.
@@ -277,7 +289,8 @@ func (m *simModel) compare(got map[string][]int64) error {
 
 // metaOf reads what a store holds besides events.
 func metaOf(s *Store, snap *Snapshot) simMeta {
-	m := simMeta{links: map[string]string{}, defines: map[string]string{}, undone: map[string]bool{}, erasures: len(s.Receipts())}
+	m := simMeta{links: map[string]string{}, defines: map[string]string{}, undone: map[string]bool{}, erasures: len(s.Receipts()), cutoff: s.state.cutoff()}
+	m.until = m.cutoff
 	for _, l := range s.Links() {
 		m.links[l.From] = l.To
 	}
@@ -317,13 +330,15 @@ func (m *simModel) adopt(s *Store, known map[int64]*event.Event, kind crashKind)
 		return nil, err
 	}
 	meta := metaOf(s, snap)
-	if !meta.equal(m.meta) && !slices.ContainsFunc(m.maybe, meta.equal) {
+	may := func(m simMeta) bool { return m.suits(meta) }
+	if !meta.equal(m.meta) && !slices.ContainsFunc(m.maybe, may) {
 		return nil, fmt.Errorf("links, definitions and undone imports are %v, want %v, or one of %v", meta, m.meta, m.maybe)
 	}
-	if i := slices.IndexFunc(m.maybe, meta.equal); i >= 0 && meta.erasures > m.meta.erasures {
+	if i := slices.IndexFunc(m.maybe, may); i >= 0 && meta.erasures > m.meta.erasures {
 		meta.gone = m.maybe[i].gone
 		m = m.without(meta.gone)
 	}
+	m = m.young(meta.cutoff)
 	there := map[int64]bool{}
 	for _, list := range got {
 		for _, n := range list {

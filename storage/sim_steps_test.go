@@ -76,6 +76,10 @@ func (d *sim) step() {
 		d.arm()
 	case simClock:
 		d.clock = d.clock.Add(time.Duration(d.r.Int64N(int64(60*24*time.Hour))) - 10*24*time.Hour)
+		if d.ages != nil {
+			d.ages.jump()
+			d.clock = d.ages.clock()
+		}
 		d.note("clock %s", d.clock.Format(time.DateOnly))
 	case simSync:
 		lsn := d.store.lsn
@@ -142,9 +146,9 @@ func (d *sim) append(sent []event.Event, token string) {
 	d.send(b, duplicates, conflicts)
 }
 
-// timely is the events that are not too far in the future of the clock.
+// timely is the events that are neither too old nor too far in the future of the clock.
 func (d *sim) timely(sent []event.Event) []event.Event {
-	return slices.DeleteFunc(slices.Clone(sent), func(e event.Event) bool { return e.Time > event.At(d.clock).Add(48*event.Hour) })
+	return slices.DeleteFunc(d.tooOld(sent), func(e event.Event) bool { return e.Time > event.At(d.clock).Add(48*event.Hour) })
 }
 
 func (d *sim) send(b *simBatch, duplicates, conflicts int64) {
@@ -302,7 +306,8 @@ func (d *sim) load() {
 	d.seq++
 	b := &simBatch{seq: d.seq, load: true, sent: sent}
 	var duplicates, conflicts int64
-	b.events, duplicates, conflicts = d.m.fresh(sent, true)
+	young := d.tooOld(sent)
+	b.events, duplicates, conflicts = d.m.fresh(young, true)
 	b.count = len(b.events)
 	d.m.limbo = append(d.m.limbo, b)
 	before := len(d.store.Imports())
@@ -314,8 +319,8 @@ func (d *sim) load() {
 		return
 	}
 	d.m.limbo = slices.DeleteFunc(d.m.limbo, func(o *simBatch) bool { return o == b })
-	if res.Events != int64(len(b.events)) || res.Duplicates != duplicates || res.Conflicts != conflicts {
-		d.fail(fmt.Errorf("load %d: %+v, want %d, %d, %d", b.seq, res, len(b.events), duplicates, conflicts))
+	if res.Events != int64(len(b.events)) || res.Duplicates != duplicates || res.Conflicts != conflicts || len(res.Rejected) != len(sent)-len(young) {
+		d.fail(fmt.Errorf("load %d: %+v, want %d, %d, %d, %d rejected", b.seq, res, len(b.events), duplicates, conflicts, len(sent)-len(young)))
 		return
 	}
 	d.durableAll(true) // it flushes first
@@ -371,6 +376,9 @@ func (d *sim) erase() {
 	if d.accept(err) {
 		d.m = d.m.without(after.gone)
 		d.m.meta, d.m.maybe = after, nil
+		if d.r.IntN(4) == 0 {
+			d.unremoved()
+		}
 	}
 }
 

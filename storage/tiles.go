@@ -232,7 +232,7 @@ func (c *cache) names(b *tileBlock, keep bool) (*blockNames, error) {
 	}
 	key := blockKey('n', b.src, b.index, 0)
 	if !keep {
-		if known, ok := c.entries.Get(key); ok {
+		if known, ok := c.get(key); ok {
 			return known.(*blockNames), nil
 		}
 		return read()

@@ -83,20 +83,27 @@ func (s *Store) Upgrade(ctx context.Context) (from, to int, err error) {
 // what this release does not know.
 func decodeEdit(payload []byte, magic string, first bool) (*edit, error) {
 	e := &edit{}
-	if err := json.Unmarshal(payload, e); err != nil {
-		return nil, corrupt("%v", err)
-	}
 	if seeded.On("newer_format_opened") {
-		return e, nil
+		return e, json.Unmarshal(payload, e)
+	}
+	strict := json.NewDecoder(bytes.NewReader(payload))
+	strict.DisallowUnknownFields()
+	if unknown := strict.Decode(e); unknown != nil {
+		var known edit
+		if err := json.Unmarshal(payload, &known); err != nil {
+			return nil, corrupt("%v", err)
+		}
+		if known.Format > FormatVersion {
+			return nil, newerFormat(known.Format)
+		}
+		field := strings.TrimPrefix(unknown.Error(), "json: unknown field ")
+		return nil, fmt.Errorf("%w: the manifest has %s, which no format up to %d has; use the release that wrote it, or a later one", ErrNewer, field, FormatVersion)
 	}
 	if e.Format > FormatVersion {
 		return nil, newerFormat(e.Format)
 	}
-	strict := json.NewDecoder(strings.NewReader(string(payload)))
-	strict.DisallowUnknownFields()
-	if err := strict.Decode(&edit{}); err != nil {
-		field := strings.TrimPrefix(err.Error(), "json: unknown field ")
-		return nil, fmt.Errorf("%w: the manifest has %s, which no format up to %d has; use the release that wrote it, or a later one", ErrNewer, field, FormatVersion)
+	if strict.InputOffset() != int64(len(payload)) {
+		return nil, corrupt("something follows the edit")
 	}
 	switch format := max(e.Format, 1); {
 	case first && manifestMagicOf(format) != magic:
