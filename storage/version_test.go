@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"wend/internal/trust"
 	"wend/storage/vfs"
 )
 
@@ -93,8 +94,10 @@ func TestNewerFormatIsRefused(t *testing.T) {
 			return append(out, payload...)
 		}
 	}
+	newer, changed := 0, 0
 	f := func(name, file, want string, change func([]byte) []byte) {
 		t.Helper()
+		newer++
 		fsys := versionedStore(t, Options{})
 		alterFile(t, fsys, "db", file, change)
 		before := filesOf(t, fsys, "db")
@@ -108,6 +111,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 			}
 		}
 		if after := filesOf(t, fsys, "db"); !maps.Equal(before, after) {
+			changed++
 			t.Errorf("%s: the refused store has changed", name)
 		}
 	}
@@ -118,6 +122,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	f("segment version", ".seg", "use a release that reads 7", func(b []byte) []byte { b[8] = 7; return sum(b, 44) })
 	f("segment feature", ".seg", "features 0x4", func(b []byte) []byte { b[12] = 4; return sum(b, 44) })
 	f("log", ".wal", `"wendWAL2"`, func(b []byte) []byte { b[7] = '2'; return sum(b, 36) })
+	trust.Report(t, "P13", "kinds of newer stores refused", newer, "changed", changed)
 }
 
 // A flipped digit in a magic is damage, not a newer release.

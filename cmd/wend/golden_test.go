@@ -18,6 +18,7 @@ import (
 
 	"wend/engine"
 	"wend/event"
+	"wend/internal/trust"
 	"wend/storage"
 )
 
@@ -122,7 +123,10 @@ func formatOf(t *testing.T, store string) int {
 // TestGoldenStores is promise P13: a store of every released format answers as
 // it did, is written to without leaving its format, and is upgraded.
 func TestGoldenStores(t *testing.T) {
+	stores := 0
+	defer func() { trust.Report(t, "P13", "golden stores read, written to, compacted and upgraded", stores) }()
 	for format, g := range goldens(t) {
+		stores++
 		t.Run(filepath.Base(string(g)), func(t *testing.T) {
 			store := filepath.Join(t.TempDir(), "store")
 			if err := os.CopyFS(store, os.DirFS(filepath.Join(string(g), "store"))); err != nil {
