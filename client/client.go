@@ -310,9 +310,13 @@ func (c *Client) Unlink(ctx context.Context, from string) error {
 }
 
 // Erase makes a customer, and every identity linked to it, disappear.
-func (c *Client) Erase(ctx context.Context, customer string, after storage.After) (storage.Receipt, error) {
+func (c *Client) Erase(ctx context.Context, customer string, opt storage.EraseOptions) (storage.Receipt, error) {
 	var answer storage.Receipt
-	err := c.do(ctx, http.MethodPost, "/v1/erase", map[string]string{"customer": customer, "after": after.String()}, &answer, "")
+	body := map[string]any{"customer": customer, "after": opt.After.String()}
+	if opt.Lift {
+		body["lift"] = true
+	}
+	err := c.do(ctx, http.MethodPost, "/v1/erase", body, &answer, "")
 	return answer, err
 }
 

@@ -336,7 +336,7 @@ func TestServersThatCannotBeAsked(t *testing.T) {
 
 func TestErase(t *testing.T) {
 	db, c := open(t, journeys()...)
-	r, err := c.Erase(t.Context(), "zoë", storage.Suppress)
+	r, err := c.Erase(t.Context(), "zoë", storage.EraseOptions{After: storage.Suppress})
 	if err != nil || r.ID == "" || r.After != "suppress" {
 		t.Fatalf("%+v, %v", r, err)
 	}

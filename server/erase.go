@@ -13,6 +13,7 @@ func (s *Server) postErase(w http.ResponseWriter, r *http.Request) error {
 	var req struct {
 		Customer string `json:"customer"`
 		After    string `json:"after"`
+		Lift     bool   `json:"lift"`
 	}
 	if err := decodeBody(r, &req); err != nil {
 		return err
@@ -27,7 +28,10 @@ func (s *Server) postErase(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return badRequest("bad_after", "after is neither allow nor suppress", "allow lets later events of the customer count, suppress refuses them")
 	}
-	receipt, err := s.db.EraseWith(r.Context(), req.Customer, storage.EraseOptions{After: after})
+	if req.Lift && after == storage.Suppress {
+		return badRequest("bad_after", "lift lets later events count, and suppress refuses them", "send one of them")
+	}
+	receipt, err := s.db.EraseWith(r.Context(), req.Customer, storage.EraseOptions{After: after, Lift: req.Lift})
 	if errors.Is(err, storage.ErrOldFormat) {
 		return &apiError{Status: http.StatusConflict, Code: "old_format", Message: "the store's format has no erasures", Hint: "stop the server and run wend upgrade"}
 	}

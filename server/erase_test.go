@@ -50,6 +50,7 @@ func TestErase(t *testing.T) {
 	s.do("GET", "/v1/erase/none", "").refused(t, 404, "not_found")
 	s.do("POST", "/v1/erase", `{"customer": ""}`).refused(t, 400, "no_customer")
 	s.do("POST", "/v1/erase", `{"customer": "x", "after": "forget"}`).refused(t, 400, "bad_after")
+	s.do("POST", "/v1/erase", `{"customer": "x", "after": "suppress", "lift": true}`).refused(t, 400, "bad_after")
 	s.do("POST", "/v1/links", `{"from": "x", "to": "c0000"}`).refused(t, 400, "bad_link")
 	if told := s.do("GET", "/metrics", "").body + log.String(); strings.Contains(told, "c000") || strings.Contains(told, "nobody") {
 		t.Errorf("a name is in the metrics or in the log: %s", log.String())

@@ -319,6 +319,46 @@ func TestRestoreErasesAgain(t *testing.T) {
 	}
 }
 
+// What was lifted stays lifted: after an opening, and in an older copy.
+func TestLiftedSuppression(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	appendEvents(t, s, AppendOptions{}, view("ann", 1), view("cookie", 2), view("bob", 3))
+	if err := s.Link(t.Context(), "cookie", "ann"); err != nil {
+		t.Fatal(err)
+	}
+	backupOf(t, s, "backup")
+	erase := func(who string, opt EraseOptions, after string, warnings int) {
+		t.Helper()
+		r, err := s.Erase(t.Context(), who, opt)
+		if err != nil || r.After != after || len(r.Warnings) != warnings {
+			t.Errorf("erase %s %+v: %+v, %v", who, opt, r, err)
+		}
+	}
+	refused := func(s *Store, want ...string) {
+		t.Helper()
+		for _, who := range []string{"ann", "cookie", "bob"} {
+			ack, err := s.Append(t.Context(), batchOf([]event.Event{view(who, 9)}), AppendOptions{})
+			if got := ack.Suppressed == 1; err != nil || got != slices.Contains(want, who) {
+				t.Errorf("%s is refused: %v (%v), want those of %v", who, got, err, want)
+			}
+		}
+	}
+	erase("ann", EraseOptions{After: Suppress}, "suppress", 0)
+	erase("ann", EraseOptions{}, "suppress", 1)
+	erase("ann", EraseOptions{Lift: true}, "allow", 0)
+	refused(s, "cookie") // which no link leads to any more
+	erase("bob", EraseOptions{Lift: true}, "allow", 0)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	refused(open(t, mem, "store"), "cookie")
+	if _, err := Restore(t.Context(), "backup", "again", small(mem), RestoreOptions{Ledger: LedgerPath("store")}); err != nil {
+		t.Fatal(err)
+	}
+	refused(open(t, mem, "again"), "cookie")
+}
+
 // In the store's own folder a backup would keep what an erasure takes out of the store.
 func TestBackupInsideStore(t *testing.T) {
 	s := open(t, fewBatches(t), "store")

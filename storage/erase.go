@@ -48,7 +48,13 @@ func ParseAfter(name string) (After, bool) {
 }
 
 // EraseOptions say how a customer is erased.
-type EraseOptions struct{ After After }
+type EraseOptions struct {
+	After After
+	Lift  bool // ends what an earlier erasure suppressed; without it Allow does not
+}
+
+// staysSuppressed warns whoever asked for Allow and does not get it.
+const staysSuppressed = "an earlier erasure suppresses the customer, and goes on doing so: lift it if later events are to count"
 
 // Receipt is what can be told of an erasure. It holds no personal data.
 type Receipt struct {
@@ -87,6 +93,7 @@ type eraseRecord struct {
 	Removed    []string   `json:"removed,omitempty"`  // damaged files
 	Lost       int64      `json:"lost,omitempty"`     // events in them
 	Warnings   []string   `json:"warnings,omitempty"` // what did not go as it should
+	Lifts      []string   `json:"lifts,omitempty"`    // keyed hashes of names that are suppressed no longer
 }
 
 func (r *eraseRecord) receipt() Receipt {
@@ -177,10 +184,21 @@ func (s *Store) beginErasure(ctx context.Context, customer string, opt EraseOpti
 		Number: s.state.lastErasure() + 1, ID: fmt.Sprintf("%x", id), After: opt.After.String(), Requested: s.now(),
 		Request: keyed(key, "request "+opt.After.String(), customer), Names: s.state.belonging(customer),
 	}
+	s.mu.Lock()
+	refused := s.suppression().copy()
+	s.mu.Unlock()
 	for _, name := range r.Names {
 		r.Identities = append(r.Identities, keyedIdentity(key, name))
+		switch {
+		case !refused.has(name):
+		case opt.Lift:
+			r.Lifts = append(r.Lifts, refused.hashesOf(name)...)
+		case opt.After == Allow:
+			r.After, r.Warnings = Suppress.String(), []string{staysSuppressed}
+		}
 	}
 	slices.Sort(r.Identities) // no order that tells who was linked to whom
+	slices.Sort(r.Lifts)
 	e.Erase = []eraseRecord{r}
 	if err := s.recordErasures(e); err != nil {
 		return Receipt{}, fmt.Errorf("erase a customer: %w", err)
@@ -348,6 +366,11 @@ func (s *Store) suppression() *suppression {
 	}
 	s.refused, s.refusedOf = nil, s.state.lastErasure()
 	for _, r := range s.state.erasures {
+		for _, h := range r.Lifts {
+			if s.refused != nil {
+				delete(s.refused.hashes, h)
+			}
+		}
 		if r.After != Suppress.String() || r.Names == nil && seeded.On("suppression_forgotten") {
 			continue
 		}
@@ -385,6 +408,17 @@ func (p *suppression) has(name string) bool {
 	}
 	p.known[strings.Clone(name)] = yes
 	return yes
+}
+
+// hashesOf returns those by which a name is refused.
+func (p *suppression) hashesOf(name string) []string {
+	var list []string
+	for _, key := range p.keys {
+		if h := keyedIdentity(key, name); p.hashes[h] {
+			list = append(list, h)
+		}
+	}
+	return list
 }
 
 // copy returns a suppression for another goroutine.

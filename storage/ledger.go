@@ -43,6 +43,7 @@ type LedgerEntry struct {
 	Request    string     `json:"request"`
 	Identities []string   `json:"identities"` // HMAC-SHA-256 in hexadecimal
 	Key        []byte     `json:"key,omitempty"`
+	Lifts      []string   `json:"lifts,omitempty"` // of those in Identities of earlier erasures
 }
 
 type ledgerHead struct {
@@ -158,7 +159,7 @@ func (l *Ledger) encode() ([]byte, error) {
 func (st *state) ledger() *Ledger {
 	l := &Ledger{Store: st.store, Key: st.eraseKey}
 	for _, r := range st.erasures {
-		l.Entries = append(l.Entries, LedgerEntry{r.Number, r.ID, r.LSN, r.Requested, r.After, r.Request, r.Identities, r.Key})
+		l.Entries = append(l.Entries, LedgerEntry{r.Number, r.ID, r.LSN, r.Requested, r.After, r.Request, r.Identities, r.Key, r.Lifts})
 	}
 	return l
 }
@@ -275,7 +276,7 @@ func (s *Store) recordLedger(ctx context.Context, l *Ledger, done *Applied) (num
 			continue
 		}
 		number++
-		r := &eraseRecord{Number: number, ID: x.ID, LSN: x.LSN, Requested: x.At, After: x.After, Request: x.Request, Identities: x.Identities, Key: x.Key}
+		r := &eraseRecord{Number: number, ID: x.ID, LSN: x.LSN, Requested: x.At, After: x.After, Request: x.Request, Identities: x.Identities, Key: x.Key, Lifts: x.Lifts}
 		if r.Key == nil && !bytes.Equal(key, l.Key) {
 			r.Key = l.Key
 		}

@@ -535,7 +535,8 @@ func (s *Store) Imports() []Import {
 }
 
 // Undo takes one import back: from now on no snapshot shows its events, and
-// the same file can be loaded again. Compaction drops the rows.
+// the same file can be loaded again. Compaction drops the rows. It returns how
+// many events disappear: those that were erased or were too old are gone before.
 func (s *Store) Undo(ctx context.Context, importID string) (events int64, err error) {
 	err = s.removing(func() error {
 		events, err = s.undo(ctx, importID)
@@ -567,8 +568,29 @@ func (s *Store) undo(ctx context.Context, importID string) (events int64, err er
 	if r.Undone {
 		return 0, fmt.Errorf("undo import %q: it is undone already", importID)
 	}
+	events = s.shownOf(i + 1)
 	if err := s.publish(&edit{Epoch: s.state.epoch + 1, Undo: []string{importID}}); err != nil {
 		return 0, fmt.Errorf("undo import %q: %w", importID, err)
 	}
-	return r.Events, nil
+	return events, nil
+}
+
+// shownOf counts the events of an import that snapshots show. The caller holds mu.
+func (s *Store) shownOf(code int) (events int64) {
+	of := func(counts []int64) int64 {
+		if code < len(counts) {
+			return counts[code]
+		}
+		return 0
+	}
+	for _, f := range s.segments {
+		events += of(f.seg.ImportCounts)
+		if f.mask != nil {
+			events -= of(f.mask.imports)
+		}
+		if f.aged != nil {
+			events -= of(f.aged.imports)
+		}
+	}
+	return events
 }

@@ -32,6 +32,7 @@ type Restored struct {
 	BackupReport
 	Ledger  string  // the ledger of erasures that was looked for
 	Erased  Applied // what was erased again
+	Stored  int64   // events of the new store; the backup may have more
 	Applied bool    // false: there is no ledger, and what was erased since the backup is back
 }
 
@@ -58,6 +59,7 @@ func (r *restorer) run(ctx context.Context, how RestoreOptions) (done Restored, 
 	if done.BackupReport, err = VerifyBackup(ctx, r.fs, r.from); err != nil {
 		return done, err
 	}
+	done.Stored = done.Events
 	if len(done.Damaged) > 0 {
 		d := done.Damaged[0]
 		return done, fmt.Errorf("%w: %d of the backup's files, %s: %s; nothing was restored", ErrCorrupt, len(done.Damaged), d.File, d.Reason)
@@ -130,6 +132,9 @@ func (r *restorer) erase(ctx context.Context, l *Ledger, done *Restored) error {
 	}
 	if err == nil {
 		done.Erased, err = s.ApplyLedger(ctx, l)
+	}
+	if err == nil {
+		done.Stored = s.Summary().Events
 	}
 	return errors.Join(err, s.Close())
 }

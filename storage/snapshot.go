@@ -152,7 +152,8 @@ func (s *Snapshot) Release() {
 }
 
 // Schema lists the events, channels and properties, with counts that are
-// exact but for undone imports whose rows await compaction.
+// exact but for undone imports whose rows lie in one segment with others and
+// await compaction.
 func (s *Snapshot) Schema() *event.Schema {
 	schema, _ := s.schema.get(func() (*event.Schema, error) {
 		sc := &event.Schema{Properties: s.properties}
@@ -163,6 +164,9 @@ func (s *Snapshot) Schema() *event.Schema {
 			sc.Channels = append(sc.Channels, event.Name{Text: n})
 		}
 		for _, src := range s.sources {
+			if src.undone == src.seg.Rows {
+				continue // nothing of it is shown
+			}
 			for code, n := range src.seg.EventCounts {
 				sc.Events[code].Count += n
 			}

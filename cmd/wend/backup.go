@@ -162,7 +162,7 @@ func restoreCommand() *cobra.Command {
 			default:
 				fmt.Fprintf(said, "%s has no erasures that the backup does not know\n", b.Ledger)
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d events up to LSN %d, as of %s, in %s\n", b.Events, b.LSN, b.Made.Format(time.RFC3339), args[1])
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d events up to LSN %d, as of %s, in %s\n", b.Stored, b.LSN, b.Made.Format(time.RFC3339), args[1])
 			return err
 		},
 	}

@@ -16,6 +16,7 @@ import (
 func eraseCommand() *cobra.Command {
 	var remote remoteFlags
 	var later string
+	var lift bool
 	cmd := &cobra.Command{
 		Use: "erase DB CUSTOMER", Short: "Erase a customer, and every identity linked to it, for good", Args: cobra.ExactArgs(2),
 		Long: `From the moment the erasure is recorded no answer shows an event of CUSTOMER, or of an identity that is linked to it.
@@ -23,6 +24,8 @@ Then every file that holds something of them is written anew, and the old ones g
 receipt, which names nobody. Interrupted, the rest is done when the store is opened next.
 
 With --after suppress, events that arrive under these names later are refused; a keyed hash of the names stays for that.
+A later erasure does not change it, whatever its --after says, and its receipt says so. --lift does.
+
 A file beside the store, DB.erased, holds such hashes, too: wend restore erases by it what an older backup still has.`,
 		Example: `  wend erase shop.wend C00042
   wend erase http://127.0.0.1:7171 C00042 --after suppress`,
@@ -34,7 +37,10 @@ A file beside the store, DB.erased, holds such hashes, too: wend restore erases 
 			if args[1] == "" {
 				return mistake{errors.New("the customer has no name")}
 			}
-			receipt, err := erase(cmd.Context(), &remote, args[0], args[1], after)
+			if lift && after == storage.Suppress {
+				return mistake{errors.New("--lift lets later events count, and --after suppress refuses them: use one of them")}
+			}
+			receipt, err := erase(cmd.Context(), &remote, args[0], args[1], storage.EraseOptions{After: after, Lift: lift})
 			if receipt.ID != "" {
 				err = errors.Join(err, printReceipt(cmd.OutOrStdout(), receipt))
 			}
@@ -43,17 +49,18 @@ A file beside the store, DB.erased, holds such hashes, too: wend restore erases 
 	}
 	remote.register(cmd)
 	cmd.Flags().StringVar(&later, "after", "allow", "later events of the customer: allow them to count, or suppress them")
+	cmd.Flags().BoolVar(&lift, "lift", false, "let later events count although an earlier erasure suppresses the customer")
 	return cmd
 }
 
 // erase returns when the customer is gone, or with what is known by then.
-func erase(ctx context.Context, remote *remoteFlags, db, customer string, after storage.After) (storage.Receipt, error) {
+func erase(ctx context.Context, remote *remoteFlags, db, customer string, opt storage.EraseOptions) (storage.Receipt, error) {
 	if isURL(db) {
 		c, err := remote.client(db)
 		if err != nil {
 			return storage.Receipt{}, err
 		}
-		receipt, err := c.Erase(ctx, customer, after)
+		receipt, err := c.Erase(ctx, customer, opt)
 		if err != nil {
 			return receipt, err
 		}
@@ -63,7 +70,7 @@ func erase(ctx context.Context, remote *remoteFlags, db, customer string, after 
 	if err != nil {
 		return storage.Receipt{}, err
 	}
-	receipt, err := store.EraseWith(ctx, customer, storage.EraseOptions{After: after})
+	receipt, err := store.EraseWith(ctx, customer, opt)
 	if err == nil {
 		receipt, err = store.WaitErased(ctx, receipt.ID)
 	}
