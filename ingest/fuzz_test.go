@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -183,6 +184,11 @@ func skipArrayTokens(d *json.Decoder) (ok bool) {
 	return ok
 }
 
+var (
+	halfPair    = regexp.MustCompile(`(?i)\\ud[89a-f]`)
+	replacement = regexp.MustCompile(`(?i)\\ufffd|�`)
+)
+
 func checkNDJSON(t *testing.T, text string) {
 	t.Helper()
 	w := newWalker()
@@ -194,6 +200,11 @@ func checkNDJSON(t *testing.T, text string) {
 			t.Fatalf("%q is not a JSON object, but is read as %v", text, w.leaves)
 		}
 		return
+	}
+	if halfPair.MatchString(text) { // perhaps: encoding/json makes U+FFFD of half a surrogate pair
+		if err != nil && strings.Contains(err.Error(), "half of a surrogate pair") {
+			return
+		}
 	}
 	d := json.NewDecoder(strings.NewReader(text))
 	d.UseNumber()
@@ -224,6 +235,9 @@ func checkNDJSON(t *testing.T, text string) {
 	}
 	for i := range want {
 		want[i] = replaced(want[i])
+	}
+	if strings.Contains(strings.Join(want, ""), "�") && !replacement.MatchString(text) {
+		t.Fatalf("%q is taken, with half of a surrogate pair", text)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatalf("%q (-encoding/json +ours):\n%s", text, diff)

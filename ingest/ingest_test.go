@@ -203,6 +203,8 @@ a 1970-01-01T00:00:03Z e p=string:true
 {"user":{"id":"u1"},"time":1,"type":"view"} {}
 {"user":{"id":"u`+"\xff"+`1"},"time":1,"type":"view"}
 {"time":1,"type":"view"}
+{"user":{"id":"u\ud8001"},"time":1,"type":"view"}
+{"user":{"id":"u1"},"time":1,"type":"view","a":["\udc00\ud800"]}
 `, `
 u1 1970-01-01T00:00:01Z view a.b=integer:1 event_=string:click
 ! a.ndjson:2: user.id: expected a string, got true
@@ -216,6 +218,8 @@ u1 1970-01-01T00:00:01Z view a.b=integer:1 event_=string:click
 ! a.ndjson:10: text follows the JSON object: "{}"
 ! a.ndjson:11: the line is not UTF-8; --encoding names another one
 ! a.ndjson:12: user.id: there is no customer
+! a.ndjson:13: a string is not UTF-8: half of a surrogate pair, \ud800, at byte 17
+! a.ndjson:14: a string is not UTF-8: half of a surrogate pair, \udc00, at byte 50
 `)
 	_, err := Open([]string{write(t, "a.json", "[{}]")}, nil, Options{})
 	if err == nil || !strings.Contains(err.Error(), "one JSON array") {

@@ -372,8 +372,9 @@ func (w *walker) str() (string, error) {
 	return "", w.unexpected("the end of a string")
 }
 
-// escaped reads on from the first backslash. An unpaired surrogate becomes
-// U+FFFD, as nothing else can stand for it in UTF-8.
+// escaped reads on from the first backslash. An unpaired surrogate is refused:
+// only U+FFFD could stand for it in UTF-8, and two texts that differ, such as
+// names of customers, would become one.
 func (w *walker) escaped(start, i int) (string, error) {
 	b := append(make([]byte, 0, i-start+32), w.text[start:i]...)
 	for i < len(w.text) {
@@ -420,9 +421,11 @@ func (w *walker) escaped(start, i int) (string, error) {
 				if strings.HasPrefix(w.text[i:], `\u`) {
 					second, ok = hex4(w.text, i+2)
 				}
-				if r = utf16.DecodeRune(r, second); ok && r != utf8.RuneError {
-					i += 6
+				if r = utf16.DecodeRune(r, second); !ok || r == utf8.RuneError {
+					w.pos = i - 6
+					return "", fmt.Errorf("a string is not UTF-8: half of a surrogate pair, %s, at byte %d", w.text[i-6:i], i-5)
 				}
+				i += 6
 			}
 			b = utf8.AppendRune(b, r)
 		default:

@@ -142,19 +142,20 @@ type eventsAnswer struct {
 }
 
 func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
-	opt := storage.AppendOptions{Token: r.Header.Get("X-Batch-Token")}
+	var opt storage.AppendOptions
+	var err error
+	if opt.Token, err = once(r, "X-Batch-Token", "bad_batch_token"); err != nil {
+		return err
+	}
+	if opt.Durability, err = s.durability(r); err != nil {
+		return err
+	}
 	switch strict := r.URL.Query().Get("strict"); strict {
 	case "", "0", "false":
 	case "1", "true":
 		opt.Strict = true
 	default: // whoever writes it does not expect half a batch
 		return badRequest("bad_request", fmt.Sprintf("strict is %q", strict), "write strict=1, or leave it out")
-	}
-	if d := r.Header.Get("X-Durability"); d != "" {
-		var known bool
-		if opt.Durability, known = storage.ParseDurability(d); !known {
-			return badRequest("bad_durability", "X-Durability is "+d, "use sync, interval or memory")
-		}
 	}
 	if len(opt.Token) > batchTokenMax {
 		return badRequest("bad_batch_token", fmt.Sprintf("X-Batch-Token is longer than %d bytes", batchTokenMax), "")
@@ -205,6 +206,35 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 	answer.Durability, answer.LSN = ack.Durability.String(), ack.LSN
 	s.metrics.ingested(answer.Accepted, answer.Duplicates, int64(len(answer.Rejected)))
 	return writeJSON(w, http.StatusOK, answer)
+}
+
+// once returns a header that must not be there twice: one of the two would not
+// be what its sender meant.
+func once(r *http.Request, name, code string) (string, error) {
+	if len(r.Header.Values(name)) > 1 {
+		return "", badRequest(code, name+" is there more than once", "send it once")
+	}
+	return r.Header.Get(name), nil
+}
+
+// durability is what the request asks for.
+func (s *Server) durability(r *http.Request) (storage.Durability, error) {
+	d, err := once(r, "X-Durability", "bad_durability")
+	if err != nil {
+		return 0, err
+	}
+	if d == "" {
+		return storage.Sync, nil
+	}
+	level, known := storage.ParseDurability(d)
+	switch {
+	case !known:
+		return 0, badRequest("bad_durability", "X-Durability is "+d, "use sync, interval or memory")
+	case level == storage.Memory && !s.opt.AllowMemory:
+		return 0, &apiError{Status: http.StatusForbidden, Code: "memory_not_allowed",
+			Message: "this server acknowledges nothing that is only in memory", Hint: "send sync or interval, or have the server started with --allow-memory"}
+	}
+	return level, nil
 }
 
 // propertyTypes are the types that a batch's properties are read as: those that

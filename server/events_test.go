@@ -132,7 +132,7 @@ func TestTypesOfProperties(t *testing.T) {
 }
 
 func TestDurability(t *testing.T) {
-	s := open(t, Options{})
+	s := open(t, Options{AllowMemory: true})
 	for i, level := range []string{"sync", "interval", "memory"} {
 		var ack eventsAnswer
 		s.do("POST", "/v1/events", fmt.Sprintf(`{"customer": "a", "time": %d, "event": "view"}`, 1740000000+i), "X-Durability", level).decode(t, &ack)
@@ -144,6 +144,15 @@ func TestDurability(t *testing.T) {
 		}
 	}
 	s.do("POST", "/v1/events", twoEvents, "X-Durability", "perhaps").refused(t, 400, "bad_durability")
+	// Nobody is told less than was asked for, so that which of two counts must be plain.
+	s.do("POST", "/v1/events", twoEvents, "X-Durability", "memory", "X-Durability", "sync").refused(t, 400, "bad_durability")
+	s.do("POST", "/v1/events", twoEvents, "X-Batch-Token", "a", "X-Batch-Token", "b").refused(t, 400, "bad_batch_token")
+	// What only memory holds is acknowledged where the operator wants that.
+	s = open(t, Options{})
+	s.do("POST", "/v1/events", twoEvents, "X-Durability", "memory").refused(t, 403, "memory_not_allowed")
+	if rows := s.ask("measure events"); rows[0][0] != 0.0 {
+		t.Errorf("a refused batch left %v events", rows[0][0])
+	}
 }
 
 func TestBodiesThatAreNoEvents(t *testing.T) {

@@ -78,19 +78,6 @@ func (s *Server) getQuery(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// strictJSON decodes one JSON value and refuses fields it does not know.
-func strictJSON(body []byte, into any) error {
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
-		return err
-	}
-	if dec.More() {
-		return fmt.Errorf("more than one value")
-	}
-	return nil
-}
-
 // paramValues reads parameters: numbers without a fraction are integers.
 func paramValues(params map[string]json.RawMessage) (map[string]event.Value, error) {
 	values := map[string]event.Value{}

@@ -59,6 +59,7 @@ type Options struct {
 	QueryRate    float64        // requests a second of one token, or of one address without; 0: any number
 	IngestRate   float64        // the same for what brings data in
 	BehindProxy  bool           // X-Forwarded-For says who calls
+	AllowMemory  bool           // batches may be acknowledged before they are written anywhere
 	BackupDir    string         // folder that backups are made in, under the names that requests give; empty: none are
 	Version      string
 }

@@ -101,7 +101,7 @@ func (s *shop) call(ctx context.Context, method, path, body string, header ...st
 			req.Host = header[i+1]
 			continue
 		}
-		req.Header.Set(header[i], header[i+1])
+		req.Header.Add(header[i], header[i+1])
 	}
 	res, err := s.Client().Do(req)
 	if err != nil {

@@ -104,6 +104,7 @@ Without tokens it answers everybody, and listens on loopback addresses only. wen
 	cmd.Flags().StringVar(&retention, "retention", "", "how long events are kept, by their own time, such as 730d; older ones are removed for good (default: for ever)")
 	cmd.Flags().StringArrayVar(&opt.CORS, "cors", nil, "origin whose pages may call this server; may be repeated")
 	cmd.Flags().StringArrayVar(&opt.Hosts, "host", nil, "host name that clients use besides loopback ones; may be repeated")
+	cmd.Flags().BoolVar(&opt.AllowMemory, "allow-memory", false, "let clients have batches acknowledged that only memory holds: X-Durability: memory")
 	cmd.Flags().BoolVar(&opt.LogQueries, "log-queries", false, "write statements to the log; they can hold personal data")
 	cmd.Flags().Float64Var(&opt.QueryRate, "query-rate", 0, "queries a second that one token may make, or one address without; 0: any number (default 100 where there are tokens)")
 	cmd.Flags().Float64Var(&opt.IngestRate, "ingest-rate", 0, "batches a second, in the same way (default 200 where there are tokens)")
