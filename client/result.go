@@ -33,9 +33,11 @@ type resultBody struct {
 		Partial       bool
 		Missing       []struct {
 			Segment  string
-			From, To time.Time
+			From, To *time.Time // null where nobody knows
 			Rows     int64
 			Reason   string
+			FirstLSN uint64 `json:"first_lsn"`
+			LastLSN  uint64 `json:"last_lsn"`
 		}
 		Cached bool
 		Plan   []struct {
@@ -75,7 +77,11 @@ func (b *resultBody) result() (*engine.Result, error) {
 		r.Meta.Plan = append(r.Meta.Plan, engine.PlanNode{Depth: n.Depth, Operator: n.Operator, Detail: n.Detail, Events: n.Events, Skipped: n.Skipped, ElapsedMS: n.ElapsedMS})
 	}
 	for _, x := range m.Missing {
-		r.Meta.Missing = append(r.Meta.Missing, engine.Missing{Segment: x.Segment, From: event.At(x.From), To: event.At(x.To), Rows: x.Rows, Reason: x.Reason})
+		missing := engine.Missing{Segment: x.Segment, Rows: x.Rows, Reason: x.Reason, FirstLSN: x.FirstLSN, LastLSN: x.LastLSN}
+		if x.From != nil && x.To != nil {
+			missing.From, missing.To = event.At(*x.From), event.At(*x.To)
+		}
+		r.Meta.Missing = append(r.Meta.Missing, missing)
 	}
 	return r, nil
 }

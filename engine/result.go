@@ -76,12 +76,20 @@ type Missing struct {
 	From, To event.Time
 	Rows     int64
 	Reason   string
+	FirstLSN uint64
+	LastLSN  uint64
 }
 
 // String says it in a line.
 func (m Missing) String() string {
-	if m.Rows == 0 { // of a log, nobody knows
+	switch {
+	case m.Rows != 0:
+	case m.FirstLSN == 0: // of a log, nobody knows
 		return fmt.Sprintf("%s: %s", m.Segment, m.Reason)
+	case m.LastLSN == 0:
+		return fmt.Sprintf("%s: batches from LSN %d on: %s", m.Segment, m.FirstLSN, m.Reason)
+	default:
+		return fmt.Sprintf("%s: batches of LSN %d to %d: %s", m.Segment, m.FirstLSN, m.LastLSN, m.Reason)
 	}
 	return fmt.Sprintf("%s: %d events from %s to %s: %s", m.Segment, m.Rows, m.From, m.To, m.Reason)
 }

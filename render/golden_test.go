@@ -129,7 +129,8 @@ func mixed() *engine.Result {
 			{t2, "=1+1", nil, 0.000012345, []event.Prop{}},
 			{nil, "", false, 3.0, nil},
 		},
-		Meta: engine.Meta{Query: "journey of 'ann'", Unit: "events", Partial: true, Missing: []engine.Missing{{Segment: "000042.seg", From: t1, To: t2, Rows: 1500, Reason: "checksum mismatch"}}},
+		Meta: engine.Meta{Query: "journey of 'ann'", Unit: "events", Partial: true, Missing: []engine.Missing{{Segment: "000042.seg", From: t1, To: t2, Rows: 1500, Reason: "checksum mismatch", FirstLSN: 4, LastLSN: 9},
+			{Segment: "000007.wal", Reason: "the file is missing", FirstLSN: 10}}},
 	}
 }
 

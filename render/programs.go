@@ -189,12 +189,30 @@ type cut struct {
 	Share float64 `json:"share"`
 }
 
+// missing has null for what nobody knows of a damaged log.
 type missing struct {
-	Segment string `json:"segment"`
-	From    string `json:"from"`
-	To      string `json:"to"`
-	Rows    int64  `json:"rows"`
-	Reason  string `json:"reason"`
+	Segment  string  `json:"segment"`
+	From     *string `json:"from"`
+	To       *string `json:"to"`
+	Rows     *int64  `json:"rows"`
+	Reason   string  `json:"reason"`
+	FirstLSN *uint64 `json:"first_lsn"`
+	LastLSN  *uint64 `json:"last_lsn"`
+}
+
+func missingOf(m engine.Missing) missing {
+	out := missing{Segment: m.Segment, Reason: m.Reason}
+	if m.Rows != 0 {
+		from, to := m.From.String(), m.To.String()
+		out.From, out.To, out.Rows = &from, &to, &m.Rows
+	}
+	if m.FirstLSN != 0 {
+		out.FirstLSN = &m.FirstLSN
+	}
+	if m.LastLSN != 0 {
+		out.LastLSN = &m.LastLSN
+	}
+	return out
 }
 
 type node struct {
@@ -221,7 +239,7 @@ func metaOf(m *engine.Meta) *meta {
 		out.Cut = &cut{m.Cut.Kept, m.Cut.Of, finite(m.Cut.Share)}
 	}
 	for _, x := range m.Missing {
-		out.Missing = append(out.Missing, missing{x.Segment, x.From.String(), x.To.String(), x.Rows, x.Reason})
+		out.Missing = append(out.Missing, missingOf(x))
 	}
 	for _, n := range m.Plan {
 		out.Plan = append(out.Plan, node{n.Depth, n.Operator, n.Detail, n.Events, n.Skipped, finite(n.ElapsedMS)})

@@ -49,6 +49,8 @@ type quarantineRecord struct {
 	At      event.Time     `json:"at"`
 	Reason  string         `json:"reason"`
 	Segment *segmentRecord `json:"segment,omitempty"` // nil: a log
+	First   uint64         `json:"first,omitempty"`   // of a log, the LSNs that are missing
+	Last    uint64         `json:"last,omitempty"`    // 0: nobody knows
 
 	Erasure uint64 `json:"erasure,omitempty"` // the last that was finished before
 	Gone    bool   `json:"gone,omitempty"`    // an erasure removed the file
@@ -57,12 +59,13 @@ type quarantineRecord struct {
 }
 
 func (q quarantineRecord) missing() Missing {
-	m := Missing{Segment: q.File, Reason: q.Reason}
+	m := Missing{Segment: q.File, Reason: q.Reason, FirstLSN: q.First, LastLSN: q.Last}
 	if q.Gone {
 		m.Reason += "; an erasure removed the file"
 	}
 	if q.Segment != nil {
 		m.From, m.To, m.Rows = q.Segment.MinTime, q.Segment.MaxTime, q.Segment.Rows
+		m.FirstLSN, m.LastLSN = q.Segment.FirstLSN, q.Segment.LastLSN
 	}
 	return m
 }
@@ -161,13 +164,51 @@ func (s *Store) missingData() []Missing {
 	return append(list, s.lost...)
 }
 
-// loses notes damage to a log, unless the manifest tells of it already.
-func (s *Store) loses(file, reason string) {
+// logDamage is something that a log once held and that cannot be read.
+type logDamage struct {
+	number uint64
+	offset int64
+	lsn    uint64 // of the one batch, 0: nobody knows which
+	reason string
+}
+
+// loses notes damage to a log, unless the manifest tells of it already. files,
+// all of the log that is needed, tell which batches are not there.
+func (s *Store) loses(d logDamage, files []*walFile) {
+	file := walName(d.number)
 	if s.state.quarantined(file) {
 		return
 	}
-	s.lost = append(s.lost, Missing{Segment: file, Reason: reason})
-	s.opt.Log.Warn("log is damaged", "file", file, "reason", reason)
+	m := Missing{Segment: file, Reason: d.reason, FirstLSN: d.lsn, LastLSN: d.lsn}
+	if d.lsn == 0 {
+		m.FirstLSN, m.LastLSN = s.lsnGap(d, files)
+	}
+	s.lost = append(s.lost, m)
+	s.opt.Log.Warn("log is damaged", "file", file, "reason", d.reason)
+}
+
+// lsnGap is between which batches of the log the damage lies; last is 0 if no
+// batch came after it, and both if none is missing between those around it.
+func (s *Store) lsnGap(d logDamage, files []*walFile) (first, last uint64) {
+	before, after := s.state.lsn, uint64(0)
+	for _, f := range files {
+		for _, r := range f.records {
+			switch {
+			case r.kind == recordMark:
+			case f.number < d.number || f.number == d.number && r.offset < d.offset:
+				before = max(before, r.lsn)
+			case after == 0 || r.lsn < after:
+				after = r.lsn
+			}
+		}
+	}
+	switch after {
+	case 0:
+		return before + 1, 0
+	case before + 1:
+		return 0, 0
+	}
+	return before + 1, max(after-1, before+1)
 }
 
 // recordAside publishes what was set aside, and moves the files out of the way.
@@ -186,9 +227,21 @@ func (s *Store) recordAside() {
 	for _, m := range s.lost {
 		i := slices.IndexFunc(e.Quarantine, func(q quarantineRecord) bool { return q.File == m.Segment })
 		if i < 0 {
-			e.Quarantine = append(e.Quarantine, quarantineRecord{File: m.Segment, At: s.now(), Reason: m.Reason})
-		} else if !strings.Contains(e.Quarantine[i].Reason, m.Reason) {
-			e.Quarantine[i].Reason += "; " + m.Reason
+			e.Quarantine = append(e.Quarantine, quarantineRecord{File: m.Segment, At: s.now(), Reason: m.Reason, First: m.FirstLSN, Last: m.LastLSN})
+			continue
+		}
+		if q := &e.Quarantine[i]; !strings.Contains(q.Reason, m.Reason) {
+			q.Reason += "; " + m.Reason
+			switch {
+			case m.FirstLSN == 0:
+			case q.First == 0:
+				q.First, q.Last = m.FirstLSN, m.LastLSN
+			default:
+				q.First = min(q.First, m.FirstLSN)
+				if q.Last = max(q.Last, m.LastLSN); m.LastLSN == 0 {
+					q.Last = 0
+				}
+			}
 		}
 	}
 	for i := range e.Quarantine {

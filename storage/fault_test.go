@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -241,6 +242,19 @@ func TestMissingNewestLog(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			first := fmt.Sprint(`"segment":"`, path.Base(older), `","from":null,"to":null,"rows":null,`)
+			batches := `"first_lsn":1,"last_lsn":5`
+			if lost == "" {
+				batches = `"first_lsn":1,"last_lsn":null`
+			}
+			text, err := json.Marshal(s.missingData())
+			if err != nil || !strings.Contains(string(text), first) || !strings.Contains(string(text), batches) {
+				t.Errorf("without %q: missing is %s, want %s and %s; %v", lost, text, first, batches, err)
+			}
+			var back []Missing
+			if err := json.Unmarshal(text, &back); err != nil || !slices.Equal(back, s.missingData()) {
+				t.Errorf("%s is read as %v, %v", text, back, err)
+			}
 			if n := s.Status().Events; n != int64(events) || len(s.missingData()) != gone || len(report.Damaged) != gone {
 				t.Errorf("without %q: %d events, missing %v, damaged %v; want %d and %d files", lost, n, s.missingData(), report.Damaged, events, gone)
 			}
@@ -293,7 +307,13 @@ func TestDamagedLog(t *testing.T) {
 			// last batch but one has its mark in the record that follows it.
 			t.Fatalf("a flipped bit at %d lost a batch and was not reported", i)
 		}
-		reported += min(len(s.missingData()), 1)
+		if missing := s.missingData(); len(missing) > 0 {
+			reported++
+			lost := lostBatches(s, 5)
+			if m := missing[0]; n == 4 && (m.FirstLSN != lost[0] || m.LastLSN != lost[0]) {
+				t.Fatalf("a flipped bit at %d lost batch %d and reports %d to %d", i, lost[0], m.FirstLSN, m.LastLSN)
+			}
+		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -301,6 +321,16 @@ func TestDamagedLog(t *testing.T) {
 	if reported < (tail-head)/2 {
 		t.Errorf("%d of %d flips were reported", reported, tail-head)
 	}
+}
+
+// lostBatches lists the LSNs up to the last that the memtable does not have.
+func lostBatches(s *Store, last uint64) (lost []uint64) {
+	for lsn := uint64(1); lsn <= last; lsn++ {
+		if !slices.ContainsFunc(s.mem.batches, func(b *memBatch) bool { return b.lsn == lsn }) {
+			lost = append(lost, lsn)
+		}
+	}
+	return lost
 }
 
 // Every bit of the manifest matters: an edit that was published is there, or

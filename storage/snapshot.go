@@ -3,6 +3,7 @@ package storage
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,11 +44,46 @@ type Snapshot struct {
 
 // Missing is damaged data that a snapshot leaves out.
 type Missing struct {
-	Segment string     `json:"segment"` // the file
-	From    event.Time `json:"from"`
-	To      event.Time `json:"to"`
-	Rows    int64      `json:"rows"` // 0 if nobody knows
-	Reason  string     `json:"reason"`
+	Segment  string // the file
+	From, To event.Time
+	Rows     int64 // 0: nobody knows, nor the times
+	Reason   string
+	FirstLSN uint64 // of the batches in it; 0: nobody knows
+	LastLSN  uint64 // 0: all that came after FirstLSN, or nobody knows
+}
+
+// missingJSON is Missing as it is written: what nobody knows is null.
+type missingJSON struct {
+	Segment  string      `json:"segment"`
+	From     *event.Time `json:"from"`
+	To       *event.Time `json:"to"`
+	Rows     *int64      `json:"rows"`
+	Reason   string      `json:"reason"`
+	FirstLSN *uint64     `json:"first_lsn"`
+	LastLSN  *uint64     `json:"last_lsn"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (m Missing) MarshalJSON() ([]byte, error) {
+	out := missingJSON{Segment: m.Segment, Reason: m.Reason}
+	if m.Rows != 0 {
+		out.From, out.To, out.Rows = &m.From, &m.To, &m.Rows
+	}
+	if m.FirstLSN != 0 {
+		out.FirstLSN = &m.FirstLSN
+	}
+	if m.LastLSN != 0 {
+		out.LastLSN = &m.LastLSN
+	}
+	return json.Marshal(out)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *Missing) UnmarshalJSON(text []byte) error {
+	in := missingJSON{From: &m.From, To: &m.To, Rows: &m.Rows, FirstLSN: &m.FirstLSN, LastLSN: &m.LastLSN}
+	err := json.Unmarshal(text, &in)
+	m.Segment, m.Reason = in.Segment, in.Reason
+	return err
 }
 
 // once computes a value when it is first asked for. A failure is not kept.

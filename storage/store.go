@@ -371,6 +371,7 @@ func (s *Store) replay() error {
 	}
 	limits := map[uint64]*walExtent{}
 	var files []*walFile
+	var damage []logDamage
 	numbers := walNumbers(names, s.state.wal)
 	for i := len(numbers) - 1; i >= 0; i-- { // newest first: it says which older files count, and how far
 		n := numbers[i]
@@ -394,7 +395,7 @@ func (s *Store) replay() error {
 			return fmt.Errorf("read %s: %w", name, err)
 		}
 		if err != nil {
-			s.loses(walName(n), err.Error())
+			damage = append(damage, logDamage{number: n, reason: err.Error()})
 			continue
 		}
 		for _, o := range f.older {
@@ -407,18 +408,18 @@ func (s *Store) replay() error {
 	// A log goes when the manifest says that it is not needed, and not before.
 	for _, n := range slices.Sorted(maps.Keys(limits)) {
 		if n >= s.state.wal && !slices.Contains(numbers, n) {
-			s.loses(walName(n), "the file is missing, and a later log needs it")
+			damage = append(damage, logDamage{number: n, reason: "the file is missing, and a later log needs it"})
 		}
 	}
 	for _, n := range s.state.logs {
 		if limits[n] == nil && !slices.Contains(numbers, n) {
-			s.loses(walName(n), "the file is missing; the batches in it are lost")
+			damage = append(damage, logDamage{number: n, reason: "the file is missing; the batches in it are lost"})
 		}
 	}
 	slices.Reverse(files)
 	for _, f := range files {
 		for _, h := range f.holes {
-			s.loses(walName(f.number), fmt.Sprintf("bytes %d to %d are damaged; the batches in them are lost", h.from, h.to))
+			damage = append(damage, logDamage{number: f.number, offset: h.from, reason: fmt.Sprintf("bytes %d to %d are damaged; the batches in them are lost", h.from, h.to)})
 		}
 		for _, r := range f.records {
 			if r.kind == recordMark || r.lsn <= s.state.lsn {
@@ -428,10 +429,13 @@ func (s *Store) replay() error {
 				if !errors.Is(err, ErrCorrupt) {
 					return fmt.Errorf("read %s: batch %d: %w", walName(f.number), r.lsn, err)
 				}
-				s.loses(walName(f.number), fmt.Sprintf("batch %d at offset %d: %v", r.lsn, r.offset, err))
+				damage = append(damage, logDamage{f.number, r.offset, r.lsn, fmt.Sprintf("batch %d at offset %d: %v", r.lsn, r.offset, err)})
 			}
 		}
 		s.oldWAL = append(s.oldWAL, f.extent())
+	}
+	for _, d := range damage {
+		s.loses(d, files)
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ type storedSnapshot struct {
 func (s storedSnapshot) Missing() []engine.Missing {
 	var missing []engine.Missing
 	for _, m := range s.Snapshot.Missing() {
-		missing = append(missing, engine.Missing{Segment: m.Segment, From: m.From, To: m.To, Rows: m.Rows, Reason: m.Reason})
+		missing = append(missing, engine.Missing(m))
 	}
 	return missing
 }
