@@ -92,6 +92,19 @@ func (s *Server) knownHost(hostport string) bool {
 	return false
 }
 
+// CheckHost checks what Hosts may list: a name or an address, as a request's
+// header has it, without a port.
+func CheckHost(host string) error {
+	bare := host
+	if strings.HasPrefix(host, "[") {
+		bare = strings.Trim(host, "[]")
+	}
+	if name := canonicalHost(bare); name == "" || strings.ContainsAny(name, "/?#@*, \t\"'<>\\[]") {
+		return fmt.Errorf("%q is no name of a host; write it without scheme, port and path, such as wend.example.com", host)
+	}
+	return nil
+}
+
 // CheckOrigins checks what CORS may list: origins as browsers send them, each
 // by itself and never a pattern.
 func CheckOrigins(origins []string) error {

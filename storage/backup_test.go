@@ -365,4 +365,8 @@ func TestBackupInsideStore(t *testing.T) {
 	if _, err := s.Backup(t.Context(), "store/backups/1", BackupOptions{}); err == nil || !strings.Contains(err.Error(), "a folder in it") {
 		t.Errorf("a backup into the store's folder: %v", err)
 	}
+	backupOf(t, s, "backup")
+	if _, err := Restore(t.Context(), "backup", "backup/in", small(s.fs), RestoreOptions{}); err == nil || !strings.Contains(err.Error(), "a folder in it") {
+		t.Errorf("a restore into the backup's folder: %v", err)
+	}
 }

@@ -56,6 +56,9 @@ type restorer struct {
 }
 
 func (r *restorer) run(ctx context.Context, how RestoreOptions) (done Restored, err error) {
+	if r.dir == r.from || strings.HasPrefix(r.dir, r.from+"/") {
+		return done, errors.New("this is the backup itself, or a folder in it; name another directory")
+	}
 	if done.BackupReport, err = VerifyBackup(ctx, r.fs, r.from); err != nil {
 		return done, err
 	}

@@ -7,7 +7,9 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -50,6 +52,9 @@ func backupCommand() *cobra.Command {
 					return err
 				}
 			} else {
+				if inside(args[1], args[0]) {
+					return mistake{fmt.Errorf("%s is the store itself, or a folder in it; name another folder", args[1])}
+				}
 				db, err := openStore(args[0], reading)
 				if err != nil {
 					return err
@@ -147,6 +152,9 @@ func restoreCommand() *cobra.Command {
 			if isURL(args[0]) || isURL(args[1]) {
 				return mistake{errors.New("restore takes two folders: a backup, and the store that is made of it")}
 			}
+			if inside(args[1], args[0]) {
+				return mistake{fmt.Errorf("%s is the backup itself, or a folder in it; name another folder", args[1])}
+			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()
 			b, err := engine.Restore(ctx, args[0], args[1], engine.Options{}, how)
@@ -168,4 +176,27 @@ func restoreCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&how.Ledger, "ledger", "", "file that tells what was erased since (default: beside DB, its name with .erased)")
 	return cmd
+}
+
+// inside reports whether a folder, which need not be there yet, is another one
+// or lies in it, by whatever names and links the two are reached.
+func inside(dir, of string) bool {
+	rest, err := filepath.Rel(realPath(of), realPath(dir))
+	return err == nil && rest != ".." && !strings.HasPrefix(rest, "../")
+}
+
+// realPath follows the links of the part of a path that is there.
+func realPath(name string) string {
+	name, err := filepath.Abs(name)
+	if err != nil {
+		return name
+	}
+	for part, rest := name, ""; ; part, rest = filepath.Dir(part), filepath.Join(filepath.Base(part), rest) {
+		if found, err := filepath.EvalSymlinks(part); err == nil {
+			return filepath.Join(found, rest)
+		}
+		if part == filepath.Dir(part) {
+			return name
+		}
+	}
 }

@@ -25,6 +25,9 @@ func demoCommand() *cobra.Command {
 		Long:  "Writes the exports of a made-up omnichannel shop into DIR (default demo-shop), imports them into DIR/shop.wend, and shows a funnel, its drop-offs and the top paths to a purchase.",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if customers < demoLeast {
+				return mistake{fmt.Errorf("--customers %d: a shop of fewer than %d people has too little to ask about", customers, demoLeast)}
+			}
 			dir := "demo-shop"
 			if len(args) == 1 {
 				dir = args[0]
@@ -36,6 +39,10 @@ func demoCommand() *cobra.Command {
 	cmd.Flags().IntVar(&customers, "customers", demo.Customers, "how many people the shop knows")
 	return cmd
 }
+
+// demoLeast is how many people it takes for every demoStatement to have something
+// to count, whatever the seed.
+const demoLeast = 100
 
 // demoStatements are what the demo asks, with what is said before each.
 var demoStatements = []struct{ say, statement string }{

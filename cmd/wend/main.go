@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	_ "time/tzdata" // time zones by name, also where the system has none
@@ -52,7 +53,24 @@ func run(args []string) int {
 	root := newRoot()
 	root.SetArgs(args)
 	root.SetOut(out)
+	var unknown error
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, rest []string) {
+		if cmd == root { // perhaps because there is no such command
+			words := slices.DeleteFunc(slices.Clone(args), func(w string) bool { return strings.HasPrefix(w, "-") })
+			if len(words) > 0 && words[0] == "help" {
+				words = words[1:]
+			}
+			unknown = unknownCommand(cmd, words)
+		}
+		if unknown == nil {
+			help(cmd, rest)
+		}
+	})
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = unknown
+	}
 	switch {
 	case errors.Is(out.err, syscall.EPIPE):
 		return exitDone

@@ -85,8 +85,9 @@ func lookAt(dir string) (place, error) {
 	found := nothing
 	for _, e := range entries {
 		switch name := e.Name(); {
-		case strings.HasPrefix(name, "MANIFEST"), name == "RESTORING", strings.HasPrefix(name, "BACKUP"):
-			return aStore, nil // or what was to become one: opening it tells
+		case strings.HasPrefix(name, "MANIFEST"), name == "RESTORING", strings.HasPrefix(name, "BACKUP"),
+			strings.HasSuffix(name, ".seg"), strings.HasSuffix(name, ".wal"):
+			return aStore, nil // or what was one, or was to become one: opening it tells
 		case name != "LOCK" && name != access.FileName && name != access.LockName: // all that may be there before a store is begun
 			found = otherThings
 		}

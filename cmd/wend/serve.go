@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"os/signal"
@@ -45,6 +46,9 @@ Without tokens it answers everybody, and listens on loopback addresses only. wen
 			}
 			if (certFile == "") != (keyFile == "") {
 				return mistake{errors.New("--tls-cert and --tls-key belong together")}
+			}
+			if err := checkServing(args[0], opt, ballast); err != nil {
+				return mistake{err}
 			}
 			keep, err := retentionOf(retention)
 			if err != nil {
@@ -111,6 +115,36 @@ Without tokens it answers everybody, and listens on loopback addresses only. wen
 	cmd.Flags().StringVar(&opt.BackupDir, "backup-dir", "", "folder for the backups that requests ask for; none are made without it")
 	cmd.Flags().DurationVar(&opt.QueryTimeout, "query-timeout", 30*time.Second, "longest time a query may take")
 	return cmd
+}
+
+// checkServing refuses values of flags that nobody can mean.
+func checkServing(db string, opt server.Options, ballast int64) error {
+	for _, host := range opt.Hosts {
+		if err := server.CheckHost(host); err != nil {
+			return fmt.Errorf("--host: %w", err)
+		}
+	}
+	rate := func(flag string, r float64) error {
+		if r >= 0 && !math.IsInf(r, 0) { // not a number is not at least 0
+			return nil
+		}
+		return fmt.Errorf("--%s %g: it is a number of requests a second, or 0 for any", flag, r)
+	}
+	switch {
+	case opt.QueryTimeout <= 0:
+		return fmt.Errorf("--query-timeout %s: queries need some time, such as 30s", opt.QueryTimeout)
+	case ballast < 0 || ballast > 1<<40:
+		return fmt.Errorf("--ballast %d: it is a number of MiB, or 0 for none", ballast)
+	}
+	if opt.BackupDir != "" {
+		if info, err := os.Stat(opt.BackupDir); err != nil || !info.IsDir() {
+			return fmt.Errorf("--backup-dir: there is no folder %s; make it first", opt.BackupDir)
+		}
+		if inside(opt.BackupDir, db) {
+			return fmt.Errorf("--backup-dir: %s is the store itself, or a folder in it; name another folder", opt.BackupDir)
+		}
+	}
+	return errors.Join(rate("query-rate", opt.QueryRate), rate("ingest-rate", opt.IngestRate))
 }
 
 // retentionOf reads how long events are kept; 0: for ever.
