@@ -55,6 +55,11 @@ func TestFlowLosesNobody(t *testing.T) {
 				t.Fatalf("%s: %d enter %s, %d leave it\n%v", text, n, place, n2, res.Rows)
 			}
 		}
+		for place := range left {
+			if _, ok := entered[place]; !ok {
+				t.Fatalf("%s: nothing enters %s, but something leaves it: no way leads back to an earlier level\n%v", text, place, res.Rows)
+			}
+		}
 		if anchor == "" || anchor[len(anchor)-1] == '*' {
 			if first != int64(len(customers)) {
 				t.Fatalf("%s: %d journeys of %d customers", text, first, len(customers))
