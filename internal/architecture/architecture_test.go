@@ -18,6 +18,7 @@ var layers = map[string]string{
 	"wend/docs":                  "",
 	"wend/internal/seeded":       "", // with its tag, internal/trust
 	"wend/internal/trust":        "",
+	"wend/internal/process":      "",
 	"wend/internal/trials":       "",
 	"wend/internal/soak":         "",
 	"wend/internal/trust/show":   "internal/trust",

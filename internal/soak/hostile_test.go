@@ -22,6 +22,7 @@ import (
 	"text/template"
 	"time"
 
+	"wend/internal/process"
 	"wend/internal/trust"
 )
 
@@ -90,7 +91,7 @@ func worst(t *testing.T, s *served, c *http.Client, events int) {
 				customer, time.Unix(1_740_000_000+int64(second), 0).UTC().Format(time.RFC3339), name, rng.IntN(1000), at, rng.Int(), rng.IntN(events), rng.IntN(5000), rng.IntN(5000), rng.IntN(5000))
 			at++
 		}
-		if r, err := send(c, "POST", s.url+"/v1/events", body.String()); err != nil || r.status != 200 || strings.Contains(string(r.body), `"reason"`) {
+		if r, err := send(c, "POST", s.URL+"/v1/events", body.String()); err != nil || r.status != 200 || strings.Contains(string(r.body), `"reason"`) {
 			t.Fatalf("%v %d %.300s", err, r.status, r.body)
 		}
 	}
@@ -101,7 +102,7 @@ func honest(t *testing.T, s *served, c *http.Client, n int, while func() bool) (
 	for i := 0; i < n || while(); i++ {
 		begun := time.Now()
 		// Never the same text: answers that are kept are no work.
-		r, err := send(c, "POST", s.url+"/v1/query", fmt.Sprintf("measure events where n > %d", i%900), "Content-Type", "text/plain", "Cache-Control", "no-cache")
+		r, err := send(c, "POST", s.URL+"/v1/query", fmt.Sprintf("measure events where n > %d", i%900), "Content-Type", "text/plain", "Cache-Control", "no-cache")
 		if err != nil || r.status != 200 && r.status != 503 {
 			t.Errorf("an honest query: %v %d %s", err, r.status, r.body)
 			return took
@@ -129,7 +130,7 @@ func TestHostile(t *testing.T) {
 	together := int(trust.Number("WEND_HOSTILE_TOGETHER", 40))
 	store := filepath.Join(t.TempDir(), "store")
 	if file := os.Getenv("WEND_HOSTILE_CSV"); file != "" {
-		if out, err := exec.Command(program, "import", store, file).CombinedOutput(); err != nil {
+		if out, err := exec.Command(process.Program, "import", store, file).CombinedOutput(); err != nil {
 			t.Fatalf("import %s: %v\n%s", file, err, out)
 		}
 	}
@@ -192,7 +193,7 @@ func TestHostile(t *testing.T) {
 // attack sends a hostile query, and returns the code of the error that it ends with.
 func (s *served) attack(t *testing.T, c *http.Client, h hostileQuery, timeout string) (code string) {
 	body, _ := json.Marshal(map[string]any{"query": h.query(), "timeout_ms": json.Number(timeout)})
-	r, err := send(c, "POST", s.url+"/v1/query", string(body), "Content-Type", "application/json")
+	r, err := send(c, "POST", s.URL+"/v1/query", string(body), "Content-Type", "application/json")
 	if err != nil {
 		t.Errorf("%s: %v", h.name, err)
 		return ""
@@ -216,7 +217,7 @@ func (s *served) attack(t *testing.T, c *http.Client, h hostileQuery, timeout st
 func (s *served) leave(h hostileQuery) {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "POST", s.url+"/v1/query", strings.NewReader(h.query()))
+	req, err := http.NewRequestWithContext(ctx, "POST", s.URL+"/v1/query", strings.NewReader(h.query()))
 	if err != nil {
 		return
 	}
@@ -230,7 +231,7 @@ func (s *served) leave(h hostileQuery) {
 
 // readNothing asks for a long answer and leaves it where it is for a while.
 func (s *served) readNothing(h hostileQuery) {
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
 	if err != nil {
 		return
 	}
@@ -251,12 +252,12 @@ func (s *served) cancelled(t *testing.T, c *http.Client, n int) (took []time.Dur
 			own := client()
 			defer own.CloseIdleConnections()
 			text := hostile[i%len(hostile)].query()
-			_, _ = send(own, "POST", s.url+"/v1/query", text, "Content-Type", "text/plain", "X-Query-Id", id, "Cache-Control", "no-cache")
+			_, _ = send(own, "POST", s.URL+"/v1/query", text, "Content-Type", "text/plain", "X-Query-Id", id, "Cache-Control", "no-cache")
 			over <- time.Now()
 		}()
 		for {
 			begun := time.Now()
-			r, err := send(c, "DELETE", s.url+"/v1/queries/"+id, "")
+			r, err := send(c, "DELETE", s.URL+"/v1/queries/"+id, "")
 			if err != nil {
 				t.Error(err)
 				return took

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"wend/internal/process"
 )
 
 // keeper does what an operator does beside the load: erases customers and makes
@@ -52,7 +53,7 @@ func (k *keeper) erase(ctx context.Context) error {
 		victim := batch{from: fmt.Sprint("dv-", n-alive), to: fmt.Sprint("dc-", n-alive), events: 4}
 		after, name := []string{"allow", "suppress"}[n%2], []string{victim.to, victim.from}[rng.IntN(2)]
 		k.ledger.erasing.Add(victim.events)
-		r, err := send(c, "POST", k.served.url+"/v1/erase", fmt.Sprintf(`{"customer": %q, "after": %q}`, name, after), "Content-Type", "application/json")
+		r, err := send(c, "POST", k.served.URL+"/v1/erase", fmt.Sprintf(`{"customer": %q, "after": %q}`, name, after), "Content-Type", "application/json")
 		var receipt struct{ ID string }
 		if err == nil {
 			err = json.Unmarshal(r.body, &receipt)
@@ -72,7 +73,7 @@ func (k *keeper) erase(ctx context.Context) error {
 			}
 		}
 		if after == "suppress" {
-			r, err := send(c, "POST", k.served.url+"/v1/events", fmt.Sprintf(`{"customer": %q, "time": "2025-03-01T10:00:00Z", "event": "doomed", "id": "back-%d"}`, victim.to, n))
+			r, err := send(c, "POST", k.served.URL+"/v1/events", fmt.Sprintf(`{"customer": %q, "time": "2025-03-01T10:00:00Z", "event": "doomed", "id": "back-%d"}`, victim.to, n))
 			if err != nil || r.status != 200 || !strings.Contains(string(r.body), `"suppressed":1`) {
 				return fmt.Errorf("an event of %s, who is not to come back: %v %d %s", victim.to, err, r.status, r.body)
 			}
@@ -103,7 +104,7 @@ func (k *keeper) allErased() error {
 	state := ""
 	for _, id := range k.receipts {
 		for range 600 { // a minute
-			r, err := send(k.http, "GET", k.served.url+"/v1/erase/"+id, "")
+			r, err := send(k.http, "GET", k.served.URL+"/v1/erase/"+id, "")
 			var receipt struct{ State string }
 			if err == nil {
 				err = json.Unmarshal(r.body, &receipt)
@@ -136,7 +137,7 @@ func (k *keeper) backUp(ctx context.Context) error {
 		if n%3 == 0 {
 			name = fmt.Sprint("new-", n)
 		}
-		r, err := send(k.http, "POST", k.served.url+"/v1/backup", fmt.Sprintf(`{"name": %q}`, name), "Content-Type", "application/json")
+		r, err := send(k.http, "POST", k.served.URL+"/v1/backup", fmt.Sprintf(`{"name": %q}`, name), "Content-Type", "application/json")
 		var made struct{ LSN uint64 }
 		if err == nil {
 			err = json.Unmarshal(r.body, &made)
@@ -167,11 +168,11 @@ func (k *keeper) backUp(ctx context.Context) error {
 func (k *keeper) restore(dir string, lsn uint64) error {
 	store := k.served.dir + ".restored"
 	defer os.RemoveAll(store)
-	if out, err := exec.Command(program, "restore", dir, store, "--ledger", k.served.dir+".erased").CombinedOutput(); err != nil {
+	if out, err := exec.Command(process.Program, "restore", dir, store, "--ledger", k.served.dir+".erased").CombinedOutput(); err != nil {
 		return fmt.Errorf("restore: %w\n%s", err, out)
 	}
 	// Erasures of the time after the backup are done again: no more of the doomed than were not erased.
-	out, err := exec.Command(program, "query", store, "measure events[client != 'doomed'] as events, sum(n)[client != 'doomed'] as numbers, sum(value) as sum, events[client = 'doomed'] as doomed", "-o", "csv").CombinedOutput()
+	out, err := exec.Command(process.Program, "query", store, "measure events[client != 'doomed'] as events, sum(n)[client != 'doomed'] as numbers, sum(value) as sum, events[client = 'doomed'] as doomed", "-o", "csv").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("query: %w\n%s", err, out)
 	}

@@ -62,7 +62,7 @@ func TestResend(t *testing.T) {
 	each := int(trust.Number("WEND_RESEND", 320)) / clients
 	s := serve(t, filepath.Join(t.TempDir(), "store"))
 	p := newProxy(t, seed)
-	p.to(s.url)
+	p.to(s.URL)
 
 	var acked, numbers, run atomic.Int64
 	var mu sync.Mutex
@@ -128,19 +128,19 @@ func TestResend(t *testing.T) {
 				continue
 			}
 			if restarts%2 == 0 {
-				s.kill()
-			} else if err := s.stop(); err != nil {
-				t.Errorf("a stop: %v\n%s", err, s.log)
+				s.Kill()
+			} else if err := s.Stop(); err != nil {
+				t.Errorf("a stop: %v\n%s", err, s.Log)
 			}
 			run.Add(1)
 			s.start()
-			p.to(s.url)
+			p.to(s.URL)
 			restarts++
 		}
 	}
 
 	// Sent once more, behind the proxy's back: the same answers, and nothing changes.
-	direct, err := wend.New(s.url, wend.Options{})
+	direct, err := wend.New(s.URL, wend.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

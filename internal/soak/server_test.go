@@ -1,79 +1,29 @@
 package soak
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
+	"wend/internal/process"
 )
 
-var program string // the built wend
+func TestMain(m *testing.M) { os.Exit(process.Main(m)) }
 
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "wend-soak-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		program = filepath.Join(dir, "wend")
-		build := exec.Command("go", "build", "-o", program, "wend/cmd/wend")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build wend: %v\n%s", err, out)
-			return 1
-		}
-		return m.Run()
-	}())
-}
-
-// served is a running `wend serve`.
+// served is a running `wend serve` that is started again on the same store.
 type served struct {
-	t     *testing.T
-	dir   string
-	args  []string // of wend serve, besides its store and address
-	env   []string
-	cmd   *exec.Cmd
-	url   string
-	log   *printed
-	ended chan error
-}
-
-// printed keeps what a process prints, and finds where it serves.
-type printed struct {
-	mu    sync.Mutex
-	text  bytes.Buffer
-	ready chan string
-}
-
-var serves = regexp.MustCompile(`on (https?://[^; \n]+)`)
-
-func (p *printed) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.text.Write(b)
-	if m := serves.FindSubmatch(p.text.Bytes()); m != nil && p.ready != nil {
-		p.ready <- string(m[1])
-		p.ready = nil
-	}
-	return len(b), nil
-}
-
-func (p *printed) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.text.String()
+	*process.Server
+	t    *testing.T
+	dir  string
+	args []string // of wend serve, besides its store and address
+	env  []string
 }
 
 // serve starts a server on a store, which it makes if there is none.
@@ -81,63 +31,33 @@ func serve(t *testing.T, dir string, env ...string) *served {
 	t.Helper()
 	s := &served{t: t, dir: dir, env: env, args: []string{"--backup-dir", dir + ".backups"}}
 	s.start()
-	t.Cleanup(s.kill)
+	t.Cleanup(func() { s.Kill() })
 	return s
 }
 
 func (s *served) start() {
 	s.t.Helper()
-	ready := make(chan string, 1)
-	s.log = &printed{ready: ready}
-	s.ended = make(chan error, 1)
-	s.cmd = exec.Command(program, append([]string{"serve", s.dir, "--listen", "127.0.0.1:0"}, s.args...)...)
-	s.cmd.Stderr, s.cmd.Env = s.log, append(os.Environ(), s.env...)
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	cmd, ended := s.cmd, s.ended
-	go func() {
-		ended <- cmd.Wait()
-		close(ended)
-	}()
-	select {
-	case s.url = <-ready:
-	case err := <-s.ended:
-		s.t.Fatalf("wend serve ended: %v\n%s", err, s.log)
-	case <-time.After(time.Minute):
-		s.t.Fatalf("wend serve does not serve:\n%s", s.log)
-	}
-}
-
-// kill ends the server as kill -9 does.
-func (s *served) kill() {
-	_ = s.cmd.Process.Kill()
-	<-s.ended
-}
-
-// stop ends the server as a service manager does.
-func (s *served) stop() error {
-	_ = s.cmd.Process.Signal(syscall.SIGTERM)
-	return <-s.ended
+	cmd := exec.Command(process.Program, append([]string{"serve", s.dir, "--listen", "127.0.0.1:0"}, s.args...)...)
+	cmd.Env = append(os.Environ(), s.env...)
+	s.Server = process.Start(s.t, cmd)
 }
 
 // alive fails the test if the server has ended or written of a panic.
 func (s *served) alive() {
 	s.t.Helper()
 	select {
-	case err := <-s.ended:
-		s.t.Errorf("the server ended: %v\n%s", err, s.log)
+	case err := <-s.Ended:
+		s.t.Errorf("the server ended: %v\n%s", err, s.Log)
 	default:
 	}
-	if text := s.log.String(); strings.Contains(text, "panic") || strings.Contains(text, "fatal error") {
+	if text := s.Log.String(); strings.Contains(text, "panic") || strings.Contains(text, "fatal error") {
 		s.t.Errorf("the server's log: %s", text)
 	}
 }
 
 // metrics reads numbers that the server tells about itself.
 func (s *served) metrics(c *http.Client) (map[string]float64, error) {
-	res, err := c.Get(s.url + "/metrics")
+	res, err := c.Get(s.URL + "/metrics")
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +76,7 @@ func (s *served) metrics(c *http.Client) (map[string]float64, error) {
 
 // memory is the most that the process had in memory at one time, in bytes.
 func (s *served) memory() int64 {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Cmd.Process.Pid))
 	for line := range strings.Lines(string(text)) {
 		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmHWM:" {
 			n, _ := strconv.ParseInt(f[1], 10, 64)
@@ -198,10 +118,10 @@ var busy = regexp.MustCompile(`"code":"(busy|customer_erased)"`)
 
 // ask returns the rows of an answer.
 func (s *served) ask(c *http.Client, query string) ([][]any, error) {
-	r, err := send(c, "POST", s.url+"/v1/query", query, "Content-Type", "text/plain")
+	r, err := send(c, "POST", s.URL+"/v1/query", query, "Content-Type", "text/plain")
 	// Where others are first, or a customer was erased meanwhile, it is asked again.
 	for try := 0; try < 20 && err == nil && r.status == 503 && busy.Match(r.body); try++ {
-		r, err = send(c, "POST", s.url+"/v1/query", query, "Content-Type", "text/plain")
+		r, err = send(c, "POST", s.URL+"/v1/query", query, "Content-Type", "text/plain")
 	}
 	if err != nil {
 		return nil, err

@@ -103,7 +103,7 @@ func TestSoak(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, uint64(200+i)))
 			for quiet.pass(ctx) {
 				h := hostile[rng.IntN(len(hostile))]
-				r, err := send(c, "POST", s.url+"/v1/query", h.query(), "Content-Type", "text/plain")
+				r, err := send(c, "POST", s.URL+"/v1/query", h.query(), "Content-Type", "text/plain")
 				if err != nil || r.status >= 500 && r.status != 503 {
 					t.Errorf("%s: %v %d %s", h.name, err, r.status, r.body)
 					return
@@ -179,7 +179,7 @@ func (l *ledger) link(c *http.Client, s *served, b batch) error {
 // post sends until there is an acknowledgement, and returns its number in the log.
 func (s *served) post(c *http.Client, path, body, token string) (lsn uint64, err error) {
 	for range 100 {
-		r, err := send(c, "POST", s.url+path, body, "X-Batch-Token", token)
+		r, err := send(c, "POST", s.URL+path, body, "X-Batch-Token", token)
 		if err == nil && r.status/100 == 2 {
 			var answer struct{ LSN uint64 }
 			return answer.LSN, json.Unmarshal(r.body, &answer)

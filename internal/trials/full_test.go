@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"wend/internal/process"
 	"wend/internal/trust"
 )
 
@@ -77,15 +78,15 @@ func TestFull(t *testing.T) {
 			defer func() { serveFlags = nil }()
 			r := rand.New(rand.NewPCG(seed, 14))
 			dir := filepath.Join(disk, "store")
-			p := start(t, dir)
-			defer p.kill()
+			p := process.Start(t, serve(dir))
+			defer p.Kill()
 			c := client()
 			h := newHistory()
 			refused := map[string]int{}
 			for range fills {
 				for range 1 + r.IntN(5) {
-					if s := h.one(c, p.url, r); s != "ok" {
-						t.Fatalf("with room on the disk a batch is answered %q\n%s", s, p.log)
+					if s := h.one(c, p.URL, r); s != "ok" {
+						t.Fatalf("with room on the disk a batch is answered %q\n%s", s, p.Log)
 					}
 				}
 				filler := filepath.Join(disk, "filler")
@@ -101,31 +102,31 @@ func TestFull(t *testing.T) {
 				f.Close()
 				full := 0
 				for range 20 + r.IntN(20) {
-					s := h.one(c, p.url, r)
+					s := h.one(c, p.URL, r)
 					if s != "ok" {
 						full++
 						refused[s]++
 						if !strings.HasPrefix(s, "507 ") && !strings.HasPrefix(s, "503 ") {
-							t.Fatalf("on a full disk a batch is answered %q\n%s", s, p.log)
+							t.Fatalf("on a full disk a batch is answered %q\n%s", s, p.Log)
 						}
 					}
 				}
 				if full == 0 {
 					t.Fatal("a full disk refused nothing")
 				}
-				if err := answers(c, p.url); err != nil {
+				if err := answers(c, p.URL); err != nil {
 					t.Fatalf("on a full disk: %v", err)
 				}
 				if err := os.Remove(filler); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if s := h.one(c, p.url, r); s != "ok" {
+			if s := h.one(c, p.URL, r); s != "ok" {
 				t.Fatalf("with room again a batch is answered %q", s)
 			}
-			p.kill()
-			if crashed(p.log.String()) {
-				t.Fatalf("the server broke:\n%s", p.log)
+			p.Kill()
+			if p.Crashed() {
+				t.Fatalf("the server broke:\n%s", p.Log)
 			}
 			if _, err := h.check(dir, killed, time.Now()); err != nil {
 				t.Fatal(err)
@@ -141,8 +142,8 @@ func limited(limits string) []string { return []string{"sh", "-c", limits + `; e
 // TestDescriptors: 24 clients against a server that may have 64 files open.
 func TestDescriptors(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
-	p := start(t, dir, limited("ulimit -n 64")...)
-	defer p.kill()
+	p := process.Start(t, serve(dir, limited("ulimit -n 64")...))
+	defer p.Kill()
 	h := newHistory()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
@@ -152,23 +153,23 @@ func TestDescriptors(t *testing.T) {
 			for ctx.Err() == nil {
 				c := client()
 				c.Timeout = 2 * time.Second
-				h.write(ctx, c, p.url, n)
+				h.write(ctx, c, p.URL, n)
 				if n%3 == 0 {
-					_ = answers(c, p.url)
+					_ = answers(c, p.URL)
 				}
 				c.CloseIdleConnections()
 			}
 		})
 	}
 	clients.Wait()
-	if p.gone() || crashed(p.log.String()) {
-		t.Fatalf("the server broke:\n%s", p.log)
+	if p.Gone() || p.Crashed() {
+		t.Fatalf("the server broke:\n%s", p.Log)
 	}
-	if err := answers(client(), p.url); err != nil {
+	if err := answers(client(), p.URL); err != nil {
 		t.Fatalf("after the clients left: %v", err)
 	}
 	acks := h.acks
-	p.kill()
+	p.Kill()
 	if _, err := h.check(dir, killed, time.Now()); err != nil {
 		t.Fatal(err)
 	}
@@ -183,26 +184,26 @@ func TestDescriptors(t *testing.T) {
 // file, what was acknowledged is there.
 func TestFileSize(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
-	p := start(t, dir, limited("ulimit -f 100")...)
-	defer p.kill()
+	p := process.Start(t, serve(dir, limited("ulimit -f 100")...))
+	defer p.Kill()
 	h := newHistory()
 	c := client()
 	r := rand.New(rand.NewPCG(1, 15))
 	refused := map[string]int{}
 	for range 150 {
-		if s := h.one(c, p.url, r); s != "ok" {
+		if s := h.one(c, p.URL, r); s != "ok" {
 			refused[s]++
 			if !strings.HasPrefix(s, "507 ") && !strings.HasPrefix(s, "503 ") {
-				t.Fatalf("a batch is answered %q\n%s", s, p.log)
+				t.Fatalf("a batch is answered %q\n%s", s, p.Log)
 			}
 		}
 	}
-	if err := answers(c, p.url); err != nil {
+	if err := answers(c, p.URL); err != nil {
 		t.Fatal(err)
 	}
-	p.kill()
-	if crashed(p.log.String()) {
-		t.Fatalf("the server broke:\n%s", p.log)
+	p.Kill()
+	if p.Crashed() {
+		t.Fatalf("the server broke:\n%s", p.Log)
 	}
 	if _, err := h.check(dir, killed, time.Now()); err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"wend/internal/process"
 	"wend/internal/trust"
 )
 
@@ -80,19 +81,19 @@ func inject(strace, dir, trace, call, failure string, when int, seed uint64) (hi
 	for _, name := range names(dir) {
 		before = append(before, "-P", filepath.Join(dir, name))
 	}
-	p, ready, err := launch(dir, before...)
+	p, err := process.Launch(serve(dir, before...))
 	if err != nil {
 		return false, false, 0, err
 	}
 	h := newHistory()
 	told := false
 	select {
-	case p.url = <-ready:
+	case p.URL = <-p.Ready:
 		started = true
 		c := client()
 		r := rand.New(rand.NewPCG(seed, 17))
 		for range 12 {
-			if s := h.one(c, p.url, r); s != "ok" {
+			if s := h.one(c, p.URL, r); s != "ok" {
 				told = true
 				if !strings.HasPrefix(s, "50") {
 					err = fmt.Errorf("a batch is answered %q", s)
@@ -101,7 +102,7 @@ func inject(strace, dir, trace, call, failure string, when int, seed uint64) (hi
 		}
 		for n, call := range []string{"/v1/links", "/v1/query", "/v1/sync"} {
 			body := []string{fmt.Sprintf(`{"from":"c%d","to":"c49"}`, seed%40), `{"query":"define shop: funnel tick -> tick"}`, `{"lsn":1}`}[n]
-			resp, e := c.Post(p.url+call, "application/json", strings.NewReader(body))
+			resp, e := c.Post(p.URL+call, "application/json", strings.NewReader(body))
 			if e != nil {
 				err = e
 				continue
@@ -109,26 +110,26 @@ func inject(strace, dir, trace, call, failure string, when int, seed uint64) (hi
 			resp.Body.Close()
 			told = told || resp.StatusCode >= http.StatusInternalServerError
 		}
-		if e := answers(c, p.url); err == nil {
+		if e := answers(c, p.URL); err == nil {
 			err = e
 		}
 		c.CloseIdleConnections()
 		acks = h.acks
-		_ = p.stopProgram(dir) // a failing close is told by its status
-	case <-p.ended:
+		_ = stopProgram(p, dir) // a failing close is told by its status
+	case <-p.Ended:
 		told = true
 	case <-time.After(time.Minute):
 		err = fmt.Errorf("neither served nor ended")
 	}
-	p.kill()
+	p.Kill()
 	text, _ := os.ReadFile(trace)
 	hit = bytes.Contains(text, []byte("INJECTED"))
-	log := p.log.String()
+	log := p.Log.String()
 	told = told || strings.Contains(log, "level=WARN") || strings.Contains(log, "level=ERROR") || strings.Contains(log, "wend: ") || strings.Contains(log, "error")
 	harmless := strings.Contains(call, "unlink") || call == "ftruncate" || call == "pwrite64" || call == "flock" && started // cleaning up, and who holds the lock, for people
 	switch {
 	case err != nil:
-	case crashed(log):
+	case p.Crashed():
 		err = fmt.Errorf("the server broke")
 	case hit && !told && !harmless:
 		err = fmt.Errorf("nobody was told")
@@ -153,14 +154,14 @@ func names(dir string) []string {
 
 // stopProgram ends the program behind strace as a service manager would, and
 // waits for it: strace itself passes no signal on.
-func (p *process) stopProgram(dir string) error {
+func stopProgram(p *process.Server, dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	if err := exec.CommandContext(ctx, "pkill", "-TERM", "-g", fmt.Sprint(p.cmd.Process.Pid), "-f", "^"+program+" serve "+dir).Run(); err != nil {
+	if err := exec.CommandContext(ctx, "pkill", "-TERM", "-g", fmt.Sprint(p.Cmd.Process.Pid), "-f", "^"+process.Program+" serve "+dir).Run(); err != nil {
 		return err
 	}
 	select {
-	case err := <-p.ended:
+	case err := <-p.Ended:
 		return err
 	case <-ctx.Done():
 		return ctx.Err()

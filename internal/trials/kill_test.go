@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"wend/internal/process"
 	"wend/internal/trust"
 	"wend/storage"
 )
@@ -37,25 +38,25 @@ func TestKill(t *testing.T) {
 			how := killed
 			switch n := r.IntN(12); {
 			case n == 0: // while it starts
-				p, _, err := launch(dir)
+				p, err := process.Launch(serve(dir))
 				if err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(time.Duration(r.IntN(30)) * time.Millisecond)
-				p.kill()
+				p.Kill()
 				sum.kills++
 				sum.early++
 			default:
-				p := start(t, dir)
+				p := process.Start(t, serve(dir))
 				if n == 1 {
 					how = stopped
 				}
-				end := func() error { p.kill(); return nil }
+				end := func() error { p.Kill(); return nil }
 				if how == stopped {
-					end = p.stop
+					end = p.Stop
 				}
 				if err := h.life(p, time.Duration(5+r.IntN(50))*time.Millisecond, r.Uint64(), end); err != nil {
-					t.Fatalf("%v\n%s", err, p.log)
+					t.Fatalf("%v\n%s", err, p.Log)
 				}
 				if how == stopped {
 					sum.stops++
@@ -86,14 +87,14 @@ func TestKill(t *testing.T) {
 }
 
 // life lets four writers write for a while, and ends the process.
-func (h *history) life(p *process, length time.Duration, seed uint64, end func() error) error {
+func (h *history) life(p *process.Server, length time.Duration, seed uint64, end func() error) error {
 	c := client()
 	defer c.CloseIdleConnections()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var writers sync.WaitGroup
 	for w := range uint64(4) {
-		writers.Go(func() { h.write(ctx, c, p.url, seed+w) })
+		writers.Go(func() { h.write(ctx, c, p.URL, seed+w) })
 	}
 	time.Sleep(length)
 	err := end()
@@ -102,7 +103,7 @@ func (h *history) life(p *process, length time.Duration, seed uint64, end func()
 	if err != nil {
 		return fmt.Errorf("end the server: %w", err)
 	}
-	if crashed(p.log.String()) {
+	if p.Crashed() {
 		return errors.New("the server broke")
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"wend/internal/process"
 	"wend/internal/trust"
 )
 
@@ -39,13 +40,13 @@ func TestPaths(t *testing.T) {
 	}
 	h := newHistory()
 	r := rand.New(rand.NewPCG(1, 18))
-	p := start(t, dir)
+	p := process.Start(t, serve(dir))
 	c := client()
 	for range 5 {
-		h.one(c, p.url, r)
+		h.one(c, p.URL, r)
 	}
-	if err := p.stop(); err != nil {
-		t.Fatalf("stop: %v\n%s", err, p.log)
+	if err := p.Stop(); err != nil {
+		t.Fatalf("stop: %v\n%s", err, p.Log)
 	}
 	for _, link := range []string{"evil", "000091.seg", "MANIFEST-000099.tmp", "x.run"} {
 		if err := os.Symlink(secret, filepath.Join(dir, link)); err != nil {
@@ -53,10 +54,10 @@ func TestPaths(t *testing.T) {
 		}
 	}
 
-	p = start(t, dir, strace, "-f", "-qq", "-y", "-o", trace, "-e", "trace=%file,connect", "-e", "signal=none")
-	defer p.kill()
+	p = process.Start(t, serve(dir, strace, "-f", "-qq", "-y", "-o", trace, "-e", "trace=%file,connect", "-e", "signal=none"))
+	defer p.Kill()
 	for range 10 {
-		h.one(c, p.url, r)
+		h.one(c, p.URL, r)
 	}
 	const way = "../../../../" // what a careless server would follow
 	for _, req := range []struct{ method, path, body string }{
@@ -68,7 +69,7 @@ func TestPaths(t *testing.T) {
 		{"POST", "/v1/erase", `{"customer":"` + way + `root"}`}, {"GET", "/v1/erase/" + way + "etc", ""}, {"POST", "/v1/backup", `{"to":"` + secret + `"}`},
 		{"DELETE", "/v1/queries/" + way + "x", ""}, {"POST", "/v1/sync", `{"lsn":1}`},
 	} {
-		q, err := http.NewRequest(req.method, p.url+req.path, strings.NewReader(req.body))
+		q, err := http.NewRequest(req.method, p.URL+req.path, strings.NewReader(req.body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,15 +80,15 @@ func TestPaths(t *testing.T) {
 		}
 		resp.Body.Close()
 	}
-	if err := p.stopProgram(dir); err != nil {
-		t.Fatalf("stop: %v\n%s", err, p.log)
+	if err := stopProgram(p, dir); err != nil {
+		t.Fatalf("stop: %v\n%s", err, p.Log)
 	}
 
 	text, err := os.ReadFile(trace)
 	if err != nil {
 		t.Fatal(err)
 	}
-	allowed := []string{dir, program, "/proc", "/sys/", "/dev/null", "/etc/localtime", "/usr/share/zoneinfo", "/usr/lib/locale", "/etc/ld.so", "/lib", "/usr/lib", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/hosts", "/etc/mime.types", "/usr/share/mime", "/usr/share/misc", "/etc/apache", "/usr/local/share/mime"}
+	allowed := []string{dir, process.Program, "/proc", "/sys/", "/dev/null", "/etc/localtime", "/usr/share/zoneinfo", "/usr/lib/locale", "/etc/ld.so", "/lib", "/usr/lib", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/hosts", "/etc/mime.types", "/usr/share/mime", "/usr/share/misc", "/etc/apache", "/usr/local/share/mime"}
 	paths, connects := 0, 0
 	for line := range strings.Lines(string(text)) {
 		if strings.Contains(line, "connect(") {
@@ -152,28 +153,27 @@ func TestOneWriter(t *testing.T) {
 	slowest := time.Duration(0)
 	for range races {
 		dir := filepath.Join(t.TempDir(), "store")
-		start(t, dir).kill()
+		process.Start(t, serve(dir)).Kill()
 		began := time.Now()
-		var all []*process
-		var ready []chan string
+		var all []*process.Server
 		for range 8 {
-			p, r, err := launch(dir)
+			p, err := process.Launch(serve(dir))
 			if err != nil {
 				t.Fatal(err)
 			}
-			all, ready = append(all, p), append(ready, r)
+			all = append(all, p)
 		}
 		winners, losers := 0, 0
-		var winner *process
-		for i, p := range all {
+		var winner *process.Server
+		for _, p := range all {
 			select {
-			case <-ready[i]:
+			case <-p.Ready:
 				winners++
 				winner = p
 				slowest = max(slowest, time.Since(began))
-			case err := <-p.ended:
+			case err := <-p.Ended:
 				losers++
-				if log := p.log.String(); err == nil || !strings.Contains(log, "another process is writing") || !strings.Contains(log, "pid ") {
+				if log := p.Log.String(); err == nil || !strings.Contains(log, "another process is writing") || !strings.Contains(log, "pid ") {
 					t.Errorf("a loser says %v\n%s", err, log)
 				}
 			case <-time.After(time.Minute):
@@ -184,15 +184,15 @@ func TestOneWriter(t *testing.T) {
 			t.Fatalf("%d processes got the store, %d did not", winners, losers)
 		}
 		before := hashes(t, dir)
-		p, _, err := launch(dir)
+		p, err := process.Launch(serve(dir))
 		if err != nil {
 			t.Fatal(err)
 		}
-		<-p.ended
+		<-p.Ended
 		if after := hashes(t, dir); fmt.Sprint(after) != fmt.Sprint(before) {
 			t.Errorf("a refused writer changed the store: %v, now %v", before, after)
 		}
-		winner.kill()
+		winner.Kill()
 	}
 	trust.Report(t, "P9", "races of 8 processes", races, "winners each", 1, "changes by losers", 0, "slowest opening after kill -9", slowest.Round(time.Millisecond))
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"wend/internal/process"
 	"wend/internal/trust"
 )
 
@@ -43,27 +44,27 @@ func TestPowerCut(t *testing.T) {
 				var at time.Time
 				if r.IntN(8) == 0 {
 					early++
-					p, _, err := launch(dir)
+					p, err := process.Launch(serve(dir))
 					if err != nil {
 						t.Fatal(err)
 					}
 					time.Sleep(time.Duration(r.IntN(40)) * time.Millisecond)
 					at = time.Now()
 					err = d.cut(keep)
-					p.kill()
+					p.Kill()
 					if err != nil {
 						t.Fatal(err)
 					}
 				} else {
-					p := start(t, dir)
+					p := process.Start(t, serve(dir))
 					err := h.life(p, time.Duration(5+r.IntN(300))*time.Millisecond, r.Uint64(), func() error {
 						at = time.Now()
 						err := d.cut(keep)
-						p.kill()
+						p.Kill()
 						return err
 					})
 					if err != nil {
-						t.Fatalf("%v\n%s", err, p.log)
+						t.Fatalf("%v\n%s", err, p.Log)
 					}
 				}
 				if err := d.restart(); err != nil {
