@@ -189,7 +189,7 @@ peers-other:
 	./bin/wend compact $(PEERS)/$(NAME)
 	$(PEERS_RUN) -data $(NAME) -csv $(PEERS)/$(NAME).csv -store $(PEERS)/$(NAME) -work $(PEERS)/work-$(NAME) -title "$(NAME), repeated to $(PEERS_EVENTS) events"
 
-check: lint test race seeded fuzz
+check: lint test race seeded seeded-storage fuzz
 
 # The golden store of this release's format; see testdata/stores/README.md. Each
 # store is made once more until its format is released, and never after that.

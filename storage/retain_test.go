@@ -365,8 +365,11 @@ func TestRetentionSchedules(t *testing.T) {
 // Whatever file operation of a step the power fails at: what is opened then
 // shows what was shown before the step or after it, and what is gone stays gone.
 func TestRetentionCrashes(t *testing.T) {
-	states := 0
-	for seed := range uint64(6) {
+	states, seeds := 0, uint64(6)
+	if testing.Short() {
+		seeds = 2
+	}
+	for seed := range seeds {
 		states += agingCrashes(t, 50+seed)
 	}
 	trust.Report(t, "P11", "crashes of a step, states", states, "violations", 0)
