@@ -411,6 +411,13 @@ func newChecker(c *catalog, b *event.Batch) *checker {
 	return k
 }
 
+// objects reports whether there is anything against a name or a property,
+// whichever rows have it.
+func (k *checker) objects() bool {
+	some := func(reason string) bool { return reason != "" }
+	return slices.ContainsFunc(k.names, some) || slices.ContainsFunc(k.channel, some) || slices.ContainsFunc(k.columns, some)
+}
+
 func badText(what, s string) string {
 	if !utf8.ValidString(s) {
 		return fmt.Sprintf("%s %q is not valid UTF-8", what, s)

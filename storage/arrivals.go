@@ -14,8 +14,8 @@ import (
 )
 
 // arrivals is events in the order in which they came, in the codes of a
-// catalog: the memtable's batches since the last snapshot, or a bulk load's
-// chunk. It becomes a segment by being sorted.
+// catalog: the memtable's batches since the last snapshot. It becomes a segment
+// by being sorted.
 type arrivals struct {
 	batches []arrived
 	rows    int
@@ -125,23 +125,6 @@ func (a *arrivals) sortCustomers(s *sortedRows, rows []rowRef, first uint32) {
 	}
 }
 
-// keep leaves out the rows that drop names, customer by customer.
-func (s *sortedRows) keep(drop func(refs []rowRef) (kept int)) {
-	at, customers := 0, 0
-	for c := range s.customers() {
-		refs := s.of(c)
-		n := drop(refs) // moves what stays to the front
-		if n == 0 {
-			continue
-		}
-		s.starts[customers] = uint32(at) // never past what is still to be read
-		customers++
-		at += copy(s.refs[at:], refs[:n])
-	}
-	s.refs = s.refs[:at]
-	s.starts = append(s.starts[:customers], uint32(at))
-}
-
 // tieRanks numbers the rows of equal times in order of arrival, by
 // first-of-batch plus row. It is nil if no two customers share a time.
 func (a *arrivals) tieRanks() []uint32 {
@@ -188,13 +171,9 @@ func prefixBits(customers int64, perBlock int) int {
 	return min(bits.Len64(uint64((customers-1)/int64(perBlock))), 24)
 }
 
-// write sorts the rows into one segment. drop, if not nil, moves a customer's
-// rows that stay to the front and says how many they are.
-func (a *arrivals) write(w io.Writer, meta segmentMeta, perBlock int, drop func(refs []rowRef) int) (segmentInfo, error) {
+// write sorts the rows into one segment.
+func (a *arrivals) write(w io.Writer, meta segmentMeta, perBlock int) (segmentInfo, error) {
 	rows := a.sorted()
-	if drop != nil {
-		rows.keep(drop)
-	}
 	ranks := a.tieRanks()
 	meta.PrefixBits = prefixBits(int64(rows.customers()), perBlock)
 	sw, err := newSegmentWriter(w, meta)
@@ -220,7 +199,7 @@ func (a *arrivals) write(w io.Writer, meta segmentMeta, perBlock int, drop func(
 // inMemory is write to a buffer.
 func (a *arrivals) inMemory(meta segmentMeta, perBlock int) ([]byte, error) {
 	var buf bytes.Buffer
-	_, err := a.write(&buf, meta, perBlock, nil)
+	_, err := a.write(&buf, meta, perBlock)
 	return buf.Bytes(), err
 }
 

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"math/bits"
 	"path"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"wend/internal/seeded"
@@ -279,24 +281,25 @@ type counter struct {
 
 // newCounter returns a counter for up to about most hashes.
 func newCounter(most int64) *counter {
-	bits := 10
-	for bits < 24 && int64(1)<<bits < 2*most {
-		bits++
+	width := 10
+	for width < 24 && int64(1)<<width/2 < most {
+		width++
 	}
-	return &counter{make([]uint64, 1<<bits/64), bits}
+	return &counter{make([]uint64, 1<<width/64), width}
 }
 
+// add may be called by several goroutines at once.
 func (c *counter) add(hash uint64) {
 	cell := hash >> (64 - c.bits)
-	c.cells[cell>>6] |= 1 << (cell & 63)
+	if bit := uint64(1) << (cell & 63); atomic.LoadUint64(&c.cells[cell>>6])&bit == 0 {
+		atomic.OrUint64(&c.cells[cell>>6], bit)
+	}
 }
 
 func (c *counter) estimate() int64 {
 	empty := 0
 	for _, w := range c.cells {
-		for ; w != ^uint64(0); w |= w + 1 {
-			empty++
-		}
+		empty += bits.OnesCount64(^w)
 	}
 	cells := float64(uint64(1) << c.bits)
 	return int64(math.Ceil(-cells * math.Log(max(float64(empty), 1)/cells)))

@@ -1,7 +1,9 @@
 package storage
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -47,7 +49,7 @@ func (d *loadDuplicates) customer(parts []*mergePart, members []member) {
 		stored = stored || parts[m.part].onlyStored
 		ids = ids || parts[m.part].rows.IDs != nil
 	}
-	if ids && len(members) > 1 { // a single chunk has no repeated ids
+	if ids {
 		d.byID(parts, members)
 	}
 	if stored {
@@ -91,24 +93,27 @@ func (d *loadDuplicates) byID(parts []*mergePart, members []member) {
 			first[id] = place{p, row}
 		}
 	})
-	// The members are in order of arrival, and within a chunk ids are unique.
+	var fresh []place
 	each(parts, members, false, func(p *mergePart, row int) {
-		id := p.id(row)
-		if id == "" {
-			return
+		if p.id(row) != "" {
+			fresh = append(fresh, place{p, row})
 		}
+	})
+	slices.SortFunc(fresh, func(a, b place) int { return cmp.Compare(a.part.arrived[a.row], b.part.arrived[b.row]) }) // they are of one part
+	for _, r := range fresh {
+		id := r.part.id(r.row)
 		f, ok := first[id]
 		switch {
 		case !ok:
-			first[id] = place{p, row}
-			return
-		case equalRows(f.part.rows, f.row, p.rows, row):
+			first[id] = r
+			continue
+		case equalRows(f.part.rows, f.row, r.part.rows, r.row):
 			d.same.Add(1)
 		default:
 			d.other.Add(1)
 		}
-		p.drop(row)
-	})
+		r.part.drop(r.row)
+	}
 }
 
 func (d *loadDuplicates) byContent(parts []*mergePart, members []member) {

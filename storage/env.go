@@ -31,7 +31,7 @@ type Options struct {
 	CacheBytes     int64 // merged tiles and verified pages kept in memory; 0: 256 MiB, below 0: none
 	MemtableEvents int   // events in the log before they are written as segments; 0: 262,144
 	SegmentRows    int   // rows of one segment file, roughly; 0: 4,194,304
-	ChunkRows      int   // rows of a bulk load sorted at a time; 0: 524,288
+	ChunkRows      int   // rows of a bulk load kept in memory, at most; 0: 4,194,304
 	BlockCustomers int   // customers of one block, roughly; 0: 2,048
 
 	// BallastBytes are reserved on the disk, in a file that is given back when
@@ -100,7 +100,7 @@ func (o Options) withDefaults() Options {
 	}
 	setDefault(&o.MemtableEvents, 256<<10)
 	setDefault(&o.SegmentRows, 4<<20)
-	setDefault(&o.ChunkRows, 512<<10)
+	setDefault(&o.ChunkRows, 4<<20)
 	setDefault(&o.BlockCustomers, 2048)
 	return o
 }

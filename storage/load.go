@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
+	"math"
 	"slices"
 	"strings"
 	"time"
 
 	"wend/event"
 	"wend/internal/seeded"
-	"wend/storage/vfs"
 )
 
 // LoadOptions describe a bulk load.
@@ -31,36 +30,33 @@ type LoadResult struct {
 	Rejected   []Rejection
 }
 
-// Load is a bulk load: batches are sorted a chunk at a time, the chunks
-// merged, and the outcome becomes visible in one moment, or never. It takes
-// memory for two chunks, whatever the size of the load.
+// Load is a bulk load: the rows of batches are dealt to buckets of customers,
+// the buckets sorted and written one after the other, and the outcome becomes
+// visible in one moment, or never. It takes memory for a few batches, for
+// twice heldBytes of records, and for a few buckets, whatever the size of the load.
 type Load struct {
 	store   *Store
 	source  string
-	id      [16]byte // the store's
-	catalog *catalog // the store's when the load began, and what is new in it
-	chunk   arrivals
-	bytes   int
-	added   int
-	months  *histogram
+	catalog *catalog     // the store's when the load began, and what is new in it
 	refused *suppression // when the load began; nil: none
 	oldest  event.Time   // the cutoff then
-	runs    []*loadRun
-	spill   chan error // the result of the chunk being written; nil: none is
+	dealing []*dealt     // batches that are not in buckets yet, in order
+	added   int          // rows, but for those being dealt
+	buckets *buckets
+	writing chan error // the result of the spill at work; nil: none is
+	rows    int64      // in buckets
+	times   span
+	months  *histogram
+	seen    *counter // of customers
+	ties    loadTies
+	ids     bool // a row has one
+	used    loadNames
 	result  LoadResult
 	done    bool
 }
 
-// loadRun is a sorted chunk, in a temporary file.
-type loadRun struct {
-	*source
-	name string
-	file vfs.File
-	ids  bool
-}
-
-// chunkBytes bounds a chunk of long texts, whatever its rows.
-const chunkBytes = 192 << 20
+// loadNames is which entries of the load's catalog its rows have.
+type loadNames struct{ events, channels, properties map[int]bool }
 
 // NewLoad begins a bulk load.
 func (s *Store) NewLoad(ctx context.Context, opt LoadOptions) (*Load, error) {
@@ -73,61 +69,64 @@ func (s *Store) NewLoad(ctx context.Context, opt LoadOptions) (*Load, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", opt.Source, err)
 	}
-	return &Load{store: s, source: opt.Source, id: s.state.store, catalog: s.catalog.clone(), months: newHistogram(), refused: s.suppression().copy(), oldest: s.state.cutoff()}, ctx.Err()
+	return &Load{
+		store: s, source: opt.Source, catalog: s.catalog.clone(), refused: s.suppression().copy(), oldest: s.state.cutoff(),
+		buckets: newBuckets(s), months: newHistogram(), seen: newCounter(math.MaxInt64),
+		used: loadNames{map[int]bool{}, map[int]bool{}, map[int]bool{}},
+	}, ctx.Err()
 }
 
 // Add takes a batch, which is the load's from now on. Call it from one
-// goroutine. After an error the load can only be aborted.
+// goroutine. After an error, which may be of a batch before, the load can only
+// be aborted.
 func (l *Load) Add(b *event.Batch) error {
 	if l.done {
 		return fmt.Errorf("load %s: it has ended already", l.source)
 	}
-	check := newChecker(l.catalog, b)
-	var keep []int
-	for i := range b.Len() {
-		reason := check.row(i)
-		if reason == "" && b.Time[i] < l.oldest {
-			reason = tooOld(l.oldest)
-		}
-		if reason == "" {
-			if keep != nil {
-				keep = append(keep, i)
-			}
-			continue
-		}
-		if keep == nil {
-			keep = make([]int, i, b.Len())
-			for k := range keep {
-				keep[k] = k
-			}
-		}
-		l.result.Rejected = append(l.result.Rejected, Rejection{l.added + i, reason})
-	}
-	l.added += b.Len()
-	if l.refused != nil {
-		if keep == nil {
-			keep = make([]int, b.Len())
-			for k := range keep {
-				keep[k] = k
-			}
-		}
-		var refused int64
-		keep, refused = l.refused.without(b, keep)
-		l.result.Suppressed += refused
-		if keep == nil {
-			keep = []int{}
+	l.startDealing(b)
+	for len(l.dealing) > l.store.workers() {
+		if err := l.take(); err != nil {
+			return err
 		}
 	}
-	if keep != nil {
-		b = selectRows(b, keep)
+	return nil
+}
+
+// startDealing makes records of a batch while others are read.
+func (l *Load) startDealing(b *event.Batch) {
+	d := &dealt{batch: b, made: make(chan struct{})}
+	l.dealing = append(l.dealing, d)
+	go func() {
+		defer close(d.made)
+		d.err = l.store.writes("load", func() error {
+			d.deal(l.seen)
+			return nil
+		})
+	}()
+}
+
+// take puts the first of the batches being dealt into the buckets.
+func (l *Load) take() error {
+	d := l.dealing[0]
+	l.dealing = l.dealing[1:]
+	<-d.made
+	if d.err != nil {
+		return fmt.Errorf("load %s: %w", l.source, d.err)
 	}
-	if b.Len() == 0 {
+	check, first := newChecker(l.catalog, d.batch), l.added
+	l.added += d.batch.Len()
+	if !d.clean || d.rows > 0 && d.least < l.oldest || l.refused != nil || check.objects() {
+		d = &dealt{batch: l.storable(check, first)}
+		d.deal(l.seen)
+	}
+	if d.rows == 0 {
 		return nil
 	}
-	l.months.add(b.Time)
-	l.bytes += batchBytes(b)
-	l.chunk.add(l.catalog.encode(b))
-	if l.chunk.rows < l.store.opt.ChunkRows && l.bytes < chunkBytes {
+	batch := d.codesOf(l.catalog)
+	l.note(d, batch)
+	d.batch = nil
+	l.buckets.add(d, batch)
+	if !l.buckets.full() {
 		return nil
 	}
 	if err := l.finishSpill(); err != nil {
@@ -137,133 +136,93 @@ func (l *Load) Add(b *event.Batch) error {
 	return nil
 }
 
-func batchBytes(b *event.Batch) int {
-	n := 64 * b.Len()
-	for _, c := range b.Customer {
-		n += len(c)
-	}
-	for _, id := range b.ID {
-		n += 16 + len(id)
-	}
-	for i := range b.Columns {
-		n += 8*(len(b.Columns[i].Ints)+len(b.Columns[i].Floats)) + len(b.Columns[i].Present)
-		for _, t := range b.Columns[i].Texts {
-			n += 16 + len(t)
+// storable returns a batch without the rows that cannot be stored; first is
+// the number of its first row.
+func (l *Load) storable(check *checker, first int) *event.Batch {
+	b := check.batch
+	keep := make([]int, 0, b.Len())
+	for i := range b.Len() {
+		reason := check.row(i)
+		if reason == "" && b.Time[i] < l.oldest {
+			reason = tooOld(l.oldest)
+		}
+		if reason == "" {
+			keep = append(keep, i)
+		} else {
+			l.result.Rejected = append(l.result.Rejected, Rejection{first + i, reason})
 		}
 	}
-	return n
+	keep, refused := l.refused.without(b, keep)
+	l.result.Suppressed += refused
+	return selectRows(b, keep)
 }
 
-// startSpill sorts and writes the chunk while the next one fills.
+// note keeps what the end of the load asks of all rows.
+func (l *Load) note(d *dealt, b *loadBatch) {
+	l.rows += int64(d.rows)
+	l.times = l.times.with(d.least, d.most)
+	for m, n := range d.months.rows {
+		l.months.rows[m] += n
+	}
+	l.ties.add(d, b)
+	l.ids = l.ids || b.ids
+	for i, yes := range d.events {
+		if yes {
+			l.used.events[int(b.events[i])] = true
+		}
+	}
+	for i, yes := range d.channels {
+		if yes {
+			l.used.channels[int(b.channels[i])] = true
+		}
+	}
+	for i, yes := range d.columns {
+		if yes {
+			l.used.properties[b.columns[i].property] = true
+		}
+	}
+}
+
+// startSpill writes the rows in memory to the file while others are dealt.
 func (l *Load) startSpill() {
-	chunk, meta := l.chunk, l.meta()
-	l.chunk, l.bytes = arrivals{}, 0
+	batches := l.buckets.give()
 	done := make(chan error, 1)
-	l.spill = done
+	l.writing = done
 	go func() {
-		done <- l.store.writes("load", func() error { return l.write(&chunk, meta) })
+		done <- l.store.writes("load", func() error { return l.buckets.spill(batches) })
 	}()
 }
 
 func (l *Load) finishSpill() error {
-	if l.spill == nil {
+	if l.writing == nil {
 		return nil
 	}
-	err := <-l.spill
-	l.spill = nil
+	err := <-l.writing
+	l.writing = nil
 	if err != nil {
-		return fmt.Errorf("load %s: sort %d rows: %w", l.source, l.added, err)
+		return fmt.Errorf("load %s: write %d rows to a temporary file: %w", l.source, l.rows, err)
 	}
 	return nil
 }
 
-func (l *Load) meta() segmentMeta {
-	return segmentMeta{
-		Store: l.id, FirstLSN: uint64(len(l.runs) + 1), LastLSN: uint64(len(l.runs) + 1),
-		Events: l.catalog.events, Channels: l.catalog.channels, Imports: []string{""}, Properties: l.catalog.properties,
-	}
-}
-
-// write sorts a chunk into a temporary file.
-func (l *Load) write(chunk *arrivals, meta segmentMeta) error {
-	s := l.store
-	s.mu.Lock()
-	id := s.number()
-	run := &loadRun{name: path.Join(s.dir, fmt.Sprintf("%06d.run", id))}
-	s.spilled[path.Base(run.name)] = true
-	s.mu.Unlock()
-	for _, b := range chunk.batches {
-		run.ids = run.ids || slices.ContainsFunc(b.batch.ID, func(id string) bool { return id != "" })
-	}
-	w, err := s.fs.Create(run.name)
-	if err != nil {
-		return err
-	}
-	l.runs = append(l.runs, run)
-	meta.ID = id
-	buffer := newFileBuffer(w)
-	var drop func([]rowRef) int
-	if run.ids {
-		drop = func(refs []rowRef) int { return l.dropRepeated(chunk, refs) }
-	}
-	info, err := chunk.write(buffer, meta, s.opt.BlockCustomers, drop)
-	if err == nil {
-		err = buffer.Flush()
-	}
-	if e := w.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
-	}
-	if run.file, err = s.fs.Open(run.name); err != nil {
-		return err
-	}
-	seg, err := openSegment(path.Base(run.name), run.file, info.Size, meta.Store, id)
-	if err != nil {
-		return err
-	}
-	run.source = newSource(seg)
-	return nil
-}
-
-// dropRepeated leaves out a customer's rows whose id stands earlier in the chunk.
-func (l *Load) dropRepeated(chunk *arrivals, refs []rowRef) (kept int) {
-	if len(refs) == 1 {
-		return 1
-	}
-	earlier := func(a, b rowRef) bool { return a.batch < b.batch || a.batch == b.batch && a.row < b.row }
-	first := make(map[string]rowRef, len(refs))
-	for _, r := range refs {
-		if id := chunk.id(r); id != "" {
-			if f, ok := first[id]; !ok || earlier(r, f) {
-				first[id] = r
-			}
+// settle waits until all batches are in the buckets.
+func (l *Load) settle() error {
+	for len(l.dealing) > 0 {
+		if err := l.take(); err != nil {
+			return err
 		}
 	}
-	for _, r := range refs {
-		f, ok := first[chunk.id(r)]
-		switch {
-		case !ok || f == r:
-			refs[kept] = r
-			kept++
-		case sameContent(chunk.event(f), chunk.event(r)):
-			l.result.Duplicates++
-		default:
-			l.result.Conflicts++
-		}
-	}
-	return kept
+	return l.finishSpill()
 }
 
-// Commit merges what was added, leaves out what the store has already, and
+// Commit sorts what was added, leaves out what the store has already, and
 // makes the rest visible and durable. Appends wait while it runs, queries do not.
 func (l *Load) Commit(ctx context.Context) (LoadResult, error) {
 	if l.done {
 		return LoadResult{}, fmt.Errorf("load %s: it has ended already", l.source)
 	}
 	err := l.store.writes("load", func() error { return l.commit(ctx) })
-	if e := l.Abort(); e != nil { // it removes the temporary files; a leftover is removed at the next opening
+	if e := l.Abort(); e != nil { // it removes the temporary file; a leftover is removed at the next opening
 		l.store.opt.Log.Warn("load", "source", l.source, "error", e)
 	}
 	if err != nil {
@@ -273,17 +232,12 @@ func (l *Load) Commit(ctx context.Context) (LoadResult, error) {
 }
 
 func (l *Load) commit(ctx context.Context) error {
-	if err := l.finishSpill(); err != nil {
+	if err := l.settle(); err != nil || l.rows == 0 {
 		return err
 	}
-	if l.chunk.rows > 0 {
-		l.startSpill()
-		if err := l.finishSpill(); err != nil {
-			return err
-		}
-	}
-	if len(l.runs) == 0 {
-		return nil
+	rows := &bucketSource{buckets: l.buckets, ties: &l.ties, ids: l.ids}
+	if err := rows.findTies(ctx, l.rows); err != nil {
+		return err
 	}
 	s := l.store
 	s.writing.Lock()
@@ -291,7 +245,7 @@ func (l *Load) commit(ctx context.Context) error {
 	s.appending.Lock()
 	defer s.appending.Unlock()
 
-	merge, records, files, err := l.merge(ctx)
+	merge, records, files, err := l.merge(ctx, rows)
 	if err != nil {
 		return err
 	}
@@ -332,13 +286,13 @@ func (l *Load) commit(ctx context.Context) error {
 
 // merge writes what the store has not yet to segments. Stored segments that
 // turn out to be damaged are set aside, and it begins anew.
-func (l *Load) merge(ctx context.Context) (*loadMerge, []segmentRecord, []*segmentFile, error) {
+func (l *Load) merge(ctx context.Context, rows *bucketSource) (*loadMerge, []segmentRecord, []*segmentFile, error) {
 	s := l.store
 	for {
 		merge, err := func() (*loadMerge, error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			return l.prepare(ctx)
+			return l.prepare(ctx, rows)
 		}()
 		if err != nil {
 			return nil, nil, nil, err
@@ -380,7 +334,7 @@ func (m *loadMerge) release() {
 }
 
 // prepare lays out the merge. The caller holds writing, appending and mu.
-func (l *Load) prepare(ctx context.Context) (*loadMerge, error) {
+func (l *Load) prepare(ctx context.Context, rows *bucketSource) (*loadMerge, error) {
 	s := l.store
 	if err := s.usable(true); err != nil {
 		return nil, err
@@ -394,19 +348,8 @@ func (l *Load) prepare(ctx context.Context) (*loadMerge, error) {
 	}
 	// Only what the load's own rows carry: the rest was the store's when the load
 	// began, and an erasure may have taken it out since.
-	usedEvents, usedChannels, usedProperties := make([]bool, len(l.catalog.events)), make([]bool, len(l.catalog.channels)), make([]bool, len(l.catalog.properties))
-	mark := func(used []bool, counts []int64) {
-		for code, n := range counts {
-			used[code] = used[code] || n > 0
-		}
-	}
-	for _, r := range l.runs {
-		mark(usedEvents, r.seg.EventCounts)
-		mark(usedChannels, r.seg.ChannelCounts)
-		mark(usedProperties, r.seg.ValueCounts)
-	}
 	for i, p := range l.catalog.properties {
-		if !usedProperties[i] {
+		if !l.used.properties[i] {
 			continue
 		}
 		if reason := m.catalog.accepts(p.Name, p.Type); reason != "" {
@@ -414,7 +357,7 @@ func (l *Load) prepare(ctx context.Context) (*loadMerge, error) {
 		}
 		m.catalog.property(p.Name, p.Type)
 	}
-	codes := func(names []string, used []bool, code func(string) uint32) []uint32 {
+	codes := func(names []string, used map[int]bool, code func(string) uint32) []uint32 {
 		list := make([]uint32, len(names))
 		for i, n := range names {
 			if used[i] {
@@ -423,28 +366,21 @@ func (l *Load) prepare(ctx context.Context) (*loadMerge, error) {
 		}
 		return list
 	}
-	events, channels := codes(l.catalog.events, usedEvents, m.catalog.event), codes(l.catalog.channels, usedChannels, m.catalog.channel)
-	properties := make([]int, len(l.catalog.properties))
+	rows.events, rows.channels = codes(l.catalog.events, l.used.events, m.catalog.event), codes(l.catalog.channels, l.used.channels, m.catalog.channel)
+	rows.properties = make([]int, len(l.catalog.properties))
 	for i, p := range l.catalog.properties {
-		if usedProperties[i] {
-			properties[i] = m.catalog.propertyCode[p.Name]
+		if l.used.properties[i] {
+			rows.properties[i] = m.catalog.propertyCode[p.Name]
 		}
 	}
+	rows.imported = uint32(len(s.state.imports) + 1)
+	rows.lsn = m.edit.LSN
+	rows.hasher = newRowHasher(&segmentMeta{Events: m.catalog.events, Channels: m.catalog.channels, Imports: []string{""}, Properties: m.catalog.properties}, m.catalog.properties)
+	rows.hasher.imported = fold(customerHash(m.id), importSeed)
 
 	width := s.width(l.months, m.edit)
-	m.merger = &merger{width: width, properties: m.catalog.properties, workers: s.workers(), duplicates: m.duplicates.customer, input: &mergeSum{}}
+	m.merger = &merger{load: rows, width: width, properties: m.catalog.properties, workers: s.workers(), duplicates: m.duplicates.customer, input: &mergeSum{}}
 	m.duplicates.refused = s.suppression().copy() // somebody may have been erased since the load began
-	code := uint32(len(s.state.imports) + 1)
-	var times span
-	ids := false
-	var sources []*source
-	for i, r := range l.runs {
-		times = times.with(r.seg.MinTime, r.seg.MaxTime)
-		ids = ids || r.ids
-		sources = append(sources, r.source)
-		m.merger.sources = append(m.merger.sources, &mergeSource{seg: r.seg, lsn: uint64(i + 1), events: events, channels: channels, properties: properties, imported: code, importHash: fold(customerHash(m.id), importSeed)})
-		m.merger.bits = max(m.merger.bits, r.seg.PrefixBits)
-	}
 	undone := s.undone()
 	for _, r := range s.state.segments {
 		f := s.segments[r.ID]
@@ -452,23 +388,19 @@ func (l *Load) prepare(ctx context.Context) (*loadMerge, error) {
 			continue // damaged: what is stored there cannot be known, and loading it again brings it back
 		}
 		// An id may be stored under any time, a row without one only under its own.
-		if !ids && !times.overlaps(span{r.MinTime, r.MaxTime, true}) {
+		if !l.ids && !l.times.overlaps(span{r.MinTime, r.MaxTime, true}) {
 			continue
 		}
 		f.retain()
 		m.held = append(m.held, f)
 		m.merger.sources = append(m.merger.sources, &mergeSource{seg: f.seg, lsn: f.lsn, only: true, drop: f.view(undone).drop, mask: f.mask, aged: f.aged})
 	}
-	customers, err := countCustomers(sources)
-	if err != nil {
-		m.release()
-		return nil, err
-	}
-	rows := l.months.by(width)
+	customers, perPartition := l.seen.estimate(), l.months.by(width)
 	bits := func(partition int64) int {
-		return prefixBits(min(customers, rows[partition]), s.opt.BlockCustomers)
+		return prefixBits(min(customers, perPartition[partition]), s.opt.BlockCustomers)
 	}
-	m.merger.bits = max(m.merger.bits, prefixBits(customers, s.opt.BlockCustomers))
+	m.merger.bits = prefixBits(customers, s.opt.BlockCustomers)
+	rows.chooseFinest(m.merger.bits)
 	imports := []string{""}
 	for _, i := range s.state.imports {
 		imports = append(imports, i.ID)
@@ -497,21 +429,13 @@ func (l *Load) Abort() error {
 	return l.store.writes("end a load", l.remove)
 }
 
-// remove removes the temporary files.
+// remove removes the temporary file.
 func (l *Load) remove() error {
-	_ = l.finishSpill() // whatever was written goes
-	l.chunk = arrivals{}
-	var errs []error
-	for _, r := range l.runs {
-		if r.file != nil {
-			_ = r.file.Close() // only read from
-		}
-		errs = append(errs, l.store.fs.Remove(r.name))
-		l.store.mu.Lock()
-		delete(l.store.spilled, path.Base(r.name))
-		l.store.mu.Unlock()
+	for _, d := range l.dealing {
+		<-d.made
 	}
-	return errors.Join(errs...)
+	_ = l.finishSpill() // whatever was written goes
+	return l.buckets.remove()
 }
 
 // Import is one bulk load that the store holds, or held.

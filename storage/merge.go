@@ -23,13 +23,7 @@ type mergeSource struct {
 	mask *mask  // rows of erased identities; nil: none
 	aged *aged  // rows that are too old; nil: none
 
-	// How codes of the segment read in the output; nil: they are the same.
-	events, channels []uint32
-	properties       []int
-	imported         uint32 // import code of all rows; 0: as they have it
-
-	hasher     *rowHasher // nil: the rows need not be added up
-	importHash uint64     // of the import of all rows; 0: as they have it
+	hasher *rowHasher // nil: the rows need not be added up
 
 	shared   []event.Time // sorted: times that several runs have
 	rankBase uint32       // added to the tie ranks of these times
@@ -43,15 +37,17 @@ type mergeSource struct {
 // mergePart is a decoded block, in the output's codes.
 type mergePart struct {
 	part
-	rows   *rowBlock
-	fields []uint64 // hash of each row, if the merge adds up what it reads
+	rows    *rowBlock
+	fields  []uint64 // hash of each row, if the merge adds up what it reads
+	arrived []uint32 // place of each row in order of arrival, of rows of a load that have ids
 }
 
 // merger merges segments into rows by prefix and time partition. The same
 // code compacts, flushes and ends a bulk load.
 type merger struct {
 	sources    []*mergeSource
-	bits       int // prefix bits of the merge: the finest of the outputs
+	load       *bucketSource // what arrived after all sources; nil: nothing
+	bits       int           // prefix bits of the merge: the finest of the outputs
 	width      string
 	properties []event.Property // the output's
 	workers    int
@@ -83,7 +79,6 @@ func (m *merger) run(ctx context.Context, emit func(p int, out []partitionRows) 
 		for _, s := range m.sources {
 			if s.hasher = nil; !s.only {
 				s.hasher = newRowHasher(&s.seg.segmentMeta, m.properties)
-				s.hasher.imported = s.importHash
 			}
 		}
 	}
@@ -154,11 +149,20 @@ func (m *merger) run(ctx context.Context, emit func(p int, out []partitionRows) 
 func (m *merger) prefix(p int) ([]partitionRows, error) {
 	var parts []*mergePart
 	for _, s := range m.sources {
-		found, err := s.parts(p, m.bits, m.properties)
+		found, err := s.parts(p, m.bits)
 		if err != nil {
 			return nil, err
 		}
 		parts = append(parts, found...)
+	}
+	if m.load != nil {
+		part, err := m.load.prefix(p, m.bits, m.properties)
+		if err != nil {
+			return nil, err
+		}
+		if part != nil {
+			parts = append(parts, part)
+		}
 	}
 	if len(parts) == 0 {
 		return nil, nil
@@ -297,10 +301,10 @@ func (b *rowBlock) column(i int) *tile.Column {
 }
 
 // parts returns the source's customers of prefix p.
-func (s *mergeSource) parts(p, prefixBits int, properties []event.Property) ([]*mergePart, error) {
+func (s *mergeSource) parts(p, prefixBits int) ([]*mergePart, error) {
 	have := s.seg.PrefixBits
 	if have <= prefixBits {
-		whole, err := s.coarse(p>>(prefixBits-have), properties)
+		whole, err := s.coarse(p >> (prefixBits - have))
 		if err != nil || whole == nil {
 			return nil, err
 		}
@@ -318,7 +322,7 @@ func (s *mergeSource) parts(p, prefixBits int, properties []event.Property) ([]*
 		if s.seg.Stats(b).Rows == 0 {
 			continue
 		}
-		part, err := s.decode(b, properties)
+		part, err := s.decode(b)
 		if err != nil {
 			return nil, err
 		}
@@ -327,14 +331,14 @@ func (s *mergeSource) parts(p, prefixBits int, properties []event.Property) ([]*
 	return parts, nil
 }
 
-func (s *mergeSource) coarse(b int, properties []event.Property) (*mergePart, error) {
+func (s *mergeSource) coarse(b int) (*mergePart, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.block != b {
 		s.block, s.kept = b, nil
 		if s.seg.Stats(b).Rows > 0 {
 			var err error
-			if s.kept, err = s.decode(b, properties); err != nil {
+			if s.kept, err = s.decode(b); err != nil {
 				s.block = -1
 				return nil, err
 			}
@@ -343,7 +347,7 @@ func (s *mergeSource) coarse(b int, properties []event.Property) (*mergePart, er
 	return s.kept, nil
 }
 
-func (s *mergeSource) decode(b int, properties []event.Property) (*mergePart, error) {
+func (s *mergeSource) decode(b int) (*mergePart, error) {
 	block, err := s.seg.Block(b)
 	if err != nil {
 		return nil, err
@@ -355,17 +359,6 @@ func (s *mergeSource) decode(b int, properties []event.Property) (*mergePart, er
 	var fields []uint64
 	if s.hasher != nil {
 		fields = s.hasher.hashes(rows)
-	}
-	rows.Event = translate(rows.Event, s.events)
-	rows.Channel = translate(rows.Channel, s.channels)
-	if s.properties != nil {
-		columns := make([]*tile.Column, len(properties))
-		for i, c := range rows.Columns {
-			if c != nil { // a property without values has no place
-				columns[s.properties[i]] = c
-			}
-		}
-		rows.Columns = columns
 	}
 	p := &mergePart{rows: rows, fields: fields}
 	p.onlyStored = s.only
@@ -392,25 +385,11 @@ func (s *mergeSource) decode(b int, properties []event.Property) (*mergePart, er
 			}
 		}
 	}
-	if s.imported != 0 {
-		rows.Import = slices.Repeat([]uint32{s.imported}, len(rows.Time))
-	}
 	if s.rankBase > 0 {
 		rows.TieRank = raiseRanks(rows.TieRank, rows.Time, s.shared, s.rankBase)
 	}
 	p.ranks = rows.TieRank
 	return p, nil
-}
-
-func translate(codes, to []uint32) []uint32 {
-	if to == nil || codes == nil {
-		return codes
-	}
-	out := make([]uint32, len(codes))
-	for i, c := range codes {
-		out[i] = to[c]
-	}
-	return out
 }
 
 // findShared finds the times that several written sources have. Tie ranks

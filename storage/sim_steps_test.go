@@ -292,7 +292,7 @@ func (d *sim) load() {
 	}
 	for part := range slices.Chunk(sent, 7) {
 		err = l.Add(batchOf(part))
-		if e := l.finishSpill(); err == nil {
+		if e := l.settle(); err == nil {
 			err = e // alone, so that the seed decides the order of writes
 		}
 		if err != nil {

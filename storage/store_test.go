@@ -94,11 +94,13 @@ func TestNoHiddenInputs(t *testing.T) {
 		"math/rand/v2": {"Int", "IntN", "Uint32", "Uint64", "Float64", "Perm", "Shuffle", "N"},
 	}
 	parallel := map[string]string{
-		"store.go work":         "the background, which Options.Background turns on",
-		"store.go openWriter":   "begins it",
-		"load.go startSpill":    "sorts one part while the next is read; finishSpill waits",
-		"merge.go run":          "merges ahead of the writing, which goes on in one order",
-		"snapshot.go Customers": "reads several tiles at a time",
+		"store.go work":           "the background, which Options.Background turns on",
+		"store.go openWriter":     "begins it",
+		"load.go startDealing":    "makes records of batches while others are read; take waits",
+		"load.go startSpill":      "writes records to a file while the next are made; finishSpill waits",
+		"bucket_rows.go findTies": "looks at the times of all buckets, of which the order does not matter",
+		"merge.go run":            "merges ahead of the writing, which goes on in one order",
+		"snapshot.go Customers":   "reads several tiles at a time",
 	}
 	seen := 0
 	for _, name := range files {
@@ -845,10 +847,13 @@ func TestOrderOfWrites(t *testing.T) {
 	step("an append", "write .wal, sync .wal", appendOne)
 	step("a flush", "create .seg, write .seg, sync .seg, rename .seg, syncdir , write manifest, sync manifest, write manifest, sync manifest, remove .wal", func() error { return s.Flush(t.Context()) })
 	step("a link", "write manifest, sync manifest, write manifest, sync manifest", func() error { return s.Link(t.Context(), "a", "b") })
-	step("a load", "create .run, write .run, create .seg, write .seg, sync .seg, rename .seg, syncdir , write manifest, sync manifest, write manifest, sync manifest, remove .run", func() error {
-		loadEvents(t, s, view("bob", 0))
+	load := func() error {
+		loadEvents(t, s, view("bob", len(s.Imports())))
 		return nil
-	})
+	}
+	step("a load", "create .seg, write .seg, sync .seg, rename .seg, syncdir , write manifest, sync manifest, write manifest, sync manifest", load)
+	s.opt.ChunkRows = 1
+	step("a load of more than stays in memory", "create .run, write .run, create .seg, write .seg, sync .seg, rename .seg, syncdir , write manifest, sync manifest, write manifest, sync manifest, remove .run", load)
 	step("a compaction", "create .seg, write .seg, sync .seg, rename .seg, syncdir , write manifest, sync manifest, write manifest, sync manifest, remove .seg", func() error { return s.Compact(t.Context()) })
 	step("a new manifest", "remove manifest, create manifest, write manifest, sync manifest, rename manifest, remove manifest, create manifest, write manifest, sync manifest, rename manifest, syncdir , remove manifest", func() error { return s.manifest.rewrite(s.state) })
 }
