@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"math/bits"
+
 	"wend/event"
 	"wend/internal/seeded"
 	"wend/query"
@@ -139,6 +141,9 @@ func (n *expr) textTruth(v *view, among, yes, unknown tile.Bitmap) error {
 	if column != nil && column.Planes != nil && len(column.Dict) <= fewTexts {
 		return n.fewTextsTruth(v, column, among, yes, unknown)
 	}
+	if column != nil && column.Planes != nil && column.Planes.Bits <= 8 {
+		return n.packedTextsTruth(v, column, among, yes, unknown)
+	}
 	const ofNull = 0
 	size := 1
 	if column != nil {
@@ -165,6 +170,65 @@ func (n *expr) textTruth(v *view, among, yes, unknown tile.Bitmap) error {
 		if err := v.tick(1); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// packedTextsTruth is textTruth for codes in bit planes, 64 rows at a time.
+func (n *expr) packedTextsTruth(v *view, column *tile.Column, among, yes, unknown tile.Bitmap) error {
+	var verdicts [257]verdict // by code, the last of null
+	const ofNull = 256
+	decide := func(at int) (err error) {
+		p := place{}
+		if at != ofNull {
+			p.given = event.String(column.Dict[at])
+		}
+		x, err := n.text.value(v, &p)
+		verdicts[at] = verdictOf(x)
+		return err
+	}
+	var codes [64]byte
+	for g, rows := range among {
+		if rows == 0 {
+			continue
+		}
+		if err := v.tick(bits.OnesCount64(rows)); err != nil {
+			return err
+		}
+		present := rows & column.Present[g]
+		if nulls := rows &^ present; nulls != 0 {
+			if verdicts[ofNull] == undecided {
+				if err := decide(ofNull); err != nil {
+					return err
+				}
+			}
+			switch verdicts[ofNull] {
+			case isTrue:
+				yes[g] |= nulls
+			case isUnknown:
+				unknown[g] |= nulls
+			}
+		}
+		if present == 0 {
+			continue
+		}
+		column.Planes.Group8(g, &codes)
+		var are, may uint64
+		for rest := present; rest != 0; rest &= rest - 1 {
+			i := bits.TrailingZeros64(rest)
+			at := codes[i&63]
+			if verdicts[at] == undecided {
+				if err := decide(int(at)); err != nil {
+					return err
+				}
+			}
+			// Without a branch, which fifty texts in no order would mislead.
+			d := uint64(verdicts[at])
+			are |= (d >> 1 &^ d & 1) << (i & 63) // isTrue is 2
+			may |= (d >> 1 & d) << (i & 63)      // isUnknown is 3
+		}
+		yes[g] |= are
+		unknown[g] |= may
 	}
 	return nil
 }
