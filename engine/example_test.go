@@ -58,23 +58,30 @@ func Example() {
 	// 3 purchase 1
 }
 
-// Values come as parameters, never pasted into the text.
-func ExampleWithParams() {
+// openShop opens a store of these events; done closes and removes it.
+func openShop(events ...event.Event) (db *engine.DB, done func()) {
 	dir, err := os.MkdirTemp("", "shop")
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
-	db, err := engine.Open(dir, engine.Options{})
-	if err != nil {
+	if db, err = engine.Open(dir, engine.Options{}); err != nil {
 		log.Fatal(err)
 	}
-	defer db.Close()
-	ctx := context.Background()
-	if _, err := db.Append(ctx, []event.Event{touch("ann", 0, "view", "web"), touch("bob", 1, "view", "app")}); err != nil {
+	if _, err := db.Append(context.Background(), events); err != nil {
 		log.Fatal(err)
 	}
+	return db, func() {
+		db.Close()
+		os.RemoveAll(dir)
+	}
+}
 
+// Values come as parameters, never pasted into the text.
+func ExampleWithParams() {
+	db, done := openShop(touch("ann", 0, "view", "web"), touch("bob", 1, "view", "app"))
+	defer done()
+
+	ctx := context.Background()
 	res, err := db.Query(ctx, "paths where channel = $channel", engine.WithParams(map[string]event.Value{"channel": event.String("app")}))
 	if err != nil {
 		log.Fatal(err)
@@ -85,22 +92,11 @@ func ExampleWithParams() {
 
 // Errors are typed: a mistake points at itself, a limit has a name.
 func ExampleDB_Query_errors() {
-	dir, err := os.MkdirTemp("", "shop")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	db, err := engine.Open(dir, engine.Options{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer db.Close()
-	ctx := context.Background()
-	if _, err := db.Append(ctx, []event.Event{touch("ann", 0, "purchase", "web"), touch("bob", 1, "view", "app")}); err != nil {
-		log.Fatal(err)
-	}
+	db, done := openShop(touch("ann", 0, "purchase", "web"), touch("bob", 1, "view", "app"))
+	defer done()
 
-	_, err = db.Query(ctx, "paths to puchase")
+	ctx := context.Background()
+	_, err := db.Query(ctx, "paths to puchase")
 	var mistake *query.Error
 	if errors.As(err, &mistake) {
 		fmt.Println(mistake.Code, mistake.Line, mistake.Column)

@@ -227,18 +227,22 @@ func (w *walker) value(n *node) error {
 
 // skipArray passes over an array and checks it as it would be checked outside
 // one.
-func (w *walker) skipArray() error {
+func (w *walker) skipArray() error { return w.skipList(']', w.skipValue) }
+
+// skipList passes over what stands between a bracket and the one that closes
+// it, with commas between.
+func (w *walker) skipList(closing byte, skip func() error) error {
 	if w.depth++; w.depth > w.depthMax {
 		return fmt.Errorf("objects and arrays nest deeper than %d", w.depthMax)
 	}
 	w.pos++
 	w.space()
-	if w.accept(']') {
+	if w.accept(closing) {
 		w.depth--
 		return nil
 	}
 	for {
-		if err := w.skipValue(); err != nil {
+		if err := skip(); err != nil {
 			return err
 		}
 		w.space()
@@ -246,11 +250,11 @@ func (w *walker) skipArray() error {
 			w.space()
 			continue
 		}
-		if w.accept(']') {
+		if w.accept(closing) {
 			w.depth--
 			return nil
 		}
-		return w.unexpected("a comma or ]")
+		return w.unexpected("a comma or " + string(closing))
 	}
 }
 
@@ -280,17 +284,8 @@ func (w *walker) skipValue() error {
 }
 
 func (w *walker) skipObject() error {
-	if w.depth++; w.depth > w.depthMax {
-		return fmt.Errorf("objects and arrays nest deeper than %d", w.depthMax)
-	}
-	w.pos++
-	w.space()
-	if w.accept('}') {
-		w.depth--
-		return nil
-	}
 	seen := map[string]bool{}
-	for {
+	return w.skipList('}', func() error {
 		key, err := w.key()
 		if err != nil {
 			return err
@@ -304,20 +299,8 @@ func (w *walker) skipObject() error {
 			return w.unexpected("a colon after a key")
 		}
 		w.space()
-		if err := w.skipValue(); err != nil {
-			return err
-		}
-		w.space()
-		if w.accept(',') {
-			w.space()
-			continue
-		}
-		if w.accept('}') {
-			w.depth--
-			return nil
-		}
-		return w.unexpected("a comma or }")
-	}
+		return w.skipValue()
+	})
 }
 
 func (w *walker) space() {

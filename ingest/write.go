@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 
 	"wend/event"
 )
@@ -95,4 +96,18 @@ func (w *Writer) Flush() error {
 		}
 	}
 	return w.out.Flush()
+}
+
+// WriteAll writes all events and holds none back. It ends with the first error,
+// of reading them or of writing.
+func (w *Writer) WriteAll(events iter.Seq2[event.Event, error]) error {
+	for e, err := range events {
+		if err != nil {
+			return err
+		}
+		if err := w.Write(e); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
 }

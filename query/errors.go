@@ -1,6 +1,7 @@
 package query
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -154,13 +155,13 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Pretty shows all mistakes, with an empty line between two.
+// Pretty shows all mistakes, one below the other.
 func (e Errors) Pretty() string {
 	blocks := make([]string, len(e))
 	for i := range e {
 		blocks[i] = e[i].Pretty()
 	}
-	return strings.Join(blocks, "\n\n")
+	return strings.Join(blocks, "\n")
 }
 
 // Unwrap lets errors.As find the first *Error.
@@ -170,4 +171,18 @@ func (e Errors) Unwrap() []error {
 		all[i] = e[i]
 	}
 	return all
+}
+
+// Pretty shows the mistakes that an error is about, each at its place in the
+// text; ok is false of an error that is about none.
+func Pretty(err error) (text string, ok bool) {
+	var all Errors
+	if errors.As(err, &all) {
+		return all.Pretty(), true
+	}
+	var one *Error
+	if errors.As(err, &one) {
+		return one.Pretty(), true
+	}
+	return "", false
 }

@@ -196,16 +196,8 @@ func (s *session) format(r *engine.Result) string {
 
 // showError shows a mistake with its place in the text, anything else as one line.
 func (s *session) showError(err error) {
-	var mistakes query.Errors
-	if errors.As(err, &mistakes) {
-		for _, m := range mistakes {
-			fmt.Fprintln(s.err, m.Pretty())
-		}
-		return
-	}
-	var one *query.Error
-	if errors.As(err, &one) {
-		fmt.Fprintln(s.err, one.Pretty())
+	if text, ok := query.Pretty(err); ok {
+		fmt.Fprintln(s.err, text)
 		return
 	}
 	fmt.Fprintln(s.err, err)

@@ -2,11 +2,8 @@ package server
 
 import (
 	"context"
-	"io"
 	"net/http"
 
-	"wend/engine"
-	"wend/event"
 	"wend/ingest"
 )
 
@@ -41,7 +38,10 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Trailer", partialResult)
 	out := &statusWriter{ResponseWriter: w}
-	err = exportEvents(ctx, s.db, out, format, schema.Known().Properties)
+	events, err := ingest.NewWriter(out, format, schema.Known().Properties)
+	if err == nil {
+		err = events.WriteAll(s.db.Events(ctx))
+	}
 	if err != nil && out.status != 0 {
 		panic(http.ErrAbortHandler) // the status is out: a cut connection says that this is not everything
 	}
@@ -53,22 +53,6 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 		h.Set(partialResult, "1")
 	}
 	return nil
-}
-
-func exportEvents(ctx context.Context, db *engine.DB, out io.Writer, format string, properties []event.Property) error {
-	w, err := ingest.NewWriter(out, format, properties)
-	if err != nil {
-		return err
-	}
-	for e, err := range db.Events(ctx) {
-		if err != nil {
-			return err
-		}
-		if err := w.Write(e); err != nil {
-			return err
-		}
-	}
-	return w.Flush()
 }
 
 // partialResult is the header, and of an export the trailer, of an answer

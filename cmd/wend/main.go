@@ -118,16 +118,8 @@ func (o *output) Write(p []byte) (int, error) {
 
 // printError shows a query's mistakes with their places, anything else in a line.
 func printError(err error) {
-	var mistakes query.Errors
-	if errors.As(err, &mistakes) {
-		for _, m := range mistakes {
-			fmt.Fprintln(os.Stderr, m.Pretty())
-		}
-		return
-	}
-	var one *query.Error
-	if errors.As(err, &one) {
-		fmt.Fprintln(os.Stderr, one.Pretty())
+	if text, ok := query.Pretty(err); ok {
+		fmt.Fprintln(os.Stderr, text)
 		return
 	}
 	fmt.Fprintf(os.Stderr, "wend: %v%s\n", err, advice(err))

@@ -260,15 +260,7 @@ func export(ctx context.Context, db *engine.DB, format string, out io.Writer) er
 	if err != nil {
 		return err
 	}
-	for e, err := range db.Events(ctx) {
-		if err != nil {
-			return err
-		}
-		if err := w.Write(e); err != nil {
-			return err
-		}
-	}
-	return w.Flush()
+	return w.WriteAll(db.Events(ctx))
 }
 
 func undoCommand() *cobra.Command {

@@ -81,6 +81,15 @@ func (term *terminal) screen(texts ...string) string {
 	return ""
 }
 
+// ask sends a line to an empty screen and waits for the texts and the prompt.
+func (term *terminal) ask(line string, texts ...string) {
+	term.t.Helper()
+	term.clear()
+	term.send(line, "Enter")
+	term.screen(texts...)
+	term.prompt()
+}
+
 // clear empties the screen; the line that is being typed stays.
 func (term *terminal) clear() {
 	term.t.Helper()
@@ -210,10 +219,7 @@ func TestREPLCommandsInATerminal(t *testing.T) {
 	term.prompt()
 
 	// The editor begins with the last statement, and what it leaves is run.
-	term.clear()
-	term.send(".edit", "Enter")
-	term.screen("show properties", "category  string")
-	term.prompt()
+	term.ask(".edit", "show properties", "category  string")
 	term.clear()
 	term.send("", "Up")
 	term.screen("wend> show properties")
@@ -226,23 +232,10 @@ func TestREPLCommandsInATerminal(t *testing.T) {
 	term.send("", "C-c")
 	term.prompt()
 
-	term.clear()
-	term.send(`define stage looking as view_product;`, "Enter")
-	term.screen("defined")
-	term.prompt()
-	term.clear()
-	term.send("show definitions;", "Enter")
-	term.screen("define stage looking as view_product")
-
-	term.prompt()
-	term.clear()
-	term.send(".help funnel", "Enter")
-	term.screen("FUNNEL", "how many reach each step")
-	term.prompt()
-	term.clear()
-	term.send(".nonsense", "Enter")
-	term.screen("there is no command .nonsense; .help lists them")
-	term.prompt()
+	term.ask(`define stage looking as view_product;`, "defined")
+	term.ask("show definitions;", "define stage looking as view_product")
+	term.ask(".help funnel", "FUNNEL", "how many reach each step")
+	term.ask(".nonsense", "there is no command .nonsense; .help lists them")
 
 	// Ctrl-C twice leaves, too.
 	term.send("", "C-c", "C-c")
