@@ -65,13 +65,13 @@ func TestRealData(t *testing.T) {
 			}
 			want := strings.Fields(test.types)
 			for i := 0; i < len(want); i += 2 {
-				for _, p := range r.Mapping().Properties {
+				for _, p := range r.Mappings()[0].Properties {
 					if p.Name == want[i] && p.Type.String() != want[i+1] {
 						t.Errorf("%s is %s, want %s", p.Name, p.Type, want[i+1])
 					}
 				}
 			}
-			t.Log(r.Mapping())
+			t.Log(r.Mappings()[0])
 		})
 	}
 }

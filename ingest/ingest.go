@@ -110,7 +110,6 @@ type Reader struct {
 	held     map[string]event.Type
 
 	at       int  // part being read
-	latest   int  // part of the latest batch
 	run      *run // its workers; nil between parts
 	worker   *worker
 	ready    []*event.Batch
@@ -189,15 +188,6 @@ func (r *Reader) open(paths []string, stdin io.Reader) error {
 // Mappings returns how each file is understood, in order. The types of a
 // file's properties are known once it has been read.
 func (r *Reader) Mappings() []Mapping { return r.mappings }
-
-// Mapping returns how the file of the latest batch, or else the first file, is
-// understood.
-func (r *Reader) Mapping() Mapping {
-	if len(r.mappings) == 0 {
-		return Mapping{}
-	}
-	return r.mappings[r.latest]
-}
 
 // Source names the file of the latest batch: no batch has rows of two.
 func (r *Reader) Source() string { return r.source }
@@ -358,7 +348,7 @@ func (r *Reader) begin(ctx context.Context, p *part) error {
 		text.Close()
 		return err
 	}
-	r.source, r.rows, r.latest = p.name, 0, r.at
+	r.source, r.rows = p.name, 0
 	parse := startRun(text, p.stream, l, replay(kept, source))
 	r.run = parse
 	parse.work(r.opt.Workers, func() func(*job) {

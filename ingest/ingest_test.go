@@ -232,7 +232,7 @@ func TestTypes(t *testing.T) {
 	f := func(want event.Type, values ...string) {
 		t.Helper()
 		r, _ := readAll(t, Options{}, write(t, "a.csv", "customer,time,event,x\nann,1,e,"+strings.Join(values, "\nann,1,e,")+"\n"))
-		if got := r.Mapping().Properties[0].Type; got != want || r.Stats().Rejected != 0 {
+		if got := r.Mappings()[0].Properties[0].Type; got != want || r.Stats().Rejected != 0 {
 			t.Errorf("%q is a column of %s with %d rejected, want %s and none", values, got, r.Stats().Rejected, want)
 		}
 	}
@@ -381,7 +381,7 @@ func TestStreamHoldsTypesOfItsFirstRows(t *testing.T) {
 		}
 		return "1"
 	}))
-	if p := r.Mapping().Properties[0]; p.Type != event.StringType {
+	if p := r.Mappings()[0].Properties[0]; p.Type != event.StringType {
 		t.Errorf("the column is %s", p.Type)
 	}
 }
@@ -657,11 +657,11 @@ ann 2024-12-31T22:30:00Z e day=time:2025-02-28T23:00:00Z
 
 func TestMappingIsToldInWords(t *testing.T) {
 	r, _ := readAll(t, Options{Set: map[string]string{"channel": "store"}}, write(t, "a.csv", "User Id,ts,event,x,y\nann,1,view,1,\n"))
-	if got, want := r.Mapping().String(), "customer = User Id (recognised), time = ts (recognised), event = event, channel = 'store'; properties x integer, y"; got != want {
+	if got, want := r.Mappings()[0].String(), "customer = User Id (recognised), time = ts (recognised), event = event, channel = 'store'; properties x integer, y"; got != want {
 		t.Errorf("got %s", got)
 	}
 	r, _ = readAll(t, Options{}, write(t, "a.ndjson", `{"user":"ann","time":1,"event":"view","a":{"b":1.5}}`))
-	if got, want := r.Mapping().String(), "customer = user (recognised), time = time, event = event; properties a.b float"; got != want {
+	if got, want := r.Mappings()[0].String(), "customer = user (recognised), time = time, event = event; properties a.b float"; got != want {
 		t.Errorf("got %s", got)
 	}
 }

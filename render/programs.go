@@ -6,7 +6,6 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -281,15 +280,6 @@ func writeNDJSON(out *bufio.Writer, r *engine.Result) error {
 		}
 	}
 	return nil
-}
-
-// WriteNDJSONError ends NDJSON that has already begun with the reason why it
-// is not complete.
-func WriteNDJSONError(w io.Writer, code string, err error) error {
-	b := append([]byte(`{"error": {"code": `), appendText(nil, code)...)
-	b = append(append(b, `, "message": `...), appendText(nil, err.Error())...)
-	_, err = w.Write(append(b, "}}\n"...))
-	return err
 }
 
 // writeCSV writes RFC 4180 with a header and line feeds. Null is the empty

@@ -160,16 +160,6 @@ func TestSpreadsheetSafe(t *testing.T) {
 	}
 }
 
-func TestNDJSONEndsWithItsError(t *testing.T) {
-	var b strings.Builder
-	if err := WriteNDJSONError(&b, "limit", errors.New("more than \"10\" rows")); err != nil {
-		t.Fatal(err)
-	}
-	if got, want := b.String(), `{"error": {"code": "limit", "message": "more than \"10\" rows"}}`+"\n"; got != want {
-		t.Errorf("got %s", got)
-	}
-}
-
 func TestColor(t *testing.T) {
 	r := &engine.Result{Columns: []engine.Column{{Name: "event", Type: engine.String}, {Name: "n", Type: engine.Integer}}, Rows: [][]engine.Cell{{"a", nil}}}
 	want := "\x1b[1mevent\x1b[0m  \x1b[1m   n\x1b[0m\n\x1b[2m-----  ----\x1b[0m\na      \x1b[2mnull\x1b[0m\n"
