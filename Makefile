@@ -75,7 +75,7 @@ trust-nightly-sim:
 trust-nightly-flips:
 	$(call NIGHTLY,WEND_FLIPS=8 $(LONG) ./storage -run TestSimFlips)
 trust-nightly-faults:
-	$(call NIGHTLY,WEND_FAULT_STEP=1 WEND_ERROR_RETURNS=1 $(LONG) ./storage -run 'TestSim(Faults|ErrorReturns)')
+	$(call NIGHTLY,WEND_FAULT_STEP=1 $(LONG) ./storage -run 'TestSim(Faults|ErrorReturns)')
 trust-nightly-kills:
 	$(call NIGHTLY,WEND_KILLS=5000 $(LONG) ./internal/trials -run TestKill)
 trust-nightly-cuts:

@@ -79,6 +79,12 @@ func mutatingSites(t *testing.T) []string { return callSites(t, mutatingCalls) }
 // callSites lists the package's calls of functions of files.
 func callSites(t *testing.T, calls map[string]string) []string {
 	t.Helper()
+	return callSitesIn(t, "", calls)
+}
+
+// callSitesIn lists those of one function; "": of all.
+func callSitesIn(t *testing.T, function string, calls map[string]string) []string {
+	t.Helper()
 	fset := token.NewFileSet()
 	files, err := parseDir(fset, ".")
 	if err != nil {
@@ -91,6 +97,9 @@ func callSites(t *testing.T, calls map[string]string) []string {
 	for _, file := range files {
 		ast.Inspect(file, func(n ast.Node) bool {
 			if branch, ok := n.(*ast.IfStmt); ok && deliberate(branch.Cond) {
+				return false
+			}
+			if f, ok := n.(*ast.FuncDecl); ok && function != "" && f.Name.Name != function {
 				return false
 			}
 			call, ok := n.(*ast.CallExpr)
