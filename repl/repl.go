@@ -71,7 +71,7 @@ func Run(ctx context.Context, db Database, opt Options) error {
 	}
 	s.lines = newTerminal(db, opt)
 	defer func() { s.lines.Close() }()
-	fmt.Fprintf(opt.Err, "wend %s, %s\n.help shows the commands, .help funnel a statement; Ctrl-D or Ctrl-C twice leaves.\n", opt.Version, opt.Name)
+	fmt.Fprintf(opt.Err, "wend %s, %s\n.help shows the commands, .help funnel a statement. A statement ends with ; or an empty line; Ctrl-D or Ctrl-C twice leaves.\n", opt.Version, opt.Name)
 	return s.loop(ctx)
 }
 
