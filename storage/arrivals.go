@@ -306,6 +306,11 @@ func (t *texts) add(s string) {
 	t.ends = append(t.ends, uint32(len(t.bytes)))
 }
 
+func (t *texts) append(b []byte) {
+	t.bytes = append(t.bytes, b...)
+	t.ends = append(t.ends, uint32(len(t.bytes)))
+}
+
 func (t *texts) done() *tile.Strings { return &tile.Strings{Text: string(t.bytes), Ends: t.ends} }
 
 // columnBuilder fills a column row by row.

@@ -98,9 +98,25 @@ type bucketReader struct {
 	parts     []bucketPart
 	rows      []bucketRow
 	customers interner
-	counts    []uint32 // rows of each customer, then where the next goes
-	order     []uint32 // rows by customer and time
-	texts     []interner
+	counts    []uint32         // rows of each customer, then where the next goes
+	by        []bucketCustomer // in order
+	starts    []uint32         // of the rows of by in order
+	order     []uint32         // rows by customer and time
+	texts     []interner       // of the properties; the last of ids
+	cuts      []bucketCut
+}
+
+type bucketCustomer struct {
+	hash     uint64
+	customer uint32
+}
+
+// bucketCut is the rows of a bucket that go to one block.
+type bucketCut struct {
+	partition int64
+	names     texts
+	starts    []uint32
+	order     []uint32
 }
 
 var bucketReaders = sync.Pool{New: func() any { return new(bucketReader) }}
@@ -112,9 +128,16 @@ func (s *bucketSource) sorted(p, prefixBits int, properties []event.Property) (*
 	if err := r.read(s.buckets, p, prefixBits); err != nil || len(r.rows) == 0 {
 		return nil, err
 	}
-	part := &mergePart{rows: &rowBlock{}}
-	r.sort(part)
-	if err := r.columns(s, part.rows, properties); err != nil {
+	r.sort()
+	part := &mergePart{}
+	var names texts
+	part.hashes = make([]uint64, len(r.by))
+	for i, c := range r.by {
+		part.hashes[i] = c.hash
+		names.append(r.customers.text(r.data, c.customer))
+	}
+	var err error
+	if part.rows, err = r.block(s, &bucketCut{names: names, starts: r.starts[:len(r.by)], order: r.order}, properties); err != nil {
 		return nil, err
 	}
 	if s.ids {
@@ -127,6 +150,69 @@ func (s *bucketSource) sorted(p, prefixBits int, properties []event.Property) (*
 	part.lsn, part.names, part.starts, part.times, part.ranks = s.lsn, part.rows.Names, part.rows.Starts, part.rows.Time, part.rows.TieRank
 	part.hi = len(part.hashes)
 	return part, nil
+}
+
+// blocks reads the rows of prefix p as blocks of the output, for a load that
+// leaves nothing out: there is nothing to merge. fine is the prefix bits of the
+// blocks, at least prefixBits.
+func (s *bucketSource) blocks(p, prefixBits, fine int, m *merger) (out []partitionRows, err error) {
+	r := bucketReaders.Get().(*bucketReader)
+	defer bucketReaders.Put(r)
+	if err := r.read(s.buckets, p, prefixBits); err != nil || len(r.rows) == 0 {
+		return nil, err
+	}
+	r.sort()
+	m.customers.Add(int64(len(r.by)))
+	months := partitioner{width: m.width}
+	for lo := 0; lo < len(r.by); {
+		block := blockOf(r.by[lo].hash, fine)
+		hi := lo + 1
+		for hi < len(r.by) && blockOf(r.by[hi].hash, fine) == block {
+			hi++
+		}
+		cuts := r.cut(lo, hi, &months)
+		for i := range cuts {
+			rows, err := r.block(s, &cuts[i], m.properties)
+			if err != nil {
+				return nil, err
+			}
+			m.input.addRows(s.hasher, rows)
+			rows.Import = slices.Repeat([]uint32{s.imported}, len(rows.Time))
+			out = append(out, partitionRows{block, cuts[i].partition, misled(rows)})
+		}
+		lo = hi
+	}
+	return out, nil
+}
+
+// cut parts the rows of customers lo to hi by time.
+func (r *bucketReader) cut(lo, hi int, months *partitioner) []bucketCut {
+	cuts := r.cuts[:0]
+	for c := lo; c < hi; c++ {
+		own := r.order[r.starts[c]:r.starts[c+1]]
+		for len(own) > 0 {
+			partition := months.of(r.rows[own[0]].time)
+			n := 1
+			for n < len(own) && r.rows[own[n]].time < months.to {
+				n++
+			}
+			i := slices.IndexFunc(cuts, func(k bucketCut) bool { return k.partition == partition })
+			if i < 0 {
+				i = len(cuts)
+				cuts = slices.Grow(cuts, 1)[:i+1]
+				k := &cuts[i]
+				*k = bucketCut{partition: partition, starts: k.starts[:0], order: k.order[:0], names: texts{bytes: k.names.bytes[:0]}}
+			}
+			k := &cuts[i]
+			k.names.append(r.customers.text(r.data, r.by[c].customer))
+			k.starts = append(k.starts, uint32(len(k.order)))
+			k.order = append(k.order, own[:n]...)
+			own = own[n:]
+		}
+	}
+	slices.SortFunc(cuts, func(a, b bucketCut) int { return cmp.Compare(a.partition, b.partition) })
+	r.cuts = cuts
+	return cuts
 }
 
 // read reads the buckets that have prefix p, or the piece of one.
@@ -173,9 +259,8 @@ func (r *bucketReader) scan(b *loadBatch, part bucketPart, p, prefixBits int) er
 			return errRecord
 		}
 		last += event.Time(distance * b.unit)
-		hash := xxhash.Sum64(data[at:name])
-		if prefixBits <= bucketBits || blockOf(hash, prefixBits) == p {
-			customer := r.customers.code(data, at, name, hash)
+		if prefixBits <= bucketBits || blockOf(xxhash.Sum64(data[at:name]), prefixBits) == p {
+			customer := r.customers.code(data, at, name)
 			r.rows = append(r.rows, bucketRow{name + m, last, customer, uint32(part.batch)})
 		}
 		at = end
@@ -184,38 +269,30 @@ func (r *bucketReader) scan(b *loadBatch, part bucketPart, p, prefixBits int) er
 }
 
 // sort orders the rows by hash, name, time and arrival.
-func (r *bucketReader) sort(part *mergePart) {
-	n := len(r.customers.hashes)
-	by := make([]uint32, n) // customers in order
-	for i := range by {
-		by[i] = uint32(i)
+func (r *bucketReader) sort() {
+	n := r.customers.len()
+	r.by = slices.Grow(r.by[:0], n)[:n]
+	for i := range r.by {
+		r.by[i] = bucketCustomer{xxhash.Sum64(r.customers.text(r.data, uint32(i))), uint32(i)}
 	}
-	slices.SortFunc(by, func(a, b uint32) int {
-		if c := cmp.Compare(r.customers.hashes[a], r.customers.hashes[b]); c != 0 {
+	slices.SortFunc(r.by, func(a, b bucketCustomer) int {
+		if c := cmp.Compare(a.hash, b.hash); c != 0 {
 			return c
 		}
-		return slices.Compare(r.customers.text(r.data, a), r.customers.text(r.data, b))
+		return slices.Compare(r.customers.text(r.data, a.customer), r.customers.text(r.data, b.customer))
 	})
 	r.counts = slices.Grow(r.counts[:0], n)[:n]
 	clear(r.counts)
 	for i := range r.rows {
 		r.counts[r.rows[i].customer]++
 	}
-	b := part.rows
-	b.Starts = make([]uint32, 0, n+1)
-	part.hashes = make([]uint64, n)
-	var names texts
+	r.starts = slices.Grow(r.starts[:0], n+1)[:n+1]
 	at := uint32(0)
-	for i, c := range by {
-		b.Starts = append(b.Starts, at)
-		at, r.counts[c] = at+r.counts[c], at
-		part.hashes[i] = r.customers.hashes[c]
-		names.bytes = append(names.bytes, r.customers.text(r.data, c)...)
-		names.ends = append(names.ends, uint32(len(names.bytes)))
+	for i, c := range r.by {
+		r.starts[i] = at
+		at, r.counts[c.customer] = at+r.counts[c.customer], at
 	}
-	b.Starts = append(b.Starts, at)
-	b.Names = names.done()
-
+	r.starts[n] = at
 	r.order = slices.Grow(r.order[:0], len(r.rows))[:len(r.rows)]
 	for i := range r.rows {
 		c := r.rows[i].customer
@@ -223,7 +300,7 @@ func (r *bucketReader) sort(part *mergePart) {
 		r.counts[c]++
 	}
 	for c := range n {
-		own := r.order[b.Starts[c]:b.Starts[c+1]]
+		own := r.order[r.starts[c]:r.starts[c+1]]
 		rising := true
 		for i := 1; i < len(own); i++ {
 			rising = rising && r.rows[own[i]].time >= r.rows[own[i-1]].time
@@ -236,19 +313,21 @@ func (r *bucketReader) sort(part *mergePart) {
 	}
 }
 
-// columns reads the rest of the records, in the order of the rows.
-func (r *bucketReader) columns(s *bucketSource, b *rowBlock, properties []event.Property) error {
-	rows := len(r.rows)
-	b.Event, b.Time = make([]uint32, rows), make([]event.Time, rows)
+// block reads the rest of the records of a cut.
+func (r *bucketReader) block(s *bucketSource, cut *bucketCut, properties []event.Property) (*rowBlock, error) {
+	rows := len(cut.order)
+	b := &rowBlock{
+		Names: cut.names.done(), Starts: append(slices.Clone(cut.starts), uint32(rows)),
+		Event: make([]uint32, rows), Time: make([]event.Time, rows), Columns: make([]*tile.Column, len(properties)),
+	}
 	channels, ranks := make([]uint32, rows), make([]uint32, rows)
 	var allChannels, allRanks uint32
-	b.Columns = make([]*tile.Column, len(properties))
 	for len(r.texts) <= len(properties) {
 		r.texts = append(r.texts, interner{})
 	}
 	ids := len(properties) // the interner of ids
 	next := recordCursor{data: r.data}
-	for k, i := range r.order {
+	for k, i := range cut.order {
 		row := &r.rows[i]
 		batch := s.buckets.batches[row.batch]
 		next.at = row.rest
@@ -301,7 +380,7 @@ func (r *bucketReader) columns(s *bucketSource, b *rowBlock, properties []event.
 		}
 	}
 	if next.short {
-		return errRecord
+		return nil, errRecord
 	}
 	if allChannels != 0 {
 		b.Channel = channels
@@ -317,7 +396,7 @@ func (r *bucketReader) columns(s *bucketSource, b *rowBlock, properties []event.
 	if b.IDs != nil {
 		b.IDs.Dict = r.texts[ids].list(r.data)
 	}
-	return nil
+	return b, nil
 }
 
 // setText gives row k a text in a column of texts, which is made if need be.
@@ -328,7 +407,7 @@ func (r *bucketReader) setText(column **tile.Column, interner, k, rows, lo, hi i
 		values.reset()
 	}
 	(*column).Present.Set(k)
-	(*column).Codes[k] = values.code(r.data, lo, hi, xxhash.Sum64(r.data[lo:hi]))
+	(*column).Codes[k] = values.code(r.data, lo, hi)
 }
 
 // recordCursor reads the fields of records.
@@ -359,65 +438,6 @@ func (c *recordCursor) text() (lo, hi int) {
 	lo = c.at
 	c.at += length
 	return lo, c.at
-}
-
-// interner numbers different texts of one block of memory, in order of appearance.
-type interner struct {
-	slots  []uint32 // number + 1 by hash; 0: empty
-	hashes []uint64 // by number
-	spans  [][2]int // by number: where the text is
-}
-
-func (t *interner) reset() {
-	if len(t.hashes) > 0 {
-		clear(t.slots)
-	}
-	t.hashes, t.spans = t.hashes[:0], t.spans[:0]
-}
-
-// code returns the number of the text data[lo:hi].
-func (t *interner) code(data []byte, lo, hi int, hash uint64) uint32 {
-	if 2*len(t.hashes) >= len(t.slots) {
-		t.grow()
-	}
-	mask := uint64(len(t.slots) - 1)
-	i := hash & mask
-	for ; t.slots[i] != 0; i = (i + 1) & mask {
-		code := t.slots[i] - 1
-		if t.hashes[code] == hash && string(t.text(data, code)) == string(data[lo:hi]) {
-			return code
-		}
-	}
-	t.hashes = append(t.hashes, hash)
-	t.spans = append(t.spans, [2]int{lo, hi})
-	t.slots[i] = uint32(len(t.hashes))
-	return t.slots[i] - 1
-}
-
-func (t *interner) text(data []byte, code uint32) []byte {
-	span := t.spans[code]
-	return data[span[0]:span[1]]
-}
-
-func (t *interner) grow() {
-	t.slots = make([]uint32, max(64, 2*len(t.slots)))
-	mask := uint64(len(t.slots) - 1)
-	for code, hash := range t.hashes {
-		i := hash & mask
-		for t.slots[i] != 0 {
-			i = (i + 1) & mask
-		}
-		t.slots[i] = uint32(code + 1)
-	}
-}
-
-// list returns the texts by number.
-func (t *interner) list(data []byte) []string {
-	list := make([]string, len(t.spans))
-	for code := range list {
-		list[code] = string(t.text(data, uint32(code)))
-	}
-	return list
 }
 
 // findTies looks at all times, if they did not come in order.

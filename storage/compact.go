@@ -222,6 +222,7 @@ func (s *Store) writeBits(ctx context.Context, sources []*source, bits int, widt
 		want += src.seg.Rows - src.undone
 	}
 	m.bits = max(m.bits, bits)
+	m.fine = m.bits
 	out := s.newOutputs(meta, func(int64) int { return bits })
 	records, err := out.write(ctx, m, number)
 	if err != nil {

@@ -34,7 +34,7 @@ type dealt struct {
 	batch   *event.Batch
 	made    chan struct{} // closed when the records are there
 	err     error
-	clean   bool // no row is one that may not be stored, as far as the batch alone tells
+	clean   bool // all rows can be stored, but for names and for types of properties; else there are no records
 	records []byte
 	ends    [bucketCount]int // of the buckets' records
 
@@ -56,6 +56,7 @@ type dealer struct {
 	buckets  []uint16           // of the rows
 	last     [bucketCount]int64 // time of the bucket's latest row
 	position [bucketCount]int   // in the batch's records
+	sound    bool               // all rows so far can be stored
 }
 
 var dealers = sync.Pool{New: func() any { return new(dealer) }}
@@ -68,11 +69,14 @@ func (d *dealt) of(bucket int) []byte {
 	return d.records[d.ends[bucket-1]:d.ends[bucket]]
 }
 
-// deal makes the records. Customers are counted in seen.
+// seenOf: one of so many customers is counted.
+const seenOf = 8
+
+// deal makes the records. Customers are counted in seen, one of seenOf.
 func (d *dealt) deal(seen *counter) {
 	b := d.batch
 	d.rows = b.Len()
-	if d.clean = clean(b); !d.clean || d.rows == 0 {
+	if d.clean = true; d.rows == 0 {
 		return
 	}
 	d.lookAtTimes()
@@ -84,41 +88,9 @@ func (d *dealt) deal(seen *counter) {
 	table := dealers.Get().(*dealer)
 	defer dealers.Put(table)
 	table.encode(d, seen)
-	table.gather(d)
-}
-
-// clean reports whether every row can be stored, but for its names and for the
-// types of its properties.
-func clean(b *event.Batch) bool {
-	for _, c := range b.Customer {
-		if c == "" || !utf8.ValidString(c) {
-			return false
-		}
+	if d.clean {
+		table.gather(d)
 	}
-	for _, t := range b.Time {
-		if t < event.MinTime || t > event.MaxTime {
-			return false
-		}
-	}
-	for _, id := range b.ID {
-		if !utf8.ValidString(id) {
-			return false
-		}
-	}
-	for i := range b.Columns {
-		c := &b.Columns[i]
-		for k, text := range c.Texts {
-			if !utf8.ValidString(text) && (c.Present == nil || c.Present[k]) {
-				return false
-			}
-		}
-		for k, v := range c.Floats {
-			if v-v != 0 && (c.Present == nil || c.Present[k]) { // infinite, or no number
-				return false
-			}
-		}
-	}
-	return true
 }
 
 func (d *dealt) lookAtTimes() {
@@ -136,6 +108,10 @@ func (d *dealt) lookAtTimes() {
 		d.rising = d.rising && t >= last
 		last = t
 	}
+	if d.least < event.MinTime || d.most > event.MaxTime {
+		d.clean = false
+		return
+	}
 	d.months = newHistogram()
 	d.months.add(times)
 }
@@ -146,6 +122,7 @@ func (w *dealer) encode(d *dealt, seen *counter) {
 	w.buckets = slices.Grow(w.buckets[:0], d.rows)[:d.rows]
 	w.ends = slices.Grow(w.ends[:0], d.rows)[:d.rows]
 	clear(w.position[:])
+	w.sound = d.clean
 	for i := range w.last {
 		w.last[i] = int64(b.Time[0])
 	}
@@ -156,8 +133,11 @@ func (w *dealer) encode(d *dealt, seen *counter) {
 		begin := len(out)
 		hash := customerHash(name)
 		bucket := bucketOf(hash)
-		seen.add(hash)
-		out = appendText(out, name)
+		if hash%seenOf == 0 {
+			seen.add(hash)
+		}
+		w.sound = w.sound && name != ""
+		out = w.appendText(out, name)
 		t := int64(b.Time[i])
 		distance := t - w.last[bucket]
 		w.last[bucket] = t
@@ -191,18 +171,18 @@ func (w *dealer) encode(d *dealt, seen *counter) {
 		d.channels[b.Channel[i]] = true
 		out = binary.AppendUvarint(out, uint64(b.Channel[i]))
 		if b.ID != nil {
-			out = appendText(out, b.ID[i])
+			out = w.appendText(out, b.ID[i])
 		}
-		out = appendValues(out, b.Columns, i)
+		out = w.appendValues(out, b.Columns, i)
 
 		w.buckets[i], w.ends[i] = uint16(bucket), len(out)
 		w.position[bucket] += uvarintSize(uint64(len(out)-begin)) + len(out) - begin
 	}
-	w.loose = out
+	w.loose, d.clean = out, w.sound
 }
 
 // appendValues appends row i of columns.
-func appendValues(dst []byte, columns []event.Column, i int) []byte {
+func (w *dealer) appendValues(dst []byte, columns []event.Column, i int) []byte {
 	at := len(dst)
 	for range (len(columns) + 7) / 8 {
 		dst = append(dst, 0)
@@ -215,12 +195,36 @@ func appendValues(dst []byte, columns []event.Column, i int) []byte {
 		dst[at+k>>3] |= 1 << (k & 7)
 		switch c.Type {
 		case event.StringType:
-			dst = appendText(dst, c.Texts[i])
+			dst = w.appendText(dst, c.Texts[i])
 		case event.FloatType:
+			w.sound = w.sound && c.Floats[i]-c.Floats[i] == 0 // no infinity, and a number
 			dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(c.Floats[i]))
 		default:
 			dst = binary.AppendVarint(dst, c.Ints[i])
 		}
+	}
+	return dst
+}
+
+// appendText appends a text and looks whether it is UTF-8. Most are ASCII,
+// which takes one look at each eight bytes.
+func (w *dealer) appendText(dst []byte, text string) []byte {
+	dst = appendText(dst, text)
+	last := len(dst)
+	var all uint64
+	switch n := len(text); {
+	case n >= 8:
+		for at := last - n; at <= last-8; at += 8 {
+			all |= binary.LittleEndian.Uint64(dst[at:])
+		}
+		all |= binary.LittleEndian.Uint64(dst[last-8:])
+	case last >= 8:
+		all = binary.LittleEndian.Uint64(dst[last-8:]) >> (64 - 8*n) // nothing, if n is 0
+	default:
+		all = math.MaxUint64
+	}
+	if all&(0x80*0x0101010101010101) != 0 {
+		w.sound = w.sound && utf8.ValidString(text)
 	}
 	return dst
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -47,13 +46,16 @@ type Load struct {
 	rows    int64      // in buckets
 	times   span
 	months  *histogram
-	seen    *counter // of customers
+	seen    *counter // of one of seenOf customers
 	ties    loadTies
 	ids     bool // a row has one
 	used    loadNames
 	result  LoadResult
 	done    bool
 }
+
+// seenMax: beyond so many customers, times seenOf, their number is a lower bound.
+const seenMax = 1 << 22
 
 // loadNames is which entries of the load's catalog its rows have.
 type loadNames struct{ events, channels, properties map[int]bool }
@@ -71,7 +73,7 @@ func (s *Store) NewLoad(ctx context.Context, opt LoadOptions) (*Load, error) {
 	}
 	return &Load{
 		store: s, source: opt.Source, catalog: s.catalog.clone(), refused: s.suppression().copy(), oldest: s.state.cutoff(),
-		buckets: newBuckets(s), months: newHistogram(), seen: newCounter(math.MaxInt64),
+		buckets: newBuckets(s), months: newHistogram(), seen: newCounter(seenMax),
 		used: loadNames{map[int]bool{}, map[int]bool{}, map[int]bool{}},
 	}, ctx.Err()
 }
@@ -395,12 +397,16 @@ func (l *Load) prepare(ctx context.Context, rows *bucketSource) (*loadMerge, err
 		m.held = append(m.held, f)
 		m.merger.sources = append(m.merger.sources, &mergeSource{seg: f.seg, lsn: f.lsn, only: true, drop: f.view(undone).drop, mask: f.mask, aged: f.aged})
 	}
-	customers, perPartition := l.seen.estimate(), l.months.by(width)
+	customers, perPartition := seenOf*l.seen.estimate(), l.months.by(width)
 	bits := func(partition int64) int {
 		return prefixBits(min(customers, perPartition[partition]), s.opt.BlockCustomers)
 	}
 	m.merger.bits = prefixBits(customers, s.opt.BlockCustomers)
+	m.merger.fine = m.merger.bits
 	rows.chooseFinest(m.merger.bits)
+	if m.merger.allNew = len(m.merger.sources) == 0 && !l.ids && m.duplicates.refused == nil; m.merger.allNew {
+		m.merger.bits = min(m.merger.bits, rows.finest)
+	}
 	imports := []string{""}
 	for _, i := range s.state.imports {
 		imports = append(imports, i.ID)

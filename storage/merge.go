@@ -47,7 +47,9 @@ type mergePart struct {
 type merger struct {
 	sources    []*mergeSource
 	load       *bucketSource // what arrived after all sources; nil: nothing
-	bits       int           // prefix bits of the merge: the finest of the outputs
+	bits       int           // prefix bits of the merge: at least the finest of the outputs, unless all is new
+	allNew     bool          // the load is all there is, and nothing of it is left out
+	fine       int           // prefix bits of what is emitted: bits, unless all is new
 	width      string
 	properties []event.Property // the output's
 	workers    int
@@ -63,12 +65,13 @@ type merger struct {
 
 // partitionRows is what a prefix has in one time partition.
 type partitionRows struct {
+	prefix    int
 	partition int64
 	rows      *rowBlock
 }
 
-// run calls emit for every prefix in rising order.
-func (m *merger) run(ctx context.Context, emit func(p int, out []partitionRows) error) error {
+// run calls emit for the prefixes in rising order.
+func (m *merger) run(ctx context.Context, emit func(out []partitionRows) error) error {
 	for _, s := range m.sources {
 		s.block = -1
 	}
@@ -83,12 +86,8 @@ func (m *merger) run(ctx context.Context, emit func(p int, out []partitionRows) 
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	type result struct {
-		p   int
-		out []partitionRows
-	}
 	// A queue of promises keeps the order while workers run ahead of the writer.
-	queue := make(chan chan result, m.workers)
+	queue := make(chan chan []partitionRows, m.workers)
 	work := make(chan func() error)
 	for range m.workers {
 		g.Go(func() error {
@@ -104,10 +103,10 @@ func (m *merger) run(ctx context.Context, emit func(p int, out []partitionRows) 
 		defer close(work)
 		defer close(queue)
 		for p := range 1 << m.bits {
-			promise := make(chan result, 1)
+			promise := make(chan []partitionRows, 1)
 			job := func() error {
 				out, err := m.prefix(p)
-				promise <- result{p, out}
+				promise <- out
 				return err
 			}
 			select {
@@ -126,14 +125,14 @@ func (m *merger) run(ctx context.Context, emit func(p int, out []partitionRows) 
 	g.Go(func() error {
 		for promise := range queue {
 			select {
-			case r := <-promise:
+			case out := <-promise:
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				if len(r.out) == 0 {
+				if len(out) == 0 {
 					continue
 				}
-				if err := shielded(func() error { return emit(r.p, r.out) }); err != nil {
+				if err := shielded(func() error { return emit(out) }); err != nil {
 					return err
 				}
 			case <-ctx.Done():
@@ -147,6 +146,9 @@ func (m *merger) run(ctx context.Context, emit func(p int, out []partitionRows) 
 
 // prefix merges one prefix.
 func (m *merger) prefix(p int) ([]partitionRows, error) {
+	if m.allNew {
+		return m.load.blocks(p, m.bits, m.fine, m)
+	}
 	var parts []*mergePart
 	for _, s := range m.sources {
 		found, err := s.parts(p, m.bits)
@@ -200,7 +202,7 @@ func (m *merger) prefix(p int) ([]partitionRows, error) {
 	var result []partitionRows
 	slices.SortFunc(outs, func(a, b *outputRows) int { return int(a.partition - b.partition) })
 	for _, o := range outs {
-		result = append(result, partitionRows{o.partition, o.gather(parts, m.properties)})
+		result = append(result, partitionRows{p, o.partition, o.gather(parts, m.properties)})
 	}
 	return result, nil
 }

@@ -190,6 +190,14 @@ func (s *mergeSum) add(parts []*mergePart) {
 	s.sum.add(own)
 }
 
+// addRows adds rows that are to be written.
+func (s *mergeSum) addRows(h *rowHasher, rows *rowBlock) {
+	own := h.sum(rows)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sum.add(own)
+}
+
 // misled is what deliberate bugs make of a merge's rows.
 func misled(b *rowBlock) *rowBlock {
 	if seeded.On("value_changed_in_merge") {

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cespare/xxhash/v2"
+	"golang.org/x/sync/errgroup"
 
 	"wend/tile"
 )
@@ -26,37 +29,91 @@ func checkSegment(name string, r io.ReaderAt, size int64, store [16]byte, id uin
 	if err := s.checkLayout(); err != nil {
 		return segmentInfo{}, fmt.Errorf("check segment %s: %w", name, err)
 	}
-	counted := segmentInfo{
-		EventCounts:   make([]int64, len(s.Events)),
-		ChannelCounts: make([]int64, len(s.Channels)),
-		ImportCounts:  make([]int64, len(s.Imports)),
-		ValueCounts:   make([]int64, len(s.Properties)),
+	counted, rows, err := s.checkBlocks(sum != nil)
+	if err != nil {
+		return segmentInfo{}, err
 	}
-	var hasher *rowHasher
 	if sum != nil {
-		hasher = newRowHasher(&s.segmentMeta, s.Properties)
-	}
-	for i := range s.blocks {
-		b, err := s.Block(s.blocks[i].block)
-		if err != nil {
-			return segmentInfo{}, err
-		}
-		rows, err := b.Decode()
-		if err != nil {
-			return segmentInfo{}, err
-		}
-		if err := s.checkBlock(b, rows, &counted); err != nil {
-			return segmentInfo{}, fmt.Errorf("check segment %s: block %d: %w", name, s.blocks[i].block, err)
-		}
-		if sum != nil {
-			sum.add(hasher.sum(rows))
-		}
+		sum.add(rows)
 	}
 	if !slices.Equal(counted.EventCounts, s.EventCounts) || !slices.Equal(counted.ChannelCounts, s.ChannelCounts) ||
 		!slices.Equal(counted.ImportCounts, s.ImportCounts) || !slices.Equal(counted.ValueCounts, s.ValueCounts) {
 		return segmentInfo{}, fmt.Errorf("check segment %s: %w", name, corrupt("rows of each name differ from the dictionaries' counts"))
 	}
 	return s.segmentInfo, nil
+}
+
+// blocksAtOnce is how many blocks a goroutine checks, at least.
+const blocksAtOnce = 64
+
+// checkBlocks checks all blocks and adds up their codes and, if that is
+// wanted, their rows.
+func (s *segment) checkBlocks(summed bool) (counted segmentInfo, rows rowSum, err error) {
+	counted = s.noCounts()
+	var mu sync.Mutex // of counted and rows
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for some := range slices.Chunk(s.blocks, blocksAtOnce) {
+		g.Go(func() error {
+			return shielded(func() error {
+				own := s.noCounts()
+				sum, err := s.checkSome(some, summed, &own)
+				mu.Lock()
+				defer mu.Unlock()
+				counted.addCounts(&own)
+				rows.add(sum)
+				return err
+			})
+		})
+	}
+	return counted, rows, g.Wait()
+}
+
+func (s *segment) noCounts() segmentInfo {
+	return segmentInfo{
+		EventCounts:   make([]int64, len(s.Events)),
+		ChannelCounts: make([]int64, len(s.Channels)),
+		ImportCounts:  make([]int64, len(s.Imports)),
+		ValueCounts:   make([]int64, len(s.Properties)),
+	}
+}
+
+// addCounts adds the counts of other blocks.
+func (i *segmentInfo) addCounts(o *segmentInfo) {
+	add := func(counts, more []int64) {
+		for code, n := range more {
+			counts[code] += n
+		}
+	}
+	add(i.EventCounts, o.EventCounts)
+	add(i.ChannelCounts, o.ChannelCounts)
+	add(i.ImportCounts, o.ImportCounts)
+	add(i.ValueCounts, o.ValueCounts)
+}
+
+// checkSome checks some blocks, adds their codes to counted and their rows up.
+func (s *segment) checkSome(blocks []blockEntry, summed bool, counted *segmentInfo) (sum rowSum, err error) {
+	var hasher *rowHasher
+	if summed {
+		hasher = newRowHasher(&s.segmentMeta, s.Properties)
+	}
+	for i := range blocks {
+		b, err := s.Block(blocks[i].block)
+		if err != nil {
+			return sum, err
+		}
+		rows, err := b.Decode()
+		if err != nil {
+			return sum, err
+		}
+		if err := s.checkBlock(b, rows, counted); err != nil {
+			return sum, fmt.Errorf("check segment %s: block %d: %w", s.name, blocks[i].block, err)
+		}
+		if summed {
+			sum.add(hasher.sum(rows))
+		}
+	}
+	return sum, nil
 }
 
 // wholeChecksum is the CRC32C and the xxHash64 of a file. Pages end in their own

@@ -268,17 +268,17 @@ func (o *outputs) write(ctx context.Context, m *merger, number func() uint64) (r
 			o.discard()
 		}
 	}()
-	err = m.run(ctx, func(p int, rows []partitionRows) error {
+	err = m.run(ctx, func(rows []partitionRows) error {
 		for _, r := range rows {
 			out := o.by[r.partition]
 			if out == nil {
 				meta := o.meta
-				meta.PrefixBits = min(o.bits(r.partition), m.bits)
+				meta.PrefixBits = min(o.bits(r.partition), m.fine)
 				out = &segmentOutput{store: o.store, meta: meta, partition: r.partition, perFile: int64(o.store.opt.SegmentRows), number: number}
 				o.by[r.partition] = out
 				o.order = append(o.order, r.partition)
 			}
-			if err := out.add(p, m.bits, r.rows); err != nil {
+			if err := out.add(r.prefix, m.fine, r.rows); err != nil {
 				return err
 			}
 		}

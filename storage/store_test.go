@@ -94,13 +94,14 @@ func TestNoHiddenInputs(t *testing.T) {
 		"math/rand/v2": {"Int", "IntN", "Uint32", "Uint64", "Float64", "Perm", "Shuffle", "N"},
 	}
 	parallel := map[string]string{
-		"store.go work":           "the background, which Options.Background turns on",
-		"store.go openWriter":     "begins it",
-		"load.go startDealing":    "makes records of batches while others are read; take waits",
-		"load.go startSpill":      "writes records to a file while the next are made; finishSpill waits",
-		"bucket_rows.go findTies": "looks at the times of all buckets, of which the order does not matter",
-		"merge.go run":            "merges ahead of the writing, which goes on in one order",
-		"snapshot.go Customers":   "reads several tiles at a time",
+		"store.go work":                "the background, which Options.Background turns on",
+		"store.go openWriter":          "begins it",
+		"load.go startDealing":         "makes records of batches while others are read; take waits",
+		"load.go startSpill":           "writes records to a file while the next are made; finishSpill waits",
+		"bucket_rows.go findTies":      "looks at the times of all buckets, of which the order does not matter",
+		"segment_check.go checkBlocks": "checks several blocks at a time",
+		"merge.go run":                 "merges ahead of the writing, which goes on in one order",
+		"snapshot.go Customers":        "reads several tiles at a time",
 	}
 	seen := 0
 	for _, name := range files {
