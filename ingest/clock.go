@@ -78,7 +78,9 @@ func (c *clock) property(s string) (event.Time, bool) {
 
 // usual reads an instant in any of the usual forms, numbers included.
 func (c *clock) usual(s string) (event.Time, timeFault) {
-	s = strings.TrimSpace(s)
+	if n := len(s); n == 0 || s[0]-'0' > 9 || s[n-1]-'0' > 9 {
+		s = strings.TrimSpace(s)
+	}
 	if t, fault := epoch(s); fault != notATime {
 		return t, fault
 	}
@@ -189,8 +191,7 @@ func eightDigits(s string) (int64, bool) {
 	if len(s) < 8 {
 		return 0, false
 	}
-	word := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	word := eightBytes(s)
 	word -= 0x3030303030303030
 	if (word|(word+0x7676767676767676))&0x8080808080808080 != 0 { // some byte is not 0 to 9
 		return 0, false

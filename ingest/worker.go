@@ -22,7 +22,9 @@ type worker struct {
 	records records
 	walker  *walker
 	meaning any // the layout or survey that the walker's targets belong to
-	result  *result
+
+	unsettled []int // columns that a survey has to look at
+	result    *result
 }
 
 // result is what became of one piece.
@@ -335,6 +337,16 @@ func newSurvey(l *layout) *survey {
 	return s
 }
 
+// unsettled appends the columns of a CSV file of which the types are open.
+func (s *survey) unsettled(list []int) []int {
+	for i, at := range s.layout.at {
+		if at >= 0 && !s.seen[at].settled() {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
 func (s *survey) add(c column) int {
 	s.byName[c.name] = len(s.columns)
 	s.columns = append(s.columns, c)
@@ -372,6 +384,7 @@ func (w *worker) surveyRecords(p piece, s *survey, max int64) {
 	l := s.layout
 	rec := &w.records
 	rec.open(p.data, w.delim)
+	w.unsettled = s.unsettled(w.unsettled[:0])
 	for skip := p.skip; max != 0 && rec.scan(); {
 		if skip > 0 {
 			skip--
@@ -382,13 +395,16 @@ func (w *worker) surveyRecords(p piece, s *survey, max int64) {
 		if rec.fault != "" || len(rec.fields) != len(l.header) || rec.repeats(l.header) {
 			continue
 		}
-		for i, at := range l.at {
-			if at < 0 || s.seen[at].settled() {
-				continue
-			}
+		settled := false
+		for _, i := range w.unsettled {
 			if value := rec.field(i); value != "" {
+				at := l.at[i]
 				s.seen[at] |= w.read.classify(plain, value)
+				settled = settled || s.seen[at].settled()
 			}
+		}
+		if settled {
+			w.unsettled = s.unsettled(w.unsettled[:0])
 		}
 	}
 	for _, c := range l.constants {
