@@ -29,7 +29,7 @@ func TestConditionsOnManyTexts(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, condition := range []string{"p != 'v7'", "not p = 'v3'", "p < 'v2' or p is null", "p is not null", "coalesce(p, 'v9') = 'v9'",
-				"p in ('v1', 'v20', 'v32')", "1 / (length(p) - 2) > 0", "not 1 / (length(p) - 2) < 0 and event = 'buy'", "event = 'buy' and p != 'v5'", "event = 'buy' and not (p like 'v1%' or p is null)"} {
+				"p in ('v1', 'v20', 'v32')", "p in ('v1', null)", "event = 'buy' and p != 'v5'", "event = 'buy' and not (p like 'v1%' or p is null)"} {
 				for _, text := range []string{"measure events, customers where " + condition, "funnel view -> buy within 1h where " + condition} {
 					if o := compare(Case{w, &Statement{Verb: text}}, snap, 2); o.kind != "" || o.rows == 0 {
 						t.Errorf("%d texts, layout %d, %s: %s: %s", texts, layout, text, o.kind, o.detail)
