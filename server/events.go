@@ -255,11 +255,11 @@ func (s *Server) propertyTypes(named string) (map[string]event.Type, error) {
 			known[name] = t
 		}
 	}
-	schema, _, err := s.db.Schema()
+	properties, err := s.db.Store().Properties()
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range schema.Known().Properties {
+	for _, p := range properties {
 		known[p.Name] = p.Type
 	}
 	return known, nil

@@ -164,6 +164,19 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 	return snap, nil
 }
 
+// Properties lists the properties that events have had, each with its type. It
+// is what a Snapshot's Schema has, for those who take events in and want to
+// know before each batch, when sorting what came since would cost them more
+// than storing it does.
+func (s *Store) Properties() ([]event.Property, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(false); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(s.catalog.properties), func(p event.Property) bool { return p.Name == "" }), nil
+}
+
 // linkTable returns the resolved links, made anew when they changed. The caller holds mu.
 func (s *Store) linkTable() *linkTable {
 	if s.linksOf != s.state {
