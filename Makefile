@@ -159,6 +159,11 @@ bench-sizes: $(BENCH_SMALL)/store $(BENCH_DIR)/store
 bench-import: $(BENCH_DIR)/store
 	WEND_BENCH_CSV=$(BENCH_DIR)/events.csv $(BENCH_RUN) -benchtime 1x -bench Import
 
+# wend serve as dashboards and senders of events see it: SERVE='-time 30s -only journey' …
+bench-serve: $(BENCH_DIR)/store bin/wend
+	go build -o bin/serve ./bench/serve
+	./bin/serve -wend bin/wend -store $(BENCH_DIR)/store $(SERVE)
+
 # Two revisions in turn, on this machine and the same store: BASE=revision and
 # the working tree, BENCH=regexp, COUNT=rounds. benchstat gives the verdict.
 bench-compare: $(BENCH_DIR)/store
