@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,35 +63,69 @@ func TestAnErasedCustomerIsInNoAnswer(t *testing.T) {
 	}
 }
 
-// A statement that runs when a customer is erased ends, or begins again.
+// A statement that runs when a customer is erased begins again when it may not
+// go on, even if only its answer was left to give; the second time it ends.
 func TestRunningStatementsBeginAgainAfterAnErasure(t *testing.T) {
-	db := openDB(t, vfs.NewMem(), []event.Event{at("ann", 0, "view", "web"), at("bob", 0, "view", "web")}, engine.Options{})
-	ended := db.EraseAtOnce()
-	ctx, giveUp := context.WithCancel(context.Background())
-	defer giveUp()
-	s := newSlow(ctx)
-	results := make(chan *engine.Result, 1)
-	go func() {
-		res, err := db.Query(context.Background(), "measure customers", engine.WithProgress(s.progress))
-		if err != nil {
-			t.Error(err)
+	for erasures, want := range map[int]error{1: nil, 2: engine.ErrErased} {
+		db := openDB(t, vfs.NewMem(), []event.Event{at("ann", 0, "view", "web"), at("bob", 0, "view", "web"), at("cid", 0, "view", "web")}, engine.Options{})
+		var ended <-chan struct{}
+		running, goOn := make(chan struct{}), make(chan struct{})
+		var tries atomic.Int64
+		type answer struct {
+			res *engine.Result
+			err error
 		}
-		results <- res
-	}()
-	<-s.started
-	if err := db.Erase(t.Context(), "ann"); err != nil {
-		t.Fatal(err)
+		answers := make(chan answer, 1)
+		go func() {
+			res, err := db.Query(context.Background(), "measure customers", engine.WithProgress(func(done, total int) {
+				if done == total && tries.Add(1) <= int64(erasures) {
+					running <- struct{}{}
+					<-goOn
+				}
+			}))
+			answers <- answer{res, err}
+		}()
+		for _, who := range []string{"ann", "bob"}[:erasures] {
+			<-running
+			ended = db.EraseAtOnce()
+			if err := db.Erase(t.Context(), who); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-ended:
+			case <-time.After(time.Minute):
+				t.Fatal("statements that ran when a customer was erased may go on")
+			}
+			goOn <- struct{}{}
+		}
+		a := <-answers
+		if !errors.Is(a.err, want) || want == nil && (a.err != nil || first(a.res) != int64(2)) {
+			t.Errorf("%d erasures while it ran: %+v, %v", erasures, a.res, a.err)
+		}
+		if res := ask(t, db, "measure customers"); first(res) != int64(3-erasures) {
+			t.Errorf("%v customers afterwards, cached %v", first(res), res.Meta.Cached)
+		}
 	}
-	select {
-	case <-ended: // what ran before may not go on
-	case <-time.After(time.Minute):
-		t.Fatal("statements that ran when a customer was erased go on")
+}
+
+// Whoever reads all events one by one is told, and sees no more of the erased.
+func TestReadingEventsEndsAfterAnErasure(t *testing.T) {
+	db := openDB(t, vfs.NewMem(), []event.Event{at("ann", 0, "view", "web"), at("bob", 0, "view", "web"), at("cid", 0, "view", "web")}, engine.Options{})
+	seen := 0
+	var ended error
+	for _, err := range db.Events(t.Context()) {
+		if ended = err; err != nil {
+			break
+		}
+		if seen++; seen == 1 {
+			over := db.EraseAtOnce()
+			if err := db.Erase(t.Context(), "ann"); err != nil {
+				t.Fatal(err)
+			}
+			<-over
+		}
 	}
-	close(s.goOn)
-	if res := <-results; res != nil && first(res) != int64(1) && first(res) != int64(2) {
-		t.Errorf("%v customers", first(res))
-	}
-	if res := ask(t, db, "measure customers"); first(res) != int64(1) {
-		t.Errorf("%v customers afterwards, cached %v", first(res), res.Meta.Cached)
+	if seen != 1 || !errors.Is(ended, engine.ErrErased) {
+		t.Errorf("%d events were read, and then: %v", seen, ended)
 	}
 }

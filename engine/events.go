@@ -13,8 +13,9 @@ import (
 
 // Events yields every event of the store as it is now, customer by customer
 // under the canonical identity, each customer's in order of time and arrival.
-// An error ends the sequence. Damaged segments are left out whole: all files are
-// compared with their checksums before the first event.
+// An error ends the sequence; one is ErrErased, when a customer is erased
+// meanwhile. Damaged segments are left out whole: all files are compared with
+// their checksums before the first event.
 func (db *DB) Events(ctx context.Context) iter.Seq2[event.Event, error] {
 	return func(yield func(event.Event, error) bool) {
 		if err := db.begin(); err != nil {
@@ -22,6 +23,7 @@ func (db *DB) Events(ctx context.Context) iter.Seq2[event.Event, error] {
 			return
 		}
 		defer db.running.Done()
+		era := db.eras.current() // before the snapshot, as queries do
 		snap, err := db.sound(ctx)
 		if err != nil {
 			yield(event.Event{}, err)
@@ -48,6 +50,10 @@ func (db *DB) Events(ctx context.Context) iter.Seq2[event.Event, error] {
 				return
 			}
 			for c := range t.Customers() {
+				if era.ctx.Err() != nil {
+					yield(event.Event{}, fmt.Errorf("read events: %w", ErrErased))
+					return
+				}
 				lo, hi := t.Range(c)
 				for row := lo; row < hi; row++ {
 					if !yield(eventAt(schema, t, order, c, row), nil) {

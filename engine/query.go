@@ -232,7 +232,7 @@ func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, era *er
 		if err != nil && db.ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			return nil, storage.ErrClosed
 		}
-		if err != nil && era.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		if era.ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) { // also what came to its end just now
 			return nil, ErrErased
 		}
 		if err == nil && reusable && !res.Meta.Partial && kept.aged == 0 && !db.eras.over(era) {

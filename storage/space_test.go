@@ -3,9 +3,11 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path"
 	"strings"
 	"testing"
+	"time"
 
 	"wend/event"
 	"wend/internal/trust"
@@ -85,6 +87,68 @@ func TestDiskFull(t *testing.T) {
 		t.Error(err)
 	}
 	trust.Report(t, "P8", "sim full disk, events taken before it", stored, "lost", 0, "ballast given back and made again", 1)
+}
+
+// On a disk where not an edit of the manifest fits, erasing a customer comes to
+// its end, and so does retention, with the ballast's room alone.
+func TestTakingOutOfAFullDisk(t *testing.T) {
+	for what, takeOut := range map[string]func(s *Store) (left int64, err error){
+		"an erasure": func(s *Store) (int64, error) {
+			receipt, err := s.Erase(t.Context(), "c1", EraseOptions{})
+			for worked := true; worked && err == nil; {
+				worked, err = s.EraseStep(t.Context())
+			}
+			if receipt, _ := s.Receipt(receipt.ID); err == nil && receipt.State != "done" {
+				err = fmt.Errorf("the erasure is %+v", receipt)
+			}
+			return 361, err
+		},
+		"retention": func(s *Store) (int64, error) { return 101 + 59, s.retain(t.Context()) }, // the cutoff goes in steps of an hour
+	} {
+		fs := simfs.New(simfs.Strict)
+		now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+		opt := small(nil)
+		opt.FS, opt.BallastBytes, opt.SegmentRows = fs, 20_000, 50
+		opt.Clock, opt.Retention = func() time.Time { return now }, 100*time.Minute
+		fs.SetBudget(4_000_000)
+		s, err := Open("data/store", opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sent []event.Event
+		for i := range 400 {
+			e := event.Event{Customer: fmt.Sprint("c", i%10), Name: "view", Time: event.At(now.Add(-time.Duration(i) * time.Minute))}
+			sent = append(sent, e)
+		}
+		loadEvents(t, s, sent...)
+		appendEvents(t, s, AppendOptions{}, sent[11])
+		if err := s.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		fs.SetBudget(fs.Used() + 10)
+		left, err := takeOut(s)
+		if err != nil {
+			t.Errorf("%s on a full disk: %v", what, err)
+		}
+		snap, err := s.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		events := snap.Events()
+		if events == 0 || events > left {
+			t.Errorf("%s on a full disk leaves %d events, want at most %d", what, events, left)
+		}
+		snap.Release()
+		after, err := Open("data/store", Options{FS: fs.Crash(rand.New(rand.NewPCG(1, 1)), simfs.AllLost), CacheBytes: -1})
+		if err != nil {
+			t.Fatalf("%s on a full disk, and the power lost: %v", what, err)
+		}
+		if n := after.Summary().Events; n != events {
+			t.Errorf("%s on a full disk, and the power lost: %d events", what, n)
+		}
+		kill(after)
+		kill(s)
+	}
 }
 
 // A store that nobody asked to reserve room has no ballast, and takes events
