@@ -26,7 +26,8 @@ var update = flag.Bool("update", false, "write what the commands print into the 
 // A block marked sh holds commands behind "$ " and what they print on standard
 // output, if the page shows it; a command that ends in & runs until the page is
 // done. A block marked wend holds statements for the demo's store, and a block
-// marked text after it their answer, or their mistakes. A line "..." in what is
+// marked text after it their answer, or, below a heading that speaks of
+// mistakes, what is wrong with them. A line "..." in what is
 // expected stands for any lines, and … inside a line for any text.
 func TestPages(t *testing.T) {
 	dir := t.TempDir()
@@ -65,6 +66,7 @@ type page struct {
 	path, dir  string
 	env        []string
 	background []*exec.Cmd
+	mistakes   bool // the section is about them
 }
 
 // run runs a page's blocks in order and returns how many there were.
@@ -79,6 +81,9 @@ func (p *page) run() (blocks int) {
 	statement := ""
 	for i := 0; i < len(lines); i++ {
 		out = append(out, lines[i])
+		if strings.HasPrefix(lines[i], "#") {
+			p.mistakes = strings.Contains(lines[i], "mistakes")
+		}
 		kind, fence := strings.CutPrefix(strings.TrimSpace(lines[i]), "```")
 		if !fence {
 			continue
@@ -190,8 +195,8 @@ func (p *page) statement(text string) string {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		if stdout.Len() == 0 && cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == 2 {
-			return stderr.String() // a page may show a mistake
+		if p.mistakes && stdout.Len() == 0 && cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == 2 {
+			return stderr.String()
 		}
 		p.t.Errorf("%s: %s: %v\n%s", p.path, text, err, stderr.String())
 	}

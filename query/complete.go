@@ -323,10 +323,11 @@ func (d *completer) properties(head string) {
 // expression offers what an expression may begin with.
 func (d *completer) expression() {
 	if head, ok := d.stepTyped(); ok {
-		for _, f := range []string{"channel", "event", "time"} {
-			if head != "customer." {
+		if head != "customer." {
+			for _, f := range []string{"channel", "event", "time"} {
 				d.offer(head+f, head+f, "property", "", 0)
 			}
+			d.computed(head)
 		}
 		d.properties(head)
 		return
@@ -346,12 +347,7 @@ func (d *completer) expression() {
 		d.field(f, "")
 	}
 	d.properties("")
-	if len(d.catalog.names("stage")) > 0 {
-		d.field("stage", "the event's stage")
-	}
-	if len(d.catalog.names("channels")) > 0 {
-		d.field("channel_group", "the group of the event's channel")
-	}
+	d.computed("")
 	for _, s := range d.steps() {
 		d.plain(s+".", "property", "step")
 	}
@@ -359,6 +355,20 @@ func (d *completer) expression() {
 		d.function(name)
 	}
 	d.keywords("true", "false", "null")
+}
+
+// computed offers the fields that definitions make, behind a step's name and a
+// dot if head is given.
+func (d *completer) computed(head string) {
+	if d.quote() != "" { // in quotes it would be a property
+		return
+	}
+	if len(d.catalog.names("stage")) > 0 {
+		d.offer(head+"stage", head+"stage", "property", "the event's stage", 0)
+	}
+	if len(d.catalog.names("channels")) > 0 {
+		d.offer(head+"channel_group", head+"channel_group", "property", "the group of the event's channel", 0)
+	}
 }
 
 // stepTyped splits cart.ch behind its last dot if a step, the last event or the

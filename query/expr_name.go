@@ -27,7 +27,7 @@ func (b *binder) name(e *Expr, s scope) *ScalarExpr {
 		return b.plain(n, s)
 	}
 	if !strings.Contains(n.Text, ".") {
-		return b.choose(n, s, b.computed(n.Text, s))
+		return b.choose(n, s, b.computed(n.Text, s.own()))
 	}
 	var readings []reading
 	for i := strings.LastIndexByte(n.Text, '.'); i > 0; i = strings.LastIndexByte(n.Text[:i], '.') {
@@ -35,9 +35,9 @@ func (b *binder) name(e *Expr, s scope) *ScalarExpr {
 		if s.steps == nil || len(s.steps.byName[before]) != 1 {
 			continue
 		}
-		if x := b.field(after, StepScope); x != nil {
-			x.Step = s.steps.byName[before][0]
-			readings = append(readings, reading{"property " + after + " of step " + before, x})
+		for _, r := range b.ofEvent(after, StepScope) {
+			r.x.Step = s.steps.byName[before][0]
+			readings = append(readings, reading{r.what + " of step " + before, r.x})
 		}
 		break // only the longest prefix that names a step
 	}
@@ -47,23 +47,28 @@ func (b *binder) name(e *Expr, s scope) *ScalarExpr {
 		}
 	}
 	if prop, ok := strings.CutPrefix(n.Text, "last."); ok && s.steps != nil {
-		if x := b.field(prop, LastScope); x != nil {
-			readings = append(readings, reading{"property " + prop + " of the last event", x})
+		for _, r := range b.ofEvent(prop, LastScope) {
+			readings = append(readings, reading{r.what + " of the last event", r.x})
 		}
 	}
 	return b.choose(n, s, readings)
 }
 
 // choose picks the one thing that a name means. The property of exactly this
-// name is one of them; of two or more, none is guessed.
+// name is one of them.
 func (b *binder) choose(n Name, s scope, readings []reading) *ScalarExpr {
 	if x := b.field(n.Text, s.own()); x != nil {
 		readings = append(readings, reading{"property " + n.Text, x})
 	}
-	switch len(readings) {
-	case 0:
+	if len(readings) == 0 {
 		return b.plain(n, s)
-	case 1:
+	}
+	return b.only(n, readings)
+}
+
+// only is the one thing that a name means; of two or more, none is guessed.
+func (b *binder) only(n Name, readings []reading) *ScalarExpr {
+	if len(readings) == 1 {
 		return readings[0].x
 	}
 	what := make([]string, len(readings))
@@ -103,7 +108,10 @@ func (b *binder) plain(n Name, s scope) *ScalarExpr {
 			return nil
 		}
 		if of != "" {
-			known, unknown = b.cat.propertyNames(), prop
+			unknown = prop
+			if of == "customer" {
+				known = b.cat.propertyNames()
+			}
 		} else if before, _, dotted := strings.Cut(n.Text, "."); dotted && s.steps == nil && !b.lenient {
 			if _, isEvent := b.cat.Schema.Event(before); isEvent {
 				b.fail(n.Span, CodeUnknownProperty, "a property of a step can be named in `by`, after a pattern", "unknown property %q", n.Text)
@@ -168,14 +176,34 @@ func (b *binder) dotted(e *Expr, s scope) *ScalarExpr {
 	return b.stepProperty(prop, StepScope, step)
 }
 
+// stepProperty binds what stands behind a step and a dot.
 func (b *binder) stepProperty(prop Name, of Scope, step int) *ScalarExpr {
-	x := b.field(prop.Text, of)
-	if x == nil {
-		b.unknown(prop.Span, CodeUnknownProperty, "property", prop.Text, named(b.cat.propertyNames()...))
+	var readings []reading
+	if !prop.Quoted {
+		readings = b.ofEvent(prop.Text, of)
+	} else if x := b.field(prop.Text, of); x != nil {
+		readings = []reading{{"property " + prop.Text, x}}
+	}
+	if len(readings) == 0 {
+		known := append(append(b.cat.propertyNames(), event.Reserved...), "stage", "channel_group")
+		b.unknown(prop.Span, CodeUnknownProperty, "property", prop.Text, named(known...))
 		return b.nothing()
 	}
-	x.Step = step
+	x := b.only(prop, readings)
+	if x != nil {
+		x.Step = step
+	}
 	return x
+}
+
+// ofEvent lists what a name can mean of an event: its field or property, and
+// what definitions compute of it.
+func (b *binder) ofEvent(name string, of Scope) []reading {
+	var readings []reading
+	if x := b.field(name, of); x != nil {
+		readings = append(readings, reading{"property " + name, x})
+	}
+	return append(readings, b.computed(name, of)...)
 }
 
 // latest is the customer's latest value of a property.
@@ -199,8 +227,8 @@ func (b *binder) field(name string, of Scope) *ScalarExpr {
 
 // computed are the fields that definitions make. A property of that name is
 // only in doubt where there are such definitions.
-func (b *binder) computed(name string, s scope) []reading {
-	if s.latest || name != "stage" && name != "channel_group" {
+func (b *binder) computed(name string, of Scope) []reading {
+	if of == CustomerScope || name != "stage" && name != "channel_group" {
 		return nil
 	}
 	kind := "stage"
@@ -214,7 +242,7 @@ func (b *binder) computed(name string, s scope) []reading {
 		}
 		b.warn("no %s is defined, so %s is null", strings.TrimPrefix(kindText(kind), "a "), name)
 	}
-	x := &ScalarExpr{Op: "stage", Type: event.StringType}
+	x := &ScalarExpr{Op: "stage", Scope: of, Type: event.StringType}
 	if kind == "channels" {
 		x.Op = "group"
 	}

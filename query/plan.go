@@ -137,8 +137,9 @@ type Touchpoint struct {
 //	"const"   Value
 //	"field"   a field of the event that Scope names (below): Field is "event", "channel",
 //	          "customer", "time", "id" or a property's name with Property set
-//	"stage"   the name of the first of Stages whose Matcher fits (null in none; an error in two)
-//	"group"   the name of the channel group the event's channel is in (Groups)
+//	"stage"   the name of the first of Stages whose Matcher fits the event that Scope names (null in
+//	          none; an error in two); never of the customer
+//	"group"   the name of the channel group that this event's channel is in (Groups)
 //	"segment" whether the event's customer is in Cohort (never null)
 //	"events"  only of a by of drivers: the touchpoints between entry and T
 //	"position" any order: the text "k of N" of step Scope's k-th event (reserved)

@@ -81,6 +81,17 @@ func (g *gen) properties() string {
 	return propertyText(a) + ", " + propertyText(b)
 }
 
+// computed lists the fields that the world's definitions make.
+func (g *gen) computed() (fields []string) {
+	if len(g.w.alts) > 1 {
+		fields = append(fields, "stage")
+	}
+	if len(g.w.groups) > 0 {
+		fields = append(fields, "channel_group")
+	}
+	return fields
+}
+
 // typed is an expression of one type over an event.
 func (g *gen) typed(t event.Type, depth int) string {
 	var choices []string
@@ -95,12 +106,7 @@ func (g *gen) typed(t event.Type, depth int) string {
 		if depth > 0 {
 			inner := g.typed(t, depth-1)
 			choices = append(choices, "lower("+inner+")", "upper("+inner+")", "coalesce("+inner+", "+g.typed(t, 0)+")", "coalesce(channel, 'nowhere')", "date(time)", g.customerField())
-			if len(g.w.alts) > 1 {
-				choices = append(choices, "stage")
-			}
-			if len(g.w.groups) > 0 {
-				choices = append(choices, "channel_group")
-			}
+			choices = append(choices, g.computed()...)
 		}
 	case event.IntegerType:
 		choices = append(choices, "hour(time)", "length(event)")

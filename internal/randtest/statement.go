@@ -478,7 +478,7 @@ func (g *gen) by(s *Statement) string {
 		default:
 			group = "event"
 			if len(g.steps) > 0 {
-				group = pick(g.r, append([]string{"last"}, g.steps...)) + "." + pick(g.r, []string{"channel", "event", g.dotless()})
+				group = pick(g.r, append([]string{"last"}, g.steps...)) + "." + pick(g.r, append(g.computed(), "channel", "event", g.dotless()))
 			}
 		}
 		if g.r.IntN(3) == 0 {

@@ -50,7 +50,7 @@ func (ev *evaluator) value(e *query.Expr, sc *scope) event.Value {
 	case "name":
 		return ev.named(e.Name, sc)
 	case "of":
-		return stepField(sc, int(e.Number), e.Name.Text, e.Prop.Text)
+		return ev.stepField(sc, int(e.Number), e.Name.Text, *e.Prop)
 	case "call":
 		return ev.call(e, sc)
 	case "filtered":
@@ -250,22 +250,30 @@ func (ev *evaluator) named(n query.Name, sc *scope) event.Value {
 			case prefix == "customer":
 				return sc.customer().latest(field)
 			case prefix == "last" && sc.steps != nil:
-				return sc.last.field(field)
+				return ev.ofFact(sc.last, field)
 			case stepNumber(sc.steps, prefix) > 0:
-				return stepField(sc, 0, prefix, field)
+				return ev.stepField(sc, 0, prefix, query.Name{Text: field})
 			}
 		}
-		switch n.Text {
-		case "stage":
-			return ev.stage(sc.at)
-		case "channel_group":
-			return ev.channelGroup(sc.at)
+		if sc.at != nil {
+			return ev.ofFact(sc.at, n.Text)
 		}
 	}
 	if sc.at == nil {
 		return sc.who.latest(n.Text)
 	}
 	return sc.at.field(n.Text)
+}
+
+// ofFact is a computed field, a field or a property of an event.
+func (ev *evaluator) ofFact(f *fact, name string) event.Value {
+	switch name {
+	case "stage":
+		return ev.stage(f)
+	case "channel_group":
+		return ev.channelGroup(f)
+	}
+	return f.field(name)
 }
 
 // stepNumber finds a step by its `as` name, else by its event's name if only
@@ -286,23 +294,27 @@ func stepNumber(steps []step, name string) int {
 	return found
 }
 
-func stepField(sc *scope, number int, name, field string) event.Value {
-	if number == 0 {
-		switch {
-		case name == "customer":
-			return sc.customer().latest(field)
-		case name == "last":
-			return sc.last.field(field)
+func (ev *evaluator) stepField(sc *scope, number int, name string, field query.Name) event.Value {
+	f := sc.last
+	if number > 0 || name != "last" {
+		if name == "customer" {
+			return sc.customer().latest(field.Text)
 		}
-		number = stepNumber(sc.steps, name)
+		if number == 0 {
+			number = stepNumber(sc.steps, name)
+		}
+		if number == 0 || number > len(sc.reached) {
+			fail("no step %q", name)
+		}
+		f = sc.reached[number-1]
 	}
-	if number == 0 || number > len(sc.reached) {
-		fail("no step %q", name)
+	switch {
+	case f == nil:
+		return event.Null
+	case field.Quoted:
+		return f.field(field.Text)
 	}
-	if f := sc.reached[number-1]; f != nil {
-		return f.field(field)
-	}
-	return event.Null
+	return ev.ofFact(f, field.Text)
 }
 
 // stage is the name of the defined stage that the event is in.
