@@ -52,7 +52,7 @@ func newBenchSnapshot(customers int) *benchSnapshot {
 		t.Rows, t.Firsts = len(times), tile.NewFirsts(t.Starts)
 		t.Event, t.Channel = tile.NewCodes(events), tile.NewCodes(channels)
 		t.Time, t.Ties = tile.NewTimes(times, t.Starts), tile.NewTies(times, t.Starts)
-		t.Same = t.Time.Same(t.Starts, t.Ties)
+		t.Same, t.Lasts = t.Time.Same(t.Starts, t.Ties), t.Time.LastBases(t.Starts)
 		column := tile.NewColumn(event.FloatType, t.Rows)
 		for i, code := range events {
 			if code > 8 {

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"wend/event"
-	"wend/internal/seeded"
 )
 
 // dropoffOperator answers `dropoff`: of the units that stopped at each step,
@@ -51,7 +50,42 @@ func (o *dropoffOperator) explain(r *run) PlanNode {
 // dropoffGroup counts the labels of one group.
 type dropoffGroup struct {
 	next map[dropoffKey]*dropoffNext
+	near []*dropoffNext // by step and label, of the first labels: the same without hashing
 	open int64
+}
+
+func newDropoffGroup() *dropoffGroup { return &dropoffGroup{next: map[dropoffKey]*dropoffNext{}} }
+
+// dropoffNear labels of a step are found without hashing; the place behind them is that of no label.
+const dropoffNear = 63
+
+// of returns what is counted under a key.
+func (g *dropoffGroup) of(key dropoffKey, memory *ration) (*dropoffNext, error) {
+	at := -1
+	switch {
+	case key.nothing:
+		at = key.step*(dropoffNear+1) + dropoffNear
+	case key.label < dropoffNear:
+		at = key.step*(dropoffNear+1) + int(key.label)
+	}
+	if at >= 0 && at < len(g.near) && g.near[at] != nil {
+		return g.near[at], nil
+	}
+	n := g.next[key]
+	if n == nil {
+		if err := memory.take(dropoffBytes); err != nil {
+			return nil, err
+		}
+		n = &dropoffNext{}
+		g.next[key] = n
+	}
+	if at >= 0 {
+		for len(g.near) <= at {
+			g.near = append(g.near, nil)
+		}
+		g.near[at] = n
+	}
+	return n, nil
 }
 
 type dropoffKey struct {
@@ -71,8 +105,7 @@ const dropoffBytes = 128
 func (o *dropoffOperator) run(r *run) (*Result, error) {
 	steps := len(o.pattern.matches)
 	m, parts, err := mergePattern(r, o.groups, func() (*patternWorker[*dropoffGroup], error) {
-		w := newPatternWorker(o.pattern, o.groups, func() *dropoffGroup { return &dropoffGroup{next: map[dropoffKey]*dropoffNext{}} })
-		labeler := o.labels.worker()
+		w := &dropoffWorker{patternWorker: newPatternWorker(o.pattern, o.groups, newDropoffGroup), labels: o.labels.worker()}
 		w.add = func(v *view, g *dropoffGroup, a *attempt) error {
 			if a.open {
 				g.open++
@@ -81,32 +114,15 @@ func (o *dropoffOperator) run(r *run) (*Result, error) {
 			if a.converted(steps) {
 				return nil
 			}
-			key := dropoffKey{step: a.level - 1, nothing: a.next < 0}
-			var err error
-			if !key.nothing {
-				if _, hi := v.Range(a.customer); seeded.On("dropoff_skips") && v.next(a.next+1, hi) < hi {
-					a.next = v.next(a.next+1, hi)
-				}
-				if key.label, err = labeler.code(v, a.customer, a.next); err != nil {
-					return err
-				}
-			}
-			n := g.next[key]
-			if n == nil {
-				n = &dropoffNext{}
-				g.next[key] = n
-				if err := w.memory.take(dropoffBytes); err != nil {
-					return err
-				}
-			}
-			n.count++
-			if key.nothing {
-				return nil
+			n, err := w.next(v, g, a.level-1, a.customer, a.next)
+			if err != nil || a.next < 0 {
+				return err
 			}
 			n.gaps = append(n.gaps, v.Time.At(a.next).Sub(a.time[a.level-1]))
 			return w.memory.take(8)
 		}
-		return w, nil
+		w.takeTiles()
+		return w.patternWorker, nil
 	})
 	if err != nil {
 		return nil, err

@@ -102,11 +102,29 @@ func newFunnelGroup(steps int) *funnelGroup {
 	return &funnelGroup{stopped: make([]int64, steps), open: make([]int64, steps), steps: make([]stepTimes, steps)}
 }
 
-func (g *funnelGroup) count(a *attempt) {
-	g.stopped[a.level-1]++
-	if a.open {
-		g.open[a.level-1]++
+// add counts an attempt with events at these times.
+func (g *funnelGroup) add(times []event.Time, open bool) {
+	last := len(times) - 1
+	g.stopped[last]++
+	if open {
+		g.open[last]++
 	}
+	if last == 0 {
+		return
+	}
+	g.steps[1].fromFirst.add(times[1].Sub(times[0]))
+	for k := 2; k <= last; k++ {
+		g.steps[k].fromPrevious.add(times[k].Sub(times[k-1]))
+		g.steps[k].fromFirst.add(times[k].Sub(times[0]))
+	}
+}
+
+// funnelBytes is what the elapsed times of an attempt take.
+func funnelBytes(level int) int64 {
+	if level == 1 {
+		return 0
+	}
+	return int64(level-1)*16 - 8
 }
 
 // reached is how many units reached each step.
@@ -152,31 +170,15 @@ func (w *patternWorker[G]) take(v *view, a *attempt) error {
 			return err
 		}
 	}
+	return w.add(v, w.group(id), a)
+}
+
+// group returns the accumulator of a group.
+func (w *patternWorker[G]) group(id int) G {
 	for id >= len(w.groups) {
 		w.groups = append(w.groups, w.make())
 	}
-	return w.add(v, w.groups[id], a)
-}
-
-// countEntered counts customers who did not get beyond their entries, in a
-// funnel without groups.
-func countEntered(w *patternWorker[*funnelGroup], v *view, customers []uint32, newest []event.Time) {
-	if len(customers) == 0 {
-		return
-	}
-	w.grouper.all()
-	w.grouper.groups[0].anchors += int64(len(customers)) - 1 // one is counted already
-	if len(w.groups) == 0 {
-		w.groups = append(w.groups, w.make())
-	}
-	g := w.groups[0]
-	g.stopped[0] += int64(len(customers))
-	window := w.tracker.windows[0]
-	for i, c := range customers {
-		if v.open(int(c), newest[i].Add(window)) {
-			g.open[0]++
-		}
-	}
+	return w.groups[id]
 }
 
 // mergePattern runs the scan and merges the workers' groups: the result lists
@@ -210,24 +212,13 @@ func mergePattern[G any](r *run, g *grouping, make func() (*patternWorker[G], er
 func (o *funnelOperator) run(r *run) (*Result, error) {
 	steps := len(o.pattern.matches)
 	m, parts, err := mergePattern(r, o.groups, func() (*patternWorker[*funnelGroup], error) {
-		w := newPatternWorker(o.pattern, o.groups, func() *funnelGroup { return newFunnelGroup(steps) })
+		w := funnelWorker{newPatternWorker(o.pattern, o.groups, func() *funnelGroup { return newFunnelGroup(steps) })}
 		w.add = func(_ *view, g *funnelGroup, a *attempt) error {
-			g.count(a)
-			if a.level == 1 {
-				return nil
-			}
-			g.steps[1].fromFirst.add(a.elapsed(1))
-			for k := 2; k < a.level; k++ {
-				t := &g.steps[k]
-				t.fromPrevious.add(a.time[k].Sub(a.time[k-1]))
-				t.fromFirst.add(a.elapsed(k))
-			}
-			return w.memory.take(int64(a.level-1)*16 - 8)
+			g.add(a.time[:a.level], a.open)
+			return w.memory.take(funnelBytes(a.level))
 		}
-		if w.whole && steps > 1 {
-			w.tracker.entered = func(v *view, customers []uint32, newest []event.Time) { countEntered(w, v, customers, newest) }
-		}
-		return w, nil
+		w.takeTiles()
+		return w.patternWorker, nil
 	})
 	if err != nil {
 		return nil, err

@@ -83,17 +83,22 @@ func (t *tracker) orderGroup(v *view, lo, hi int) {
 				o.moved = v.bitmap(v.Rows)
 				o.rows = grown(o.rows, v.Rows)[:v.Rows]
 				for k, step := range t.stepRows {
-					m.steps[k] = v.bitmap(v.Rows)
-					copy(m.steps[k], step)
+					m.steps[k] = v.copyOf(step)
+				}
+				for k, kills := range t.killRows {
+					if kills != nil {
+						m.kills[k] = v.copyOf(kills)
+					}
 				}
 			}
 			o.moved.Set(place)
 			o.rows[place] = uint32(row)
 			for k, step := range t.stepRows {
-				if step.Get(row) {
-					m.steps[k].Set(place)
-				} else {
-					m.steps[k].Clear(place)
+				m.steps[k].Put(place, step.Get(row))
+			}
+			for k, kills := range t.killRows {
+				if kills != nil {
+					m.kills[k].Put(place, kills.Get(row))
 				}
 			}
 		}

@@ -194,9 +194,10 @@ type tracker struct {
 	found    attempt
 	emit     func(v *view, a *attempt) error
 
-	// entered, if set, takes the customers of a tile who did not get beyond their
-	// entries in place of emit, with the times of their newest ones.
-	entered func(v *view, customers []uint32, newest []event.Time)
+	// batch, if set, takes what bits decide of a tile in place of emit; wants says
+	// what it needs of the entries that nothing followed.
+	batch   func(v *view, d *decided) error
+	wants   entriesWanted
 	inspect func(v *view, a *attempt) // nil, or asked about every attempt while its journey is at hand
 
 	stepRows []tile.Bitmap
@@ -211,7 +212,7 @@ type tracker struct {
 // worker returns a tracker that calls emit for every unit (attempt, entry) that
 // is counted. What emit is given is valid until it returns.
 func (p *pattern) worker(emit func(v *view, a *attempt) error) *tracker {
-	t := &tracker{pattern: p, emit: emit, machine: machine{pattern: p}, memory: ration{budget: p.run.memory}}
+	t := &tracker{pattern: p, emit: emit, wants: wantTimes, machine: machine{pattern: p}, memory: ration{budget: p.run.memory}}
 	t.any.pattern, t.entrants.pattern = p, p
 	t.journey.pattern = p
 	t.periods = periods{calendar: p.calendar, max: p.run.opt.Rows}

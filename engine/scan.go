@@ -381,6 +381,13 @@ func (v *view) bitmap(n int) tile.Bitmap {
 	return b
 }
 
+// copyOf returns a copy of a bitmap as scratch.
+func (v *view) copyOf(b tile.Bitmap) tile.Bitmap {
+	c := v.bitmap(64 * len(b))
+	copy(c, b)
+	return c
+}
+
 // tick is called by loops over long journeys with the rows they read since the
 // last call; it returns the context's error if the query was cancelled.
 func (v *view) tick(rows int) error {

@@ -18,6 +18,7 @@ type block struct {
 	Time   *tile.Times
 	Ties   tile.Bitmap // customers with two events at one time
 	Firsts tile.Bitmap // first rows of the customers; only of blocks that are kept
+	Lasts  []uint32    // the base of each customer's last row; only of blocks that are kept
 	Same   tile.Bitmap // rows at the time of the row before; only of blocks that are kept
 
 	segment *segment

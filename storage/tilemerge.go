@@ -231,6 +231,7 @@ func (m *tileMerge) encode(h *hotTile, parts []*part, events [][]uint32) {
 	h.firsts = tile.NewFirsts(h.starts)
 	h.ties = tile.NewTies(gathered, h.starts)
 	h.time = m.encoder.Encode(gathered, h.starts)
+	h.lasts = h.time.LastBases(h.starts)
 	h.same = h.time.Same(h.starts, h.ties)
 	h.event = gatherCodes(&m.codes, &h.rows, events)
 	for i := range h.rows.list {

@@ -46,12 +46,13 @@ type hotTile struct {
 	layout
 	event *tile.Codes
 	time  *tile.Times
+	lasts []uint32
 	ties  tile.Bitmap
 	same  tile.Bitmap
 }
 
 func (h *hotTile) cost() int64 {
-	n := 256 + 4*len(h.starts) + 12*len(h.rows.list) + 8*len(h.who) + 8*(len(h.firsts)+len(h.ties)+len(h.same)) + codesBytes(h.event) + timesBytes(h.time)
+	n := 256 + 4*(len(h.starts)+len(h.lasts)) + 12*len(h.rows.list) + 8*len(h.who) + 8*(len(h.firsts)+len(h.ties)+len(h.same)) + codesBytes(h.event) + timesBytes(h.time)
 	for _, b := range h.blocks {
 		if !h.whole && b.block != nil {
 			n += blockBytes(b.block)
@@ -67,7 +68,7 @@ func timesBytes(t *tile.Times) int {
 }
 
 func blockBytes(b *block) int {
-	return 128 + 4*len(b.Starts) + 8*(len(b.Firsts)+len(b.Ties)+len(b.Same)) + codesBytes(b.Event) + timesBytes(b.Time)
+	return 128 + 4*(len(b.Starts)+len(b.Lasts)) + 8*(len(b.Firsts)+len(b.Ties)+len(b.Same)) + codesBytes(b.Event) + timesBytes(b.Time)
 }
 
 // Tile returns tile i with the columns that need names. Rows outside of
@@ -80,7 +81,7 @@ func (s *Snapshot) Tile(ctx context.Context, i int, need tile.Need) (*tile.Tile,
 	if err != nil {
 		return nil, err
 	}
-	t := &tile.Tile{Starts: hot.starts, Firsts: hot.firsts, Event: hot.event, Time: hot.time, Ties: hot.ties, Same: hot.same}
+	t := &tile.Tile{Starts: hot.starts, Firsts: hot.firsts, Event: hot.event, Time: hot.time, Lasts: hot.lasts, Ties: hot.ties, Same: hot.same}
 	t.Rows = int(t.Starts[hot.customers()])
 	if need.Names {
 		if t.Names, err = s.names(hot); err != nil {
@@ -161,7 +162,7 @@ func (s *Snapshot) layout(i int, need tile.Need) (*hotTile, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &hotTile{layout: layout{key: m.key(), blocks: []*tileBlock{b}, whole: true, starts: b.Starts, firsts: b.Firsts}, event: b.Event, time: b.Time, ties: b.Ties, same: b.Same}, nil
+		return &hotTile{layout: layout{key: m.key(), blocks: []*tileBlock{b}, whole: true, starts: b.Starts, firsts: b.Firsts}, event: b.Event, time: b.Time, lasts: b.Lasts, ties: b.Ties, same: b.Same}, nil
 	}
 	return cached(s.cache, m.key(), (*hotTile).cost, m.merge)
 }
@@ -188,6 +189,7 @@ func (c *cache) read(b *tileBlock, keep bool) (*tileBlock, error) {
 			hot, err := read()
 			if err == nil {
 				hot.Firsts = tile.NewFirsts(hot.Starts)
+				hot.Lasts = hot.Time.LastBases(hot.Starts)
 				hot.Same = hot.Time.Same(hot.Starts, hot.Ties)
 			}
 			return hot, err
@@ -202,7 +204,7 @@ func (c *cache) read(b *tileBlock, keep bool) (*tileBlock, error) {
 func (b *tileBlock) slim() *tileBlock {
 	slim := *b.block
 	slim.Time = &tile.Times{Rows: b.Rows(), Anchors: b.Time.Anchors}
-	slim.Starts, slim.Firsts, slim.Ties, slim.Same = nil, nil, nil, nil
+	slim.Starts, slim.Firsts, slim.Lasts, slim.Ties, slim.Same = nil, nil, nil, nil, nil
 	return &tileBlock{b.src, b.index, &slim}
 }
 

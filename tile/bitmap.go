@@ -18,6 +18,15 @@ func (b Bitmap) Set(i int) { b[i>>6] |= 1 << (i & 63) }
 // Clear clears bit i.
 func (b Bitmap) Clear(i int) { b[i>>6] &^= 1 << (i & 63) }
 
+// Put sets or clears bit i.
+func (b Bitmap) Put(i int, set bool) {
+	if set {
+		b.Set(i)
+	} else {
+		b.Clear(i)
+	}
+}
+
 // Fill sets bits [0, n) and clears the rest.
 func (b Bitmap) Fill(n int) {
 	for i := range b {

@@ -51,6 +51,7 @@ func Build(schema *event.Schema, journeys []Journey) (*Tile, error) {
 		Columns: b.columns,
 	}
 	t.Same = t.Time.Same(t.Starts, t.Ties)
+	t.Lasts = t.Time.LastBases(t.Starts)
 	return t, nil
 }
 

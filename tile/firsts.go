@@ -2,6 +2,7 @@ package tile
 
 import (
 	"math/bits"
+	"slices"
 	"sort"
 
 	"wend/event"
@@ -70,6 +71,35 @@ func (t *Times) Since(at event.Time, firsts, dst Bitmap) {
 		dst[w] = run&^sum | marks
 	}
 	dst.trim(t.Rows)
+}
+
+// LastBases returns the base of the frame that every customer's last row is in;
+// 0 for those without rows.
+func (t *Times) LastBases(starts []uint32) []uint32 {
+	lasts := make([]uint32, len(starts)-1)
+	for c := range lasts {
+		if lo, hi := starts[c], starts[c+1]; lo < hi {
+			at, bit := (hi-1)>>6, (hi-1)&63
+			lasts[c] = t.Bases[t.rank[at]+uint32(bits.OnesCount64(t.Anchors[at]<<(63-bit)))-1]
+		}
+	}
+	return lasts
+}
+
+// MayBeSince appends the customers whose last rows may be at a time or later to
+// a list; lasts are their last bases. A few of them are not.
+func (t *Times) MayBeSince(at event.Time, lasts, list []uint32) []uint32 {
+	_, within := t.framesAt(at)
+	list = slices.Grow(list, len(lasts))
+	n := len(list)
+	list = list[:n+len(lasts)]
+	for c, base := range lasts {
+		list[n] = uint32(c)
+		if uint64(base) >= within {
+			n++
+		}
+	}
+	return list[:n]
 }
 
 // framesAt returns the least base of the frames that begin at a time or later,

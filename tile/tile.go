@@ -17,6 +17,7 @@ type Tile struct {
 	Names   *Strings  // canonical name of each customer; nil unless needed
 	Event   *Codes    // index into Schema.Events
 	Time    *Times    // never decreasing within a customer
+	Lasts   []uint32  // the base of each customer's last row (Times.LastBases)
 	Ties    Bitmap    // customers with two events at one time
 	Same    Bitmap    // rows at the time of the customer's row before; nil if there are none
 	Channel *Codes    // index into Schema.Channels, 0 is absent; nil unless needed

@@ -28,7 +28,8 @@ type Times struct {
 	Bases   []uint32
 	Slots   []byte // row i has bits [i*Width, (i+1)*Width), lowest first; slotPadding bytes follow
 
-	rank []uint32 // anchors before each 64 rows
+	rank   []uint32   // anchors before each 64 rows
+	newest event.Time // none is later
 }
 
 const (
@@ -124,7 +125,21 @@ func (t *Times) Rank() {
 		t.rank[w] = uint32(n)
 		n += bits.OnesCount64(flags)
 	}
+	t.newest = t.Origin
+	if len(t.Bases) > 0 {
+		tick := uint64(slices.Max(t.Bases))<<(t.Shift&63) + 1<<(t.Width&63) - 1
+		t.newest = event.MaxTime
+		if tick < uint64(event.MaxTime-t.Origin)/uint64(t.Unit) {
+			t.newest = t.Origin + event.Time(tick)*event.Time(t.Unit)
+		}
+	}
 }
+
+// Newest is not earlier than any of the times.
+func (t *Times) Newest() event.Time { return t.newest }
+
+// Longest is not shorter than what lies between any two of the times.
+func (t *Times) Longest() event.Duration { return t.newest.Sub(t.Origin) }
 
 // At returns row i's time.
 func (t *Times) At(i int) event.Time {
