@@ -103,7 +103,7 @@ func TestAnswersAreThoseOfTheStore(t *testing.T) {
 			continue
 		}
 		ignore := cmp.Options{
-			cmpopts.IgnoreUnexported(engine.Result{}), cmpopts.IgnoreFields(engine.Result{}, "Chart"),
+			cmpopts.IgnoreUnexported(engine.Result{}),
 			cmpopts.IgnoreFields(engine.Meta{}, "ElapsedMS", "Cached", "BytesRead"), cmpopts.EquateEmpty(), cmp.AllowUnexported(event.Value{}),
 		}
 		if diff := cmp.Diff(want, got, ignore); diff != "" {

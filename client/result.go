@@ -3,6 +3,7 @@ package client
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -47,6 +48,12 @@ type resultBody struct {
 			ElapsedMS        float64 `json:"elapsed_ms"`
 		}
 	}
+	Histogram []struct { // of times, for its chart
+		Step       int
+		Touchpoint string
+		Bounds     []float64 `json:"bounds_ms"`
+		Counts     []int64
+	}
 }
 
 // result gives the answer back the Go types that an open store's has.
@@ -83,6 +90,21 @@ func (b *resultBody) result() (*engine.Result, error) {
 		}
 		r.Meta.Missing = append(r.Meta.Missing, missing)
 	}
+	if b.Histogram == nil {
+		return r, nil
+	}
+	h := &engine.Histogram{}
+	for _, x := range b.Histogram {
+		if len(x.Bounds)+len(x.Counts) > 0 && len(x.Bounds) != len(x.Counts)+1 {
+			return nil, fmt.Errorf("the server's answer has a histogram of %d bounds and %d counts", len(x.Bounds), len(x.Counts))
+		}
+		s := engine.StepHistogram{Step: x.Step, Touchpoint: x.Touchpoint, Counts: x.Counts}
+		for _, ms := range x.Bounds {
+			s.Bounds = append(s.Bounds, event.Duration(math.Round(ms*float64(event.Millisecond))))
+		}
+		h.Steps = append(h.Steps, s)
+	}
+	r.Chart = h
 	return r, nil
 }
 

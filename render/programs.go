@@ -15,7 +15,8 @@ import (
 	"wend/event"
 )
 
-// writeJSON writes an answer as one JSON object: columns, rows, meta.
+// writeJSON writes an answer as one JSON object: columns, rows, meta, and what
+// a chart of it needs besides.
 func writeJSON(out *bufio.Writer, r *engine.Result) error {
 	var b []byte
 	b = append(b, `{"columns": [`...)
@@ -52,9 +53,38 @@ func writeJSON(out *bufio.Writer, r *engine.Result) error {
 	if err != nil {
 		return fmt.Errorf("write what the answer says of itself: %w", err)
 	}
-	b = append(append(b, meta...), "}\n"...)
+	b = append(b, meta...)
+	if h, ok := r.Chart.(*engine.Histogram); ok && h != nil {
+		steps, err := marshal(histogramOf(h))
+		if err != nil {
+			return fmt.Errorf("write the histogram: %w", err)
+		}
+		b = append(append(b, ",\n \"histogram\": "...), steps...)
+	}
+	b = append(b, "}\n"...)
 	_, err = out.Write(b)
 	return err
+}
+
+// stepHistogram is how long it took to one step. Bucket i holds what took
+// bounds_ms[i] or longer, and less than bounds_ms[i+1].
+type stepHistogram struct {
+	Step       int       `json:"step"`
+	Touchpoint string    `json:"touchpoint"`
+	Bounds     []float64 `json:"bounds_ms"`
+	Counts     []int64   `json:"counts"`
+}
+
+func histogramOf(h *engine.Histogram) []stepHistogram {
+	steps := []stepHistogram{}
+	for _, s := range h.Steps {
+		out := stepHistogram{s.Step, s.Touchpoint, []float64{}, append([]int64{}, s.Counts...)}
+		for _, d := range s.Bounds {
+			out.Bounds = append(out.Bounds, float64(d)/float64(event.Millisecond))
+		}
+		steps = append(steps, out)
+	}
+	return steps
 }
 
 // marshal is json.Marshal that leaves the < and > of arrows readable.
