@@ -43,8 +43,13 @@ const (
 	promptMore  = "  ..> "
 )
 
-// leaveWithin is how soon the second of two Ctrl-C must come to leave.
-const leaveWithin = 700 * time.Millisecond
+// Of several Ctrl-C, each must come so soon after the one before for the last
+// to leave. The line editor does not tell whether a line was empty: the first
+// may only have cleared one, and the second, of a hasty hand, too.
+const (
+	leaveWithin = 700 * time.Millisecond
+	leaveAfter  = 3
+)
 
 // errQuit ends the loop from a command.
 var errQuit = errors.New("quit")
@@ -71,7 +76,7 @@ func Run(ctx context.Context, db Database, opt Options) error {
 	}
 	s.lines = newTerminal(db, opt)
 	defer func() { s.lines.Close() }()
-	fmt.Fprintf(opt.Err, "wend %s, %s\n.help shows the commands, .help funnel a statement. A statement ends with ; or an empty line; Ctrl-D or Ctrl-C twice leaves.\n", opt.Version, opt.Name)
+	fmt.Fprintf(opt.Err, "wend %s, %s\n.help shows the commands, .help funnel a statement. A statement ends with ; or an empty line; Ctrl-D leaves.\n", opt.Version, opt.Name)
 	return s.loop(ctx)
 }
 
@@ -79,6 +84,7 @@ func Run(ctx context.Context, db Database, opt Options) error {
 func (s *session) loop(ctx context.Context) error {
 	var pending strings.Builder
 	var aborted time.Time // when Ctrl-C was pressed last
+	aborts := 0           // how often without a pause
 	for {
 		prompt := promptFirst
 		if pending.Len() > 0 {
@@ -87,13 +93,15 @@ func (s *session) loop(ctx context.Context) error {
 		line, err := s.lines.Prompt(prompt)
 		switch {
 		case errors.Is(err, liner.ErrPromptAborted):
-			// The line editor does not tell whether the line was empty, and
-			// who clears one line after another must not be thrown out.
-			if pending.Len() == 0 && time.Since(aborted) < leaveWithin {
-				return nil
+			if time.Since(aborted) >= leaveWithin {
+				aborts = 0
 			}
-			if pending.Len() == 0 {
-				aborted = time.Now()
+			aborted = time.Now()
+			switch aborts++; aborts {
+			case leaveAfter:
+				return nil
+			case leaveAfter - 1:
+				fmt.Fprintln(s.err, "Ctrl-D leaves, and Ctrl-C once more")
 			}
 			pending.Reset()
 			continue
@@ -106,7 +114,7 @@ func (s *session) loop(ctx context.Context) error {
 		case err != nil:
 			return fmt.Errorf("read a line from the terminal: %w", err)
 		}
-		aborted = time.Time{}
+		aborts = 0
 		if pending.Len() == 0 && isCommand(line) {
 			s.lines.Remember(line)
 			if err := s.command(ctx, line); err == errQuit {

@@ -237,8 +237,16 @@ func TestREPLCommandsInATerminal(t *testing.T) {
 	term.ask(".help funnel", "FUNNEL", "how many reach each step")
 	term.ask(".nonsense", "there is no command .nonsense; .help lists them")
 
-	// Ctrl-C twice leaves, too.
-	term.send("", "C-c", "C-c")
+	// Ctrl-C clears what is half typed, and stays however fast it comes twice.
+	term.clear()
+	term.send("funnel view_product -> ", "C-c", "C-c")
+	term.screen("Ctrl-D leaves, and Ctrl-C once more")
+	term.prompt()
+	term.send("show definitions;", "Enter")
+	term.screen("stage  looking")
+	term.prompt()
+	// Three times leaves.
+	term.send("", "C-c", "C-c", "C-c")
 	term.screen("left with 0")
 }
 
