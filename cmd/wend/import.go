@@ -177,7 +177,8 @@ func knownTo(ctx context.Context, remote *remoteFlags, db string) (map[string]ev
 		if err != nil {
 			return nil, err
 		}
-		return (&serverTarget{client: c}).known(ctx)
+		types, _, err := (&serverTarget{client: c}).known(ctx)
+		return types, err
 	}
 	if found, err := lookAt(db); err != nil || found != aStore {
 		return nil, err
@@ -187,7 +188,8 @@ func knownTo(ctx context.Context, remote *remoteFlags, db string) (map[string]ev
 		return nil, err
 	}
 	defer store.Close()
-	return (&folderTarget{db: store}).known(ctx)
+	types, _, err := (&folderTarget{db: store}).known(ctx)
+	return types, err
 }
 
 func nullable(text string) engine.Cell {
@@ -255,16 +257,19 @@ type importer struct {
 	here     map[string]struct{} // customers of this source
 	all      map[string]struct{} // of all sources that added something; nil: the target counts them
 	imports  []string
-	rejected int64 // by the store, beyond those of the reader
+	defined  map[string]string // kinds of definitions by their names
+	hidden   []string          // what to say of names that definitions have, too
+	rejected int64             // by the store, beyond those of the reader
 	first    []string
 }
 
 // importFiles imports files, each as an import of its own.
 func importFiles(ctx context.Context, t target, files []string, opt ingest.Options, out io.Writer) error {
-	var err error
-	if opt.Known, err = t.known(ctx); err != nil {
+	known, definitions, err := t.known(ctx)
+	if err != nil {
 		return err
 	}
+	opt.Known = known
 	began := time.Now()
 	bar := newProgress(os.Stderr)
 	opt.Progress = func(p ingest.Progress) { bar.show(p, time.Since(began)) }
@@ -274,7 +279,10 @@ func importFiles(ctx context.Context, t target, files []string, opt ingest.Optio
 	}
 	defer r.Close()
 	printMappings(r)
-	im := &importer{target: t}
+	im := &importer{target: t, defined: map[string]string{}}
+	for _, d := range definitions {
+		im.defined[d.Name] = d.Kind
+	}
 	if len(files) > 1 || !t.counts() {
 		im.all = map[string]struct{}{}
 	}
@@ -287,7 +295,7 @@ func importFiles(ctx context.Context, t target, files []string, opt ingest.Optio
 		return fmt.Errorf("%w; %s", err, im.kept())
 	}
 	bar.clear()
-	for _, note := range r.Notes() {
+	for _, note := range append(r.Notes(), im.hidden...) {
 		fmt.Fprintln(os.Stderr, note)
 	}
 	rejected := r.Stats().Rejected + im.rejected
@@ -353,7 +361,30 @@ func (im *importer) add(ctx context.Context, source string, batch *event.Batch) 
 			}
 		}
 	}
+	im.compare("an event", batch.Names)
+	im.compare("a channel", batch.Channels)
+	for _, c := range batch.Columns {
+		im.compare("a property", []string{c.Name})
+	}
 	return im.target.add(ctx, batch)
+}
+
+// compare looks for names that definitions have, too. Each definition is told of once.
+func (im *importer) compare(what string, names []string) {
+	if len(im.defined) == 0 {
+		return
+	}
+	for _, name := range names {
+		kind, taken := im.defined[name]
+		if !taken {
+			continue
+		}
+		if kind = "a " + kind; kind == "a channels" {
+			kind = "a group of channels"
+		}
+		im.hidden = append(im.hidden, fmt.Sprintf("warning: %q is %s now, and %s that is defined: where both fit, a statement means the definition; drop it and define it under another name to have both", name, what, kind))
+		delete(im.defined, name)
+	}
 }
 
 // finish ends the import of a source.

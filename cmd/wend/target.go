@@ -19,7 +19,7 @@ import (
 
 // target is where imported events go, source by source.
 type target interface {
-	known(ctx context.Context) (map[string]event.Type, error) // the types of properties there
+	known(ctx context.Context) (map[string]event.Type, []event.Definition, error) // the types of properties there, and definitions
 	begin(ctx context.Context, source string) error
 	add(ctx context.Context, b *event.Batch) error
 	finish(ctx context.Context) (storage.LoadResult, error)
@@ -54,12 +54,12 @@ type folderTarget struct {
 	load *storage.Load
 }
 
-func (t *folderTarget) known(context.Context) (map[string]event.Type, error) {
-	schema, _, err := t.db.Schema()
+func (t *folderTarget) known(context.Context) (map[string]event.Type, []event.Definition, error) {
+	schema, definitions, err := t.db.Schema()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return typesOf(schema), nil
+	return typesOf(schema), definitions, nil
 }
 
 func typesOf(schema *event.Schema) map[string]event.Type {
@@ -117,12 +117,12 @@ type serverTarget struct {
 	before int // events of the source sent so far
 }
 
-func (t *serverTarget) known(ctx context.Context) (map[string]event.Type, error) {
-	schema, _, err := t.client.Schema(ctx)
+func (t *serverTarget) known(ctx context.Context) (map[string]event.Type, []event.Definition, error) {
+	schema, definitions, err := t.client.Schema(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return typesOf(schema), nil
+	return typesOf(schema), definitions, nil
 }
 
 func (t *serverTarget) begin(context.Context, string) error {
