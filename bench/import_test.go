@@ -25,7 +25,7 @@ func csv(b *testing.B) string {
 
 // csvBatches reads it.
 func csvBatches(b *testing.B) iter.Seq[*event.Batch] {
-	r, err := ingest.Open([]string{csv(b)}, nil, ingest.Options{})
+	r, err := ingest.Open(b.Context(), []string{csv(b)}, nil, ingest.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

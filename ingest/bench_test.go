@@ -29,7 +29,7 @@ func BenchmarkFile(b *testing.B) {
 	rows := int64(0)
 	began := processorTime()
 	for b.Loop() {
-		r, err := Open([]string{path}, nil, Options{})
+		r, err := Open(b.Context(), []string{path}, nil, Options{})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -79,7 +79,7 @@ func BenchmarkPiece(b *testing.B) {
 	if err := os.WriteFile(path, append([]byte("ts,user_id,event,channel,device,campaign,value\n"), text...), 0o666); err != nil {
 		b.Fatal(err)
 	}
-	r, err := Open([]string{path}, nil, Options{})
+	r, err := Open(b.Context(), []string{path}, nil, Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

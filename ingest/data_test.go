@@ -13,7 +13,7 @@ import (
 // readAll reads files to their end.
 func readAll(t *testing.T, opt Options, paths ...string) (*Reader, []*event.Batch) {
 	t.Helper()
-	r, err := Open(paths, nil, opt)
+	r, err := Open(t.Context(), paths, nil, opt)
 	if err != nil {
 		t.Fatal(err)
 	}

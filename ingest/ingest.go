@@ -124,8 +124,9 @@ type Reader struct {
 
 // Open looks at every file's beginning and settles how its columns become
 // events, so that a mistaken mapping (*MappingError) shows before anything is
-// read. "-" is stdin. The Reader must be closed.
-func Open(paths []string, stdin io.Reader, opt Options) (*Reader, error) {
+// read; what is no table is a *SourceError. "-" is stdin. When ctx ends, so do
+// Open and the reading of stdin and of pipes. The Reader must be closed.
+func Open(ctx context.Context, paths []string, stdin io.Reader, opt Options) (*Reader, error) {
 	r := &Reader{opt: opt, held: maps.Clone(opt.Known)}
 	if r.held == nil {
 		r.held = map[string]event.Type{}
@@ -139,14 +140,14 @@ func Open(paths []string, stdin io.Reader, opt Options) (*Reader, error) {
 	if r.opt.heldBytes == 0 {
 		r.opt.heldBytes, r.opt.pieceBytes = heldBytesMax, pieceBytes
 	}
-	if err := r.open(paths, stdin); err != nil {
+	if err := r.open(ctx, paths, stdin); err != nil {
 		r.Close()
 		return nil, err
 	}
 	return r, nil
 }
 
-func (r *Reader) open(paths []string, stdin io.Reader) error {
+func (r *Reader) open(ctx context.Context, paths []string, stdin io.Reader) error {
 	switch r.opt.OnError {
 	case "", "skip", "stop":
 	default:
@@ -166,11 +167,18 @@ func (r *Reader) open(paths []string, stdin io.Reader) error {
 	if r.encoding, err = findEncoding(r.opt.Encoding); err != nil {
 		return err
 	}
-	if err := r.findParts(paths, stdin); err != nil {
+	if err := r.findParts(ctx, paths, stdin); err != nil {
 		return err
 	}
 	for _, p := range r.parts {
-		if err := r.prepare(p); err != nil {
+		err := ctx.Err()
+		if err == nil {
+			err = r.prepare(p)
+		}
+		if errors.Is(err, errZipStream) {
+			return &SourceError{p.name, errZipStream.Error()}
+		}
+		if err != nil {
 			return err
 		}
 		r.mappings = append(r.mappings, p.mapping)

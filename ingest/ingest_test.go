@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -145,7 +146,7 @@ ann 2025-03-01T12:00:00Z purchase @store #x1 amount=integer:5 country=string:DE
 func TestMappingMistakes(t *testing.T) {
 	f := func(opt Options, content, want string) {
 		t.Helper()
-		_, err := Open([]string{write(t, "a.csv", content)}, nil, opt)
+		_, err := Open(t.Context(), []string{write(t, "a.csv", content)}, nil, opt)
 		var mistake *MappingError
 		if !errors.As(err, &mistake) || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error is %v, want a mapping error with %q", err, want)
@@ -167,7 +168,7 @@ func TestMappingMistakes(t *testing.T) {
 	f(Options{}, "customer,ti\xe4me,event\n", "the header is not UTF-8")
 	f(Options{}, "customer\x00,time,event\n", "zero bytes")
 	f(Options{}, strings.Repeat("n", 129)+",customer,time,event\n", "longer than 128 bytes")
-	if _, err := Open([]string{filepath.Join(t.TempDir(), "none.csv")}, nil, Options{}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Open(t.Context(), []string{filepath.Join(t.TempDir(), "none.csv")}, nil, Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
 }
@@ -221,7 +222,7 @@ u1 1970-01-01T00:00:01Z view a.b=integer:1 event_=string:click
 ! a.ndjson:13: a string is not UTF-8: half of a surrogate pair, \ud800, at byte 17
 ! a.ndjson:14: a string is not UTF-8: half of a surrogate pair, \udc00, at byte 50
 `)
-	_, err := Open([]string{write(t, "a.json", "[{}]")}, nil, Options{})
+	_, err := Open(t.Context(), []string{write(t, "a.json", "[{}]")}, nil, Options{})
 	if err == nil || !strings.Contains(err.Error(), "one JSON array") {
 		t.Errorf("a file that is one array: %v", err)
 	}
@@ -334,7 +335,7 @@ func TestNumberColumnTurnsIntoTextAfterAMillionRows(t *testing.T) {
 // stream reads a text that can be read only once.
 func stream(t *testing.T, opt Options, content string) (*Reader, []*event.Batch) {
 	t.Helper()
-	r, err := Open([]string{"-"}, io.MultiReader(strings.NewReader(content)), opt)
+	r, err := Open(t.Context(), []string{"-"}, io.MultiReader(strings.NewReader(content)), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -464,8 +465,20 @@ func TestCompression(t *testing.T) {
 		t.Fatal(err)
 	}
 	reads(t, Options{}, "a.zip", archive.String(), want+"bob 1970-01-01T00:00:02Z buy\nnote a.zip: readme.pdf was left out: its name does not end like a table's (csv, tsv, txt, ndjson, jsonl)\n")
-	if _, err := Open([]string{"-"}, &archive, Options{}); !errors.Is(err, errZipStream) {
-		t.Errorf("an archive on standard input: %v", err)
+	none := "PK\x05\x06" + strings.Repeat("\x00", 18)
+	for what, open := range map[string]func() (*Reader, error){
+		"an archive on standard input":   func() (*Reader, error) { return Open(t.Context(), []string{"-"}, &archive, Options{}) },
+		"an empty one on standard input": func() (*Reader, error) { return Open(t.Context(), []string{"-"}, strings.NewReader(none), Options{}) },
+		"an empty archive": func() (*Reader, error) {
+			return Open(t.Context(), []string{write(t, "none.zip", none)}, nil, Options{})
+		},
+		"a folder":                            func() (*Reader, error) { return Open(t.Context(), []string{t.TempDir()}, nil, Options{}) },
+		"standard input, where there is none": func() (*Reader, error) { return Open(t.Context(), []string{"-"}, nil, Options{}) },
+	} {
+		var source *SourceError
+		if _, err := open(); !errors.As(err, &source) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 	r, batches := stream(t, Options{}, gz)
 	if got := transcript(r, batches); got != want {
@@ -474,7 +487,7 @@ func TestCompression(t *testing.T) {
 
 	// A file that was cut off is an error, not a shorter file.
 	long := packed(t, manyRows(50_000, func(i int) string { return fmt.Sprint(i * i) }), func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) })
-	r, err := Open([]string{write(t, "a.csv.gz", long[:len(long)-100])}, nil, Options{})
+	r, err := Open(t.Context(), []string{write(t, "a.csv.gz", long[:len(long)-100])}, nil, Options{})
 	for err == nil {
 		_, err = r.Next(context.Background())
 	}
@@ -554,7 +567,7 @@ func TestIdsUsedAsKeys(t *testing.T) {
 	for i := range propertiesMax + 1 {
 		fmt.Fprintf(&b, "{\"customer\":\"a\",\"time\":1,\"event\":\"e\",\"k%d\":1}\n", i)
 	}
-	r, err := Open([]string{write(t, "a.ndjson", b.String())}, nil, Options{})
+	r, err := Open(t.Context(), []string{write(t, "a.ndjson", b.String())}, nil, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -575,7 +588,7 @@ func TestLongLineOfManyFields(t *testing.T) {
 }
 
 func TestOnErrorStop(t *testing.T) {
-	r, err := Open([]string{write(t, "a.csv", "customer,time,event\nann,1,view\nann,x,view\n")}, nil, Options{OnError: "stop"})
+	r, err := Open(t.Context(), []string{write(t, "a.csv", "customer,time,event\nann,1,view\nann,x,view\n")}, nil, Options{OnError: "stop"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -595,7 +608,7 @@ func TestRejectsAreCountedAll(t *testing.T) {
 }
 
 func TestPreviewReadsAllAndKeepsTheFirst(t *testing.T) {
-	r, err := Open([]string{write(t, "a.csv", "customer,time,event\nann,1,view\nbob,2,view\nann,x,view\n")}, nil, Options{})
+	r, err := Open(t.Context(), []string{write(t, "a.csv", "customer,time,event\nann,1,view\nbob,2,view\nann,x,view\n")}, nil, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -611,7 +624,7 @@ func TestPreviewReadsAllAndKeepsTheFirst(t *testing.T) {
 
 func TestReadingCanBeLeft(t *testing.T) {
 	path := write(t, "a.csv", manyRows(200_000, func(i int) string { return "x" }))
-	r, err := Open([]string{path}, nil, Options{pieceBytes: 1 << 14, heldBytes: 1 << 10})
+	r, err := Open(t.Context(), []string{path}, nil, Options{pieceBytes: 1 << 14, heldBytes: 1 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -693,5 +706,33 @@ func TestWriterWritesWhatReaderReads(t *testing.T) {
 				t.Errorf("%s, event %d (-written +read):\n%s", format, i, diff)
 			}
 		}
+	}
+}
+
+// Whoever waits for a stream can stop: for its first bytes, and for a pipe that
+// nobody writes to.
+func TestOpenEndsWithItsContext(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Skip(err)
+	}
+	silent, in := io.Pipe()
+	defer in.Close()
+	for _, path := range []string{"-", pipe} {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(10*time.Millisecond, cancel)
+		if _, err := Open(ctx, []string{path}, silent, Options{}); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	writer, err := os.OpenFile(pipe, os.O_RDWR, 0) // so that whoever still opens it for reading comes to an end
+	if err == nil {
+		writer.Close()
+	}
+	// A file is not looked at when it is too late.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Open(ctx, []string{write(t, "a.csv", "customer,time,event\n")}, nil, Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("a file: %v", err)
 	}
 }

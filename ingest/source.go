@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -37,20 +38,31 @@ type part struct {
 	replayed io.ReadCloser // of a stream: what is left, after the sample was put back
 }
 
-// Errors of what cannot be read at all.
+// SourceError says that what was named is no table, however it is read.
+type SourceError struct {
+	File    string
+	Message string
+}
+
+// Error implements error.
+func (e *SourceError) Error() string { return e.File + ": " + e.Message }
+
+// errZipStream is made a SourceError by who knows the name.
 var errZipStream = errors.New("a zip archive can be read from a file only; its directory stands at the end")
 
 // findParts lists what the paths contain. "-" is stdin.
-func (r *Reader) findParts(paths []string, stdin io.Reader) error {
+func (r *Reader) findParts(ctx context.Context, paths []string, stdin io.Reader) error {
 	var seen []os.FileInfo
 	for _, p := range paths {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if p == "-" {
 			if stdin == nil {
-				return errors.New("there is no standard input to read, or - is named twice")
+				return &SourceError{p, "there is no standard input to read, or it is named twice"}
 			}
-			once := io.NopCloser(countingReader{stdin, &r.read})
-			r.parts = append(r.parts, &part{name: "standard input", path: "-", stream: true,
-				open: func() (io.ReadCloser, error) { return r.expand(once) }})
+			from := io.NopCloser(stdin)
+			r.addStream(ctx, "standard input", p, func() (io.ReadCloser, error) { return from, nil })
 			stdin = nil
 			continue
 		}
@@ -59,10 +71,10 @@ func (r *Reader) findParts(paths []string, stdin io.Reader) error {
 			return err
 		}
 		if info.IsDir() {
-			return fmt.Errorf("%s is a directory; name the files in it", p)
+			return &SourceError{p, "this is a folder; name the files in it"}
 		}
 		if !info.Mode().IsRegular() {
-			r.parts = append(r.parts, &part{name: p, path: p, stream: true, open: func() (io.ReadCloser, error) { return r.openFile(p) }})
+			r.addStream(ctx, p, p, func() (io.ReadCloser, error) { return os.Open(p) })
 			continue
 		}
 		if slices.ContainsFunc(seen, func(other os.FileInfo) bool { return os.SameFile(info, other) }) {
@@ -75,7 +87,10 @@ func (r *Reader) findParts(paths []string, stdin io.Reader) error {
 			return err
 		}
 		if zipped {
-			if err := r.findMembers(p, info.Size()); err != nil {
+			var none *SourceError
+			if err := r.findMembers(p, info.Size()); errors.As(err, &none) {
+				return none
+			} else if err != nil {
 				return fmt.Errorf("%s: %w", p, err)
 			}
 			continue
@@ -83,6 +98,25 @@ func (r *Reader) findParts(paths []string, stdin io.Reader) error {
 		r.parts = append(r.parts, &part{name: p, path: p, bytes: info.Size(), open: func() (io.ReadCloser, error) { return r.openFile(p) }})
 	}
 	return nil
+}
+
+// addStream adds what may keep its reader waiting, such as a pipe, until ctx
+// ends; opening one may have to wait, too.
+func (r *Reader) addStream(ctx context.Context, name, path string, open func() (io.ReadCloser, error)) {
+	r.parts = append(r.parts, &part{name: name, path: path, stream: true, open: func() (io.ReadCloser, error) {
+		out, in := io.Pipe()
+		stop := context.AfterFunc(ctx, func() { in.CloseWithError(ctx.Err()) })
+		go func() {
+			defer stop()
+			from, err := open()
+			if err == nil {
+				_, err = io.Copy(in, countingReader{from, &r.read})
+				from.Close()
+			}
+			in.CloseWithError(err) // nil is the end of the stream
+		}()
+		return r.expand(out)
+	}})
 }
 
 func (r *Reader) openFile(name string) (io.ReadCloser, error) {
@@ -107,7 +141,7 @@ func isZip(name string) (bool, error) {
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return false, err
 	}
-	return string(magic[:n]) == zipMagic, nil
+	return string(magic[:n]) == zipMagic || string(magic[:n]) == zipEmpty, nil
 }
 
 // findMembers lists the tables in an archive.
@@ -142,7 +176,7 @@ func (r *Reader) findMembers(name string, size int64) error {
 			}})
 	}
 	if found == 0 {
-		return errors.New("the archive has no table in it (csv, tsv, txt, ndjson, jsonl)")
+		return &SourceError{name, "the archive has no table in it (csv, tsv, txt, ndjson, jsonl)"}
 	}
 	return nil
 }
@@ -166,6 +200,7 @@ func formatOf(name string) string {
 
 const (
 	zipMagic  = "PK\x03\x04"
+	zipEmpty  = "PK\x05\x06" // the directory of an archive without members
 	gzipMagic = "\x1f\x8b"
 	zstdMagic = "\x28\xb5\x2f\xfd"
 )
@@ -211,7 +246,7 @@ func (r *Reader) expand(packed io.ReadCloser) (io.ReadCloser, error) {
 			return nil, err
 		}
 		s.Reader, s.closers = z, append(s.closers, func() error { z.Close(); return nil })
-	case string(magic) == zipMagic:
+	case string(magic) == zipMagic, string(magic) == zipEmpty:
 		s.Close()
 		return nil, errZipStream
 	}

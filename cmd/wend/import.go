@@ -202,9 +202,9 @@ func nullable(text string) engine.Cell {
 func openFiles(ctx context.Context, files []string, opt ingest.Options) (*ingest.Reader, error) {
 	var in io.Reader
 	if slices.Contains(files, "-") {
-		in = interruptible(ctx, os.Stdin)
+		in = os.Stdin
 	}
-	r, err := ingest.Open(files, in, opt)
+	r, err := ingest.Open(ctx, files, in, opt)
 	if ctx.Err() != nil {
 		return nil, errors.New("import: interrupted; nothing was imported")
 	}
@@ -212,18 +212,6 @@ func openFiles(ctx context.Context, files []string, opt ingest.Options) (*ingest
 		return nil, readError(err)
 	}
 	return r, nil
-}
-
-// interruptible reads from a stream until ctx ends: a command that waits for
-// its input must be able to stop.
-func interruptible(ctx context.Context, r io.Reader) io.Reader {
-	out, in := io.Pipe()
-	context.AfterFunc(ctx, func() { in.CloseWithError(ctx.Err()) })
-	go func() {
-		_, err := io.Copy(in, r)
-		in.CloseWithError(err) // nil is the end of the stream
-	}()
-	return out
 }
 
 func printMappings(r *ingest.Reader) {
@@ -239,10 +227,13 @@ func printMappings(r *ingest.Reader) {
 func readError(err error) error {
 	var mapping *ingest.MappingError
 	var reject *ingest.RejectError
+	var source *ingest.SourceError
 	var path *fs.PathError
 	switch {
 	case errors.As(err, &path) && errors.Is(err, fs.ErrNotExist):
 		return mistake{fmt.Errorf("import: there is no file %s", path.Path)}
+	case errors.As(err, &source):
+		return mistake{fmt.Errorf("import: %w", err)}
 	case errors.As(err, &mapping), errors.As(err, &reject):
 		return mistake{err}
 	}

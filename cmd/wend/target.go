@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -37,7 +38,7 @@ func openTarget(ctx context.Context, remote *remoteFlags, db string, files []str
 		c, err := remote.client(db)
 		return &serverTarget{client: c}, err
 	}
-	if found, err := lookAt(db); err == nil && found == nothing && !slices.Contains(files, "-") {
+	if found, err := lookAt(db); err == nil && found == nothing && !slices.ContainsFunc(files, isStream) {
 		r, err := openFiles(ctx, files, opt)
 		if err != nil {
 			return nil, err
@@ -219,4 +220,10 @@ func (t *serverTarget) id(e *event.Event) string {
 		id = fmt.Sprintf("%s.%d", id, equal)
 	}
 	return id
+}
+
+// isStream reports whether a file can be read only once.
+func isStream(name string) bool {
+	info, err := os.Stat(name)
+	return name == "-" || err == nil && !info.Mode().IsRegular() && !info.IsDir()
 }

@@ -2,9 +2,12 @@ package soak
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -60,10 +63,15 @@ func (s *served) watchHeap(ctx context.Context, from time.Time, every time.Durat
 	}
 }
 
-// quietHeap is the heap that is alive after collections while no query runs.
+// quietHeap is the heap that is alive after collections while no query runs and
+// the caches are empty. What they hold is bounded by their sizes, and goes up and
+// down by more than any leak of minutes: in a store of this size they never fill.
 func (s *served) quietHeap(ctx context.Context, c *http.Client, q *quiet) (bytes float64, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if s.emptyCaches(ctx, c) != nil {
+		return 0, false
+	}
 	for idle := 0.0; ctx.Err() == nil; {
 		m, err := s.metrics(c)
 		if err != nil || m["wend_queries_running"] > 0 {
@@ -76,9 +84,27 @@ func (s *served) quietHeap(ctx context.Context, c *http.Client, q *quiet) (bytes
 		if m["go_gc_duration_seconds_count"] >= idle+3 { // what finalizers and pools kept went with the second
 			return m["go_memstats_next_gc_bytes"] / 2, true // the collector starts at twice what it left
 		}
-		_, _ = s.ask(c, "measure distinct(n) by client") // garbage, so that there is a collection
+		_, _ = send(c, "POST", s.url+"/v1/check", garbage) // until there is a collection
 	}
 	return 0, false
+}
+
+// garbage is a body that leaves much behind and nothing in a cache.
+var garbage = fmt.Sprintf(`{"query": "show events %s"}`, strings.Repeat(" ", 60<<10))
+
+// emptyCaches erases somebody whom nobody knows, and waits until that is done:
+// with every erasure the store and the engine drop what they kept.
+func (s *served) emptyCaches(ctx context.Context, c *http.Client) error {
+	r, err := send(c, "POST", s.url+"/v1/erase", `{"customer": "nobody"}`, "Content-Type", "application/json")
+	for ctx.Err() == nil && err == nil {
+		var receipt struct{ ID, State string }
+		if err = json.Unmarshal(r.body, &receipt); err != nil || receipt.State == "done" {
+			return err
+		}
+		wait(ctx, 50*time.Millisecond)
+		r, err = send(c, "GET", s.url+"/v1/erase/"+receipt.ID, "")
+	}
+	return errors.Join(err, ctx.Err())
 }
 
 // heapPoint is what was alive at a time.

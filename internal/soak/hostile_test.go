@@ -146,12 +146,9 @@ func TestHostile(t *testing.T) {
 
 	// One after the other: each as its line says.
 	timeout := strconv.Itoa(int(trust.Number("WEND_HOSTILE_MS", 1500)))
-	limited := 0
+	ended, endedBeside := &endings{}, &endings{}
 	for _, h := range hostile {
-		code := s.attack(t, c, h, timeout)
-		if code != "" {
-			limited++
-		}
+		code := s.attack(t, c, h, timeout, ended)
 		if h.expect == "ok" && code != "" || h.expect != "any" && h.expect != "ok" && code != h.expect {
 			t.Errorf("%s: %q, want %s", h.name, code, h.expect)
 		}
@@ -168,7 +165,7 @@ func TestHostile(t *testing.T) {
 			default:
 				own := client()
 				defer own.CloseIdleConnections()
-				s.attack(t, own, h, timeout)
+				s.attack(t, own, h, timeout, endedBeside)
 			case 3:
 				s.leave(h)
 			case 4:
@@ -185,20 +182,20 @@ func TestHostile(t *testing.T) {
 	if peak > limit*5/4 {
 		t.Errorf("the server had %d MiB, of %d MiB it may have", peak>>20, limit>>20)
 	}
-	trust.Report(t, "2.3", "hostile", len(hostile), "events", events, "at_limits", limited, "at_once", together, "exits", 0,
+	trust.Report(t, "2.3", "hostile", len(hostile), "events", events, "alone", ended, "at_once", together, "of which", endedBeside, "exits", 0,
 		"peak_mib", peak>>20, "limit_mib", limit>>20, "cancel_p99", percentile99(late).Round(time.Millisecond),
 		"honest_p99_alone", percentile99(alone).Round(time.Millisecond), "honest_p99_beside", percentile99(beside).Round(time.Millisecond))
 }
 
 // attack sends a hostile query, and returns the code of the error that it ends with.
-func (s *served) attack(t *testing.T, c *http.Client, h hostileQuery, timeout string) (code string) {
+func (s *served) attack(t *testing.T, c *http.Client, h hostileQuery, timeout string, ended *endings) (code string) {
 	body, _ := json.Marshal(map[string]any{"query": h.query(), "timeout_ms": json.Number(timeout)})
 	r, err := send(c, "POST", s.URL+"/v1/query", string(body), "Content-Type", "application/json")
 	if err != nil {
 		t.Errorf("%s: %v", h.name, err)
 		return ""
 	}
-	if r.status == 200 {
+	if code = ended.count(r); r.status == 200 {
 		return ""
 	}
 	var refusal struct {
@@ -209,6 +206,48 @@ func (s *served) attack(t *testing.T, c *http.Client, h hostileQuery, timeout st
 	}
 	if strings.HasSuffix(refusal.Error.Code, "_limit") && (refusal.Error.Hint == "" || !regexp.MustCompile(`\d`).MatchString(refusal.Error.Message)) {
 		t.Errorf("%s: an error that does not say how much or what to do: %s", h.name, r.body)
+	}
+	return refusal.Error.Code
+}
+
+// endings counts how hostile queries ended.
+type endings struct {
+	mu                                     sync.Mutex
+	answered, time, limits, refused, turns int
+}
+
+// count tells an answer, the limit of time, another limit, a mistake that was
+// refused before anything ran, and a server that had others to answer first.
+func (e *endings) count(r reply) (code string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	code = codeOf(r)
+	switch {
+	case r.status == 200:
+		e.answered++
+	case code == "time_limit":
+		e.time++
+	case strings.HasSuffix(code, "_limit"):
+		e.limits++
+	case r.status == 503:
+		e.turns++
+	default:
+		e.refused++
+	}
+	return code
+}
+
+func (e *endings) String() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return fmt.Sprintf("%d answered, %d at time_limit, %d at others, %d refused, %d busy", e.answered, e.time, e.limits, e.refused, e.turns)
+}
+
+// codeOf is the code of an answer that is an error.
+func codeOf(r reply) string {
+	var refusal struct{ Error struct{ Code string } }
+	if r.status == 200 || json.Unmarshal(r.body, &refusal) != nil {
+		return ""
 	}
 	return refusal.Error.Code
 }

@@ -30,6 +30,9 @@ type served struct {
 func serve(t *testing.T, dir string, env ...string) *served {
 	t.Helper()
 	s := &served{t: t, dir: dir, env: env, args: []string{"--backup-dir", dir + ".backups"}}
+	if err := os.MkdirAll(dir+".backups", 0o700); err != nil {
+		t.Fatal(err)
+	}
 	s.start()
 	t.Cleanup(func() { s.Kill() })
 	return s

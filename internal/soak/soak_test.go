@@ -51,7 +51,8 @@ func TestSoak(t *testing.T) {
 	quiet := &quiet{}
 	calm := time.Now().Add(soakTime(t) / 2)
 	var clients sync.WaitGroup
-	var batches, again, queries, wrong, refused atomic.Int64
+	var batches, again, queries, wrong atomic.Int64
+	ended := &endings{}
 	for i := range writers {
 		clients.Go(func() {
 			c := client()
@@ -108,9 +109,7 @@ func TestSoak(t *testing.T) {
 					t.Errorf("%s: %v %d %s", h.name, err, r.status, r.body)
 					return
 				}
-				if r.status != 200 {
-					refused.Add(1)
-				}
+				ended.count(r)
 			}
 		})
 	}
@@ -141,7 +140,7 @@ func TestSoak(t *testing.T) {
 	}
 	s.settled(before, c)
 	trust.Report(t, "2.4", "soak", soakTime(t), "clients", writers+readers+attackers+keepers, "batches", batches.Load(), "sent again", again.Load(), "events", l.stored.Load(), "queries", queries.Load(),
-		"refused", refused.Load(), "erased", k.erasures, "backups", k.backups, "restored", k.restored, "wrong", wrong.Load(), "heap_mib", heap.mib(), "heap_slope_percent_10min", heap, "seed", seed)
+		"hostile", ended, "erased", k.erasures, "backups", k.backups, "restored", k.restored, "wrong", wrong.Load(), "heap_mib", heap.mib(), "heap_slope_percent_10min", heap, "seed", seed)
 	if soakTime(t) >= 10*time.Minute && heap.slope > slopeMax {
 		t.Errorf("the heap grows by %s %% in ten minutes", heap)
 	}
