@@ -19,11 +19,24 @@ const slopeMax = 5.0
 // quiet stops the clients for a moment: what their requests hold is no leak.
 type quiet struct{ mu sync.RWMutex }
 
-// pass waits while it is quiet, and reports whether the load goes on.
-func (q *quiet) pass(ctx context.Context) bool {
-	q.mu.RLock()
-	defer q.mu.RUnlock()
-	return ctx.Err() == nil
+// each does something again and again until ctx ends, or it fails, and rests
+// for as long as it says. While it is quiet it waits between two times.
+func (q *quiet) each(ctx context.Context, do func() (rest time.Duration, err error)) error {
+	once := func() (time.Duration, error) {
+		q.mu.RLock()
+		defer q.mu.RUnlock()
+		return do()
+	}
+	for ctx.Err() == nil {
+		rest, err := once()
+		if err != nil {
+			return err
+		}
+		if rest > 0 {
+			wait(ctx, rest)
+		}
+	}
+	return nil
 }
 
 // growth is how the quiet heap went.
@@ -84,7 +97,7 @@ func (s *served) quietHeap(ctx context.Context, c *http.Client, q *quiet) (bytes
 		if m["go_gc_duration_seconds_count"] >= idle+3 { // what finalizers and pools kept went with the second
 			return m["go_memstats_next_gc_bytes"] / 2, true // the collector starts at twice what it left
 		}
-		_, _ = send(c, "POST", s.url+"/v1/check", garbage) // until there is a collection
+		_, _ = send(c, "POST", s.URL+"/v1/check", garbage) // until there is a collection
 	}
 	return 0, false
 }
@@ -95,14 +108,14 @@ var garbage = fmt.Sprintf(`{"query": "show events %s"}`, strings.Repeat(" ", 60<
 // emptyCaches erases somebody whom nobody knows, and waits until that is done:
 // with every erasure the store and the engine drop what they kept.
 func (s *served) emptyCaches(ctx context.Context, c *http.Client) error {
-	r, err := send(c, "POST", s.url+"/v1/erase", `{"customer": "nobody"}`, "Content-Type", "application/json")
+	r, err := send(c, "POST", s.URL+"/v1/erase", `{"customer": "nobody"}`, "Content-Type", "application/json")
 	for ctx.Err() == nil && err == nil {
 		var receipt struct{ ID, State string }
 		if err = json.Unmarshal(r.body, &receipt); err != nil || receipt.State == "done" {
 			return err
 		}
 		wait(ctx, 50*time.Millisecond)
-		r, err = send(c, "GET", s.url+"/v1/erase/"+receipt.ID, "")
+		r, err = send(c, "GET", s.URL+"/v1/erase/"+receipt.ID, "")
 	}
 	return errors.Join(err, ctx.Err())
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
 	"wend/internal/process"
 )
 
@@ -38,49 +39,56 @@ func (k *keeper) erase(ctx context.Context) error {
 	rng := rand.New(rand.NewPCG(k.seed, 300))
 	c := client()
 	defer c.CloseIdleConnections()
-	for n := 0; k.quiet.pass(ctx); n++ {
-		b := k.ledger.doomed(n)
-		if _, err := k.ledger.add(c, k.served, b); err != nil {
-			return err
-		}
-		k.ledger.stored.Add(b.events)
-		if _, err := k.served.post(c, "/v1/links", fmt.Sprintf(`{"from": %q, "to": %q}`, b.from, b.to), ""); err != nil {
-			return err
-		}
-		if n < alive {
-			continue
-		}
-		victim := batch{from: fmt.Sprint("dv-", n-alive), to: fmt.Sprint("dc-", n-alive), events: 4}
-		after, name := []string{"allow", "suppress"}[n%2], []string{victim.to, victim.from}[rng.IntN(2)]
-		k.ledger.erasing.Add(victim.events)
-		r, err := send(c, "POST", k.served.URL+"/v1/erase", fmt.Sprintf(`{"customer": %q, "after": %q}`, name, after), "Content-Type", "application/json")
-		var receipt struct{ ID string }
-		if err == nil {
-			err = json.Unmarshal(r.body, &receipt)
-		}
-		if err != nil || r.status != 202 || receipt.ID == "" {
-			return fmt.Errorf("erase %s: %v %d %s", name, err, r.status, r.body)
-		}
-		k.ledger.erased.Add(victim.events)
-		k.erasures++
-		k.receipts = append(k.receipts, receipt.ID)
-		if err := k.absent(c, victim, alive*victim.events); err != nil {
-			return fmt.Errorf("after the erasure of %s: %w", name, err)
-		}
-		if old := rng.IntN(n - alive + 1); old != n-alive { // nor does anybody come back later
-			if err := k.absent(c, batch{from: fmt.Sprint("dv-", old), to: fmt.Sprint("dc-", old)}, alive*victim.events); err != nil {
-				return fmt.Errorf("after %d further erasures: %w", n-alive-old, err)
-			}
-		}
-		if after == "suppress" {
-			r, err := send(c, "POST", k.served.URL+"/v1/events", fmt.Sprintf(`{"customer": %q, "time": "2025-03-01T10:00:00Z", "event": "doomed", "id": "back-%d"}`, victim.to, n))
-			if err != nil || r.status != 200 || !strings.Contains(string(r.body), `"suppressed":1`) {
-				return fmt.Errorf("an event of %s, who is not to come back: %v %d %s", victim.to, err, r.status, r.body)
-			}
-		}
-		wait(ctx, time.Second)
+	next := 0
+	return k.quiet.each(ctx, func() (time.Duration, error) {
+		n := next
+		next++
+		return k.eraseOne(c, rng, n)
+	})
+}
+
+// eraseOne has customer n come, and erases the one who came a few before.
+func (k *keeper) eraseOne(c *http.Client, rng *rand.Rand, n int) (rest time.Duration, err error) {
+	b := k.ledger.doomed(n)
+	if _, err := k.ledger.add(c, k.served, b); err != nil {
+		return 0, err
 	}
-	return nil
+	k.ledger.stored.Add(b.events)
+	if _, err := k.served.post(c, "/v1/links", fmt.Sprintf(`{"from": %q, "to": %q}`, b.from, b.to), ""); err != nil {
+		return 0, err
+	}
+	if n < alive {
+		return 0, nil
+	}
+	victim := batch{from: fmt.Sprint("dv-", n-alive), to: fmt.Sprint("dc-", n-alive), events: 4}
+	after, name := []string{"allow", "suppress"}[n%2], []string{victim.to, victim.from}[rng.IntN(2)]
+	k.ledger.erasing.Add(victim.events)
+	r, err := send(c, "POST", k.served.URL+"/v1/erase", fmt.Sprintf(`{"customer": %q, "after": %q}`, name, after), "Content-Type", "application/json")
+	var receipt struct{ ID string }
+	if err == nil {
+		err = json.Unmarshal(r.body, &receipt)
+	}
+	if err != nil || r.status != 202 || receipt.ID == "" {
+		return 0, fmt.Errorf("erase %s: %v %d %s", name, err, r.status, r.body)
+	}
+	k.ledger.erased.Add(victim.events)
+	k.erasures++
+	k.receipts = append(k.receipts, receipt.ID)
+	if err := k.absent(c, victim, alive*victim.events); err != nil {
+		return 0, fmt.Errorf("after the erasure of %s: %w", name, err)
+	}
+	if old := rng.IntN(n - alive + 1); old != n-alive { // nor does anybody come back later
+		if err := k.absent(c, batch{from: fmt.Sprint("dv-", old), to: fmt.Sprint("dc-", old)}, alive*victim.events); err != nil {
+			return 0, fmt.Errorf("after %d further erasures: %w", n-alive-old, err)
+		}
+	}
+	if after == "suppress" {
+		r, err := send(c, "POST", k.served.URL+"/v1/events", fmt.Sprintf(`{"customer": %q, "time": "2025-03-01T10:00:00Z", "event": "doomed", "id": "back-%d"}`, victim.to, n))
+		if err != nil || r.status != 200 || !strings.Contains(string(r.body), `"suppressed":1`) {
+			return 0, fmt.Errorf("an event of %s, who is not to come back: %v %d %s", victim.to, err, r.status, r.body)
+		}
+	}
+	return time.Second, nil
 }
 
 // absent asks for an erased customer in several ways; left is how many events
@@ -132,37 +140,43 @@ func (k *keeper) backUp(ctx context.Context) error {
 			return nil
 		}
 	}
-	for n := 0; k.quiet.pass(ctx); n++ {
-		name := "kept"
-		if n%3 == 0 {
-			name = fmt.Sprint("new-", n)
-		}
-		r, err := send(k.http, "POST", k.served.URL+"/v1/backup", fmt.Sprintf(`{"name": %q}`, name), "Content-Type", "application/json")
-		var made struct{ LSN uint64 }
-		if err == nil {
-			err = json.Unmarshal(r.body, &made)
-		}
-		if err != nil || r.status != 200 || made.LSN == 0 {
-			return fmt.Errorf("backup: %v %d %s", err, r.status, r.body)
-		}
-		k.backups++
-		// What is in it was begun before it ended: when all of that is acknowledged, it is known.
-		for begun := k.ledger.sent.Load(); k.ledger.stored.Load() < begun; {
-			time.Sleep(5 * time.Millisecond)
-		}
-		dir := filepath.Join(k.served.dir+".backups", name)
-		if err := k.restore(dir, made.LSN); err != nil {
-			return fmt.Errorf("backup %d, %s, up to %d: %w", n, name, made.LSN, err)
-		}
-		k.restored++
-		if name != "kept" {
-			if err := os.RemoveAll(dir); err != nil {
-				return err
-			}
-		}
-		wait(ctx, 5*time.Second)
+	next := 0
+	return k.quiet.each(ctx, func() (time.Duration, error) {
+		n := next
+		next++
+		return k.backUpOnce(n)
+	})
+}
+
+func (k *keeper) backUpOnce(n int) (rest time.Duration, err error) {
+	name := "kept"
+	if n%3 == 0 {
+		name = fmt.Sprint("new-", n)
 	}
-	return nil
+	r, err := send(k.http, "POST", k.served.URL+"/v1/backup", fmt.Sprintf(`{"name": %q}`, name), "Content-Type", "application/json")
+	var made struct{ LSN uint64 }
+	if err == nil {
+		err = json.Unmarshal(r.body, &made)
+	}
+	if err != nil || r.status != 200 || made.LSN == 0 {
+		return 0, fmt.Errorf("backup: %v %d %s", err, r.status, r.body)
+	}
+	k.backups++
+	// What is in it was begun before it ended: when all of that is acknowledged, it is known.
+	for begun := k.ledger.sent.Load(); k.ledger.stored.Load() < begun; {
+		time.Sleep(5 * time.Millisecond)
+	}
+	dir := filepath.Join(k.served.dir+".backups", name)
+	if err := k.restore(dir, made.LSN); err != nil {
+		return 0, fmt.Errorf("backup %d, %s, up to %d: %w", n, name, made.LSN, err)
+	}
+	k.restored++
+	if name != "kept" {
+		if err := os.RemoveAll(dir); err != nil {
+			return 0, err
+		}
+	}
+	return 5 * time.Second, nil
 }
 
 func (k *keeper) restore(dir string, lsn uint64) error {

@@ -87,7 +87,9 @@ func TestResend(t *testing.T) {
 					b.events = append(b.events, event.Event{Customer: fmt.Sprint("c", rng.IntN(50)), Time: event.At(time.Unix(1_740_000_000+int64(rng.IntN(1e6)), 0)),
 						Name: "view", Props: []event.Prop{{Name: "n", Value: event.Integer(numbers.Add(1))}}})
 				}
-				// What a client gives up is its caller's to send again, as long as it takes on a busy machine.
+				// Of connections here about half fail, so that a client's twelve tries fail together once in
+				// some thousand batches, and oftener while the server is started again: what a client gives up
+				// is its caller's to send again.
 				for range 50 {
 					if b.ack, err = c.Append(t.Context(), b.events, b.token); err == nil {
 						break

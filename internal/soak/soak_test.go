@@ -53,6 +53,12 @@ func TestSoak(t *testing.T) {
 	var clients sync.WaitGroup
 	var batches, again, queries, wrong atomic.Int64
 	ended := &endings{}
+	failed := func(err error) {
+		if err != nil {
+			wrong.Add(1)
+			t.Error(err)
+		}
+	}
 	for i := range writers {
 		clients.Go(func() {
 			c := client()
@@ -60,25 +66,23 @@ func TestSoak(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, uint64(i)))
 			var old []batch
 			newest := time.Now()
-			for n := 0; quiet.pass(ctx); {
+			n := 0
+			failed(quiet.each(ctx, func() (time.Duration, error) {
 				if len(old) > 0 && time.Now().After(calm) && time.Since(newest) < 10*time.Second {
 					b := old[rng.IntN(len(old))]
-					if _, err := s.post(c, "/v1/events", b.body, b.token); err != nil { // it is there already
-						t.Error(err)
-						return
-					}
 					again.Add(1)
-					continue
+					_, err := s.post(c, "/v1/events", b.body, b.token) // it is there already
+					return 0, err
 				}
 				b := l.batch(rng, fmt.Sprint("w", i), n)
 				if err := l.store(c, s, b); err != nil {
-					t.Error(err)
-					return
+					return 0, err
 				}
 				n++
 				newest, old = time.Now(), append(old[max(0, len(old)-100):], b)
 				batches.Add(1)
-			}
+				return 0, nil
+			}))
 		})
 	}
 	for i := range readers {
@@ -86,15 +90,10 @@ func TestSoak(t *testing.T) {
 			c := client()
 			defer c.CloseIdleConnections()
 			rng := rand.New(rand.NewPCG(seed, uint64(100+i)))
-			for quiet.pass(ctx) {
-				q := questions[rng.IntN(len(questions))]
-				if err := q.put(s, c, l); err != nil {
-					wrong.Add(1)
-					t.Error(err)
-					return
-				}
+			failed(quiet.each(ctx, func() (time.Duration, error) {
 				queries.Add(1)
-			}
+				return 0, questions[rng.IntN(len(questions))].put(s, c, l)
+			}))
 		})
 	}
 	for i := range attackers {
@@ -102,28 +101,25 @@ func TestSoak(t *testing.T) {
 			c := client()
 			defer c.CloseIdleConnections()
 			rng := rand.New(rand.NewPCG(seed, uint64(200+i)))
-			for quiet.pass(ctx) {
+			failed(quiet.each(ctx, func() (time.Duration, error) {
 				h := hostile[rng.IntN(len(hostile))]
 				r, err := send(c, "POST", s.URL+"/v1/query", h.query(), "Content-Type", "text/plain")
 				if err != nil || r.status >= 500 && r.status != 503 {
-					t.Errorf("%s: %v %d %s", h.name, err, r.status, r.body)
-					return
+					return 0, fmt.Errorf("%s: %w %d %s", h.name, err, r.status, r.body)
 				}
 				ended.count(r)
-			}
+				return 0, nil
+			}))
 		})
 	}
 	k := &keeper{quiet: quiet, served: s, ledger: l, http: client(), seed: seed}
 	defer k.http.CloseIdleConnections()
 	for _, work := range []func(context.Context) error{k.erase, k.backUp} {
 		clients.Go(func() {
-			if err := work(ctx); err != nil {
-				wrong.Add(1)
-				t.Error(err)
-			}
+			failed(work(ctx))
 		})
 	}
-	watched := s.watchHeap(ctx, calm, soakTime(t)/10, quiet)
+	watched := s.watchHeap(ctx, calm.Add(soakTime(t)/10), soakTime(t)/20, quiet) // the store has come to rest by then
 	clients.Wait()
 	heap := watched()
 	s.alive()
