@@ -33,6 +33,9 @@ type apiError struct {
 
 func (e *apiError) Error() string { return e.Message }
 
+// errStopping refuses what comes after the server was told to stop.
+var errStopping = &apiError{Status: http.StatusServiceUnavailable, Code: "stopping", Message: "the server is stopping", Retry: true}
+
 func badRequest(code, message, hint string) *apiError {
 	return &apiError{Status: http.StatusBadRequest, Code: code, Message: message, Hint: hint}
 }
@@ -110,7 +113,7 @@ func toAPIError(err error) *apiError {
 	case errors.Is(err, storage.ErrReadOnly):
 		return &apiError{Status: http.StatusServiceUnavailable, Code: "read_only", Message: "the store is open for reading only"}
 	case errors.Is(err, storage.ErrClosed):
-		return &apiError{Status: http.StatusServiceUnavailable, Code: "stopping", Message: "the server is stopping", Retry: true}
+		return errStopping
 	case errors.Is(err, storage.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
 		return &apiError{Status: http.StatusInsufficientStorage, Code: "disk_full", Message: "the disk is full; nothing of this request was stored", Hint: "free some room on it: events are taken again by themselves", Retry: true}
 	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):

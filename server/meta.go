@@ -129,7 +129,7 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
 // readiness says whether requests should be sent here: not while stopping.
 func (s *Server) readiness(w http.ResponseWriter, _ *http.Request) error {
 	if s.stopping.Load() {
-		return &apiError{Status: http.StatusServiceUnavailable, Code: "stopping", Message: "the server is stopping", Retry: true}
+		return errStopping
 	}
 	_, err := w.Write([]byte("ready\n"))
 	return err

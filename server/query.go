@@ -150,9 +150,6 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 	if !ok {
 		return &apiError{Status: http.StatusNotAcceptable, Code: "not_acceptable", Message: "no answer of the accepted types", Hint: "accept application/json, text/csv or application/x-ndjson"}
 	}
-	if s.stopping.Load() {
-		return &apiError{Status: http.StatusServiceUnavailable, Code: "stopping", Message: "the server is stopping", Retry: true}
-	}
 	if req.OnMissing != "" && req.OnMissing != "fail" && req.OnMissing != "partial" {
 		return badRequest("bad_request", "on_missing is neither partial nor fail", "leave it out for an answer from what is not damaged")
 	}

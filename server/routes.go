@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 
 	"wend/access"
 )
@@ -11,6 +12,12 @@ type route struct {
 	method, path string
 	scopes       []access.Scope // a caller needs one of them; a route without any does not serve
 	handle       func(s *Server, w http.ResponseWriter, r *http.Request) error
+}
+
+// always reports whether the route serves also while the server stops: those
+// who watch it, rather than those who use it.
+func (rt route) always() bool {
+	return slices.Contains(rt.scopes, anyone) || slices.Contains(rt.scopes, access.Metrics)
 }
 
 func (rt route) name() string { return rt.method + " " + rt.path }

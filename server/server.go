@@ -80,7 +80,7 @@ type Server struct {
 
 	grace time.Duration // for running requests when the server stops
 
-	stopping atomic.Bool     // no new queries
+	stopping atomic.Bool     // no new requests
 	stop     context.Context // ends when running queries must end
 	cancel   context.CancelFunc
 }
@@ -170,6 +170,9 @@ func (s *Server) endpoint(rt route) http.Handler {
 			s.metrics.request(name, counted.code(), time.Since(began))
 		}()
 		r, err := s.authorize(rt, r)
+		if err == nil && s.stopping.Load() && !rt.always() {
+			err = errStopping
+		}
 		if err == nil {
 			err = rt.handle(s, counted, r)
 		}

@@ -60,8 +60,12 @@ func TestAGracefulStopLetsAQueryFinish(t *testing.T) {
 	})
 	// What comes now is refused, on connections that are open already too.
 	s.do("POST", "/v1/query", funnel, "Content-Type", "text/plain").refused(t, 503, "stopping")
-	if r := s.do("GET", "/healthz", ""); r.StatusCode != 200 {
-		t.Errorf("it is not healthy while stopping: %s", r.Status)
+	s.do("POST", "/v1/events", twoEvents).refused(t, 503, "stopping")
+	s.do("POST", "/v1/links", `{"from": "x", "to": "c0000"}`).refused(t, 503, "stopping")
+	for _, path := range []string{"/healthz", "/metrics"} { // whoever watches it sees it stop
+		if r := s.do("GET", path, ""); r.StatusCode != 200 {
+			t.Errorf("%s while stopping: %s", path, r.Status)
+		}
 	}
 	select {
 	case err := <-stopped:

@@ -18,7 +18,7 @@ var serveFlags []string // of the servers of the test that runs
 // serve is the command that serves a store, behind other words if given
 // ("strace", …).
 func serve(dir string, before ...string) *exec.Cmd {
-	words := append(slices.Clone(before), process.Program, "serve", dir, "--listen", "127.0.0.1:0")
+	words := append(slices.Clone(before), process.Program, "serve", dir, "--listen", "127.0.0.1:0", "--allow-memory")
 	words = append(words, serveFlags...)
 	return exec.Command(words[0], words[1:]...)
 }
