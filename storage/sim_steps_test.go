@@ -358,8 +358,10 @@ func (d *sim) erase() {
 	after := d.m.meta.clone()
 	after.erasures++
 	after.gone = map[int64]bool{}
+	var linked []string
 	for from := range after.links {
 		if d.m.meta.canonical(from) == who {
+			linked = append(linked, from)
 			delete(after.links, from)
 		}
 	}
@@ -369,6 +371,9 @@ func (d *sim) erase() {
 				after.gone[eventNumber(&b.events[i])] = true
 			}
 		}
+	}
+	if d.copies != nil {
+		d.copies.erased[after.erasures] = append(linked, who)
 	}
 	d.note("erase %s: %d events", who, len(after.gone))
 	d.m.maybe = append(d.m.maybe, after)
