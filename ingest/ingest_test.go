@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -734,5 +736,47 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 	cancel()
 	if _, err := Open(ctx, []string{write(t, "a.csv", "customer,time,event\n")}, nil, Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a file: %v", err)
+	}
+}
+
+// A survey that looks only at the columns whose types are open sees what one
+// that takes lines apart sees.
+func TestSurveyOfLines(t *testing.T) {
+	words := []string{"", "", "1", "-2.5", "true", "2025-01-01", "x y", "007", "é", "\r", " 3", "user", " user"}
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, header := range []string{"user,time,event,a", "user,a,time,b,event,c,d", "a,user,time,event"} {
+		for round := range 300 {
+			var text strings.Builder
+			for range r.IntN(8) {
+				switch r.IntN(9) {
+				case 0:
+					text.WriteString(header)
+				case 1: // a blank line
+				default:
+					fields := make([]string, max(1, strings.Count(header, ",")+1-r.IntN(5)/4))
+					for i := range fields {
+						fields[i] = words[r.IntN(len(words))]
+					}
+					text.WriteString(strings.Join(fields, ","))
+				}
+				text.WriteString([]string{"\n", "\r\n", "\n\n"}[r.IntN(3)])
+			}
+			reader, err := Open(t.Context(), []string{"-"}, strings.NewReader(header+"\n"), Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := reader.parts[0]
+			data := piece{data: []byte(strings.TrimSuffix(text.String(), "\n")), line: 2}
+			var seen [2]string
+			for i, max := range []int64{-1, math.MaxInt64} {
+				s := newSurvey(p.layout)
+				newWorker(reader.reading, typing{}, p, 0).survey(data, s, max)
+				seen[i] = fmt.Sprint(s.rows, s.seen)
+			}
+			if seen[0] != seen[1] {
+				t.Fatalf("header %s, round %d: %q: columns alone show %s, lines %s", header, round, data.data, seen[0], seen[1])
+			}
+			reader.Close()
+		}
 	}
 }

@@ -399,7 +399,8 @@ func (r *bucketReader) block(s *bucketSource, cut *bucketCut, properties []event
 	return b, nil
 }
 
-// setText gives row k a text in a column of texts, which is made if need be.
+// setText gives row k a text in a column of texts, which is made if need be. Rows
+// are in the order of journeys, so that many have the text of the one before.
 func (r *bucketReader) setText(column **tile.Column, interner, k, rows, lo, hi int) {
 	values := &r.texts[interner]
 	if *column == nil {
@@ -407,7 +408,7 @@ func (r *bucketReader) setText(column **tile.Column, interner, k, rows, lo, hi i
 		values.reset()
 	}
 	(*column).Present.Set(k)
-	(*column).Codes[k] = values.code(r.data, lo, hi)
+	(*column).Codes[k] = values.next(r.data, lo, hi)
 }
 
 // recordCursor reads the fields of records.

@@ -12,6 +12,15 @@ type interner struct {
 	slots  []uint32 // number + 1 by hash; 0: empty
 	hashes []uint64 // by number
 	spans  [][2]int // by number: where the text is
+	latest uint32   // that next returned
+}
+
+// next is code for a text that is often the one asked for last.
+func (t *interner) next(data []byte, lo, hi int) uint32 {
+	if t.len() == 0 || string(t.text(data, t.latest)) != string(data[lo:hi]) {
+		t.latest = t.code(data, lo, hi)
+	}
+	return t.latest
 }
 
 func (t *interner) len() int { return len(t.spans) }
@@ -39,7 +48,7 @@ func (t *interner) reset() {
 	if len(t.hashes) > 0 {
 		clear(t.slots)
 	}
-	t.hashes, t.spans = t.hashes[:0], t.spans[:0]
+	t.hashes, t.spans, t.latest = t.hashes[:0], t.spans[:0], 0
 }
 
 // code returns the number of the text data[lo:hi].
