@@ -6,6 +6,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"wend/internal/forced"
 	"wend/tile"
 )
 
@@ -30,6 +31,9 @@ func appendBitmap(dst []byte, b tile.Bitmap, n int) []byte {
 	case n:
 		return append(dst, bitmapAll)
 	}
+	if forced.Roaring {
+		return appendRoaring(append(dst, bitmapRoaring), roaringOf(b))
+	}
 	raw := appendBits(nil, b, n)
 	best := append([]byte{bitmapRaw}, raw...)
 	if r := roaringOf(b); int(r.GetSerializedSizeInBytes())+3 < len(best) {
@@ -47,7 +51,7 @@ func appendBitmap(dst []byte, b tile.Bitmap, n int) []byte {
 // these are just the rows of some events, and naming those takes no space.
 func appendPresence(dst []byte, b tile.Bitmap, events []uint32) []byte {
 	n := len(events)
-	if count := b.Count(); count == 0 || count == n {
+	if count := b.Count(); count == 0 || count == n || forced.Roaring {
 		return appendBitmap(dst, b, n)
 	}
 	var with, without []bool // by event code: seen on a row that has, has not, the property

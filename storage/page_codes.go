@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"wend/event"
+	"wend/internal/forced"
 	"wend/tile"
 )
 
@@ -84,7 +85,7 @@ func codesBelow(c *tile.Codes, n int, limit int) bool {
 func appendCodes(dst []byte, codes []uint32, anchors tile.Bitmap) []byte {
 	ints := appendInts([]byte{codesInts}, widened(codes), anchors)
 	planes := tile.NewCodes(codes)
-	if len(ints) < len(planes.Words)*7 { // seven eighths
+	if len(ints) < len(planes.Words)*7 || forced.Roaring { // seven eighths
 		return append(dst, ints...)
 	}
 	return appendPlanes(append(dst, codesPlanes), planes)

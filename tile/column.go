@@ -1,6 +1,9 @@
 package tile
 
-import "wend/event"
+import (
+	"wend/event"
+	"wend/internal/forced"
+)
 
 // Column is one property over the rows of a tile. Only the slice of its type
 // is used; it has an entry for every row, zero where the row has no value.
@@ -35,7 +38,7 @@ const planesMax = 256
 
 // Packed returns a column with the same values that takes less memory, if there is one.
 func (c *Column) Packed() *Column {
-	if c == nil || c.Type != event.StringType || c.Planes != nil || len(c.Dict) > planesMax {
+	if c == nil || c.Type != event.StringType || c.Planes != nil || len(c.Dict) > planesMax || forced.Roaring {
 		return c
 	}
 	packed := *c
