@@ -5,7 +5,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
 SEED ?= 1
 
-.PHONY: soak resend hostile demo test build race lint fuzz seeded seeded-storage trust trust-nightly trust-page trials bench bench-all bench-parts bench-statements bench-ratios bench-sizes bench-import bench-compare bench-serve bench-peers peers-other check golden clean
+.PHONY: soak resend hostile demo test build race lint fuzz seeded seeded-storage random-paths trust trust-nightly trust-page trials bench bench-all bench-parts bench-statements bench-ratios bench-sizes bench-import bench-compare bench-growth bench-serve bench-peers peers-other check golden clean
 
 build: bin/wend
 
@@ -50,6 +50,14 @@ seeded:
 
 seeded-storage:
 	go test -tags seeded -count=1 ./storage -run 'SeededStorage' -v -timeout 30m | grep -v '^=== '
+
+# Random statements on every path through the code, each path told with what came
+# on it: pages as they are usually written and as they seldom are, with and without
+# cache, one and eight workers, one segment and many, short cuts and general automaton.
+CASES ?= 4000
+random-paths:
+	WEND_PATHS=all WEND_CASES=$(CASES) go test -count=1 -timeout 4h -v -run TestPaths ./internal/randtest
+	WEND_PATHS=all WEND_CASES=$(CASES) go test -count=1 -timeout 4h -v -tags forced -run TestPaths ./internal/randtest
 
 # All promises in the size of every change (tier C), a line each; KEEP=1 keeps the
 # figures for docs/trust.md.
@@ -158,6 +166,11 @@ bench-sizes: $(BENCH_SMALL)/store $(BENCH_DIR)/store
 
 bench-import: $(BENCH_DIR)/store
 	WEND_BENCH_CSV=$(BENCH_DIR)/events.csv $(BENCH_RUN) -benchtime 1x -bench Import
+
+# A store of 200 million events, made, measured and removed again; needs 16 GB of memory and 10 of disk.
+GROWTH_EVENTS ?= 200000000
+bench-growth: $(BENCH_SMALL)/store bin/wend
+	SMALL=$(BENCH_SMALL)/events.csv ./bench/growth.sh $(GROWTH_EVENTS) $(CURDIR)/bin/growth
 
 # wend serve as dashboards and senders of events see it: SERVE='-time 30s -only journey' …
 bench-serve: $(BENCH_DIR)/store bin/wend
