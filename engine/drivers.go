@@ -214,7 +214,7 @@ func (w *driversWorker) after(v *view, a *attempt, row int, until event.Time, f 
 		if at > until || w.r.plan.Unit.Session && i > row && at.Sub(v.Time.At(i-1)) > gap {
 			return nil
 		}
-		if i == row || !v.exists(i) || at == t && !w.laterInOrder(v, i, row) {
+		if i == row || !v.exists(i) || at == t && !w.laterInOrder(i, row) {
 			continue
 		}
 		if err := f(i); err != nil {
@@ -226,7 +226,7 @@ func (w *driversWorker) after(v *view, a *attempt, row int, until event.Time, f 
 
 // laterInOrder reports whether the event at row i stands after that at row j,
 // which has its time.
-func (w *driversWorker) laterInOrder(v *view, i, j int) bool {
+func (w *driversWorker) laterInOrder(i, j int) bool {
 	if !w.r.plan.TiesArrival {
 		if n := cmp.Compare(w.tracker.lowestStep(i), w.tracker.lowestStep(j)); n != 0 {
 			return n > 0

@@ -149,7 +149,7 @@ func (o *dropoffOperator) run(r *run) (*Result, error) {
 					cut.Kept++
 				}
 				if err := r.add(res, append(m.cells(i), int64(k+1), o.pattern.title(k), n.label, n.count,
-					ratio(n.count, dropped), elapsedQuantile(0.5, n.gaps))); err != nil {
+					ratio(n.count, dropped), medianElapsed(n.gaps))); err != nil {
 					return nil, err
 				}
 			}

@@ -309,7 +309,7 @@ func (n *expr) decide(r *run, field fieldKind, count int) error {
 		case code > 0:
 			p.given = event.String(r.schema.Channels[code].Text)
 		}
-		x, err := given.decideGiven(r, &p, code)
+		x, err := given.decideGiven(&p, code)
 		if err != nil {
 			return err
 		}
@@ -384,7 +384,7 @@ func both(x, y, alone verdict) verdict {
 }
 
 // decideGiven evaluates for one code. Channel groups go by the code itself.
-func (n *expr) decideGiven(r *run, p *place, code int) (event.Value, error) {
+func (n *expr) decideGiven(p *place, code int) (event.Value, error) {
 	return n.withGroup(code).value(nil, p)
 }
 

@@ -284,7 +284,7 @@ func (o *funnelOperator) medians(r *run, parts [][]*funnelGroup) [][2]Cell {
 				lists = append(lists, t.fromFirst...)
 			}
 		}
-		cells[n/2][kind] = elapsedQuantile(0.5, lists)
+		cells[n/2][kind] = medianElapsed(lists)
 	})
 	if steps > 1 {
 		for i := range parts {
@@ -311,9 +311,9 @@ func (p *pattern) title(k int) string {
 	return p.run.plan.Pattern.Steps[k].Name
 }
 
-// elapsedQuantile is a quantile of elapsed times as a cell, null over nothing.
-func elapsedQuantile(q float64, parts [][]event.Duration) Cell {
-	d, ok := quantile(q, parts...)
+// medianElapsed is the median of elapsed times as a cell, null over nothing.
+func medianElapsed(parts [][]event.Duration) Cell {
+	d, ok := quantile(0.5, parts...)
 	if !ok {
 		return nil
 	}

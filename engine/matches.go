@@ -177,7 +177,7 @@ func (o *matchOperator) run(r *run) (*Result, error) {
 	}
 	res := &Result{Columns: append(o.grouping.columns(), Column{"customers", Integer}, Column{"matches", Integer}, Column{"median_duration", Duration}), weight: "matches"}
 	for i := range total {
-		if err := r.add(res, append(m.cells(i), total[i].customers, total[i].matches, elapsedQuantile(0.5, elapsed[i]))); err != nil {
+		if err := r.add(res, append(m.cells(i), total[i].customers, total[i].matches, medianElapsed(elapsed[i]))); err != nil {
 			return nil, err
 		}
 	}

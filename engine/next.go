@@ -152,7 +152,7 @@ func (o *nextAfterOperator) run(r *run) (*Result, error) {
 			all += n.count
 		}
 		for _, n := range cut.top(labels, int(r.plan.Top)) {
-			if err := r.add(res, append(m.cells(i), n.label, ratio(n.count, all), n.count, elapsedQuantile(0.5, n.gaps))); err != nil {
+			if err := r.add(res, append(m.cells(i), n.label, ratio(n.count, all), n.count, medianElapsed(n.gaps))); err != nil {
 				return nil, err
 			}
 		}

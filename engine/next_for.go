@@ -239,7 +239,7 @@ func (o *nextForOperator) result(r *run, ws []*suffixWorker, suffix []uint32) (*
 	res := o.empty()
 	cut := nextCut{}
 	for _, n := range cut.top(labels, int(r.plan.Top)) {
-		if err := r.add(res, []Cell{n.label, ratio(n.count, support), n.count, elapsedQuantile(0.5, n.gaps), texts}); err != nil {
+		if err := r.add(res, []Cell{n.label, ratio(n.count, support), n.count, medianElapsed(n.gaps), texts}); err != nil {
 			return nil, err
 		}
 	}

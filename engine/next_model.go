@@ -416,7 +416,7 @@ func (d *dealer) rows(records []nextRecord) nextRows {
 	list := cut.top(labels, d.top)
 	known.rows = make([]nextRow, len(list))
 	for k, n := range list {
-		known.rows[k] = nextRow{label: int32(n.code), count: n.count, median: elapsedQuantile(0.5, n.gaps).(float64)}
+		known.rows[k] = nextRow{label: int32(n.code), count: n.count, median: medianElapsed(n.gaps).(float64)}
 		if d.top > 0 && k == d.top {
 			known.rows[k].label = -1 // a label may read "(other)"
 		}

@@ -325,14 +325,14 @@ func (v *view) untilEnd(dst tile.Bitmap) {
 	dst.Fill(v.Rows)
 	for c := range v.Customers() {
 		lo, hi := v.Range(c)
-		for i := v.within(c, lo, hi); i < hi; i++ {
+		for i := v.within(lo, hi); i < hi; i++ {
 			dst.Clear(i)
 		}
 	}
 }
 
-// within returns the end of customer c's rows that are not later than the end of data.
-func (v *view) within(c, lo, hi int) int {
+// within returns the end of a customer's rows that are not later than the end of data.
+func (v *view) within(lo, hi int) int {
 	if lo == hi || v.Time.At(hi-1) <= v.run.end {
 		return hi
 	}
@@ -344,7 +344,7 @@ func (v *view) within(c, lo, hi int) int {
 func (v *view) extent(c int) (lo, hi int) {
 	lo, hi = v.Range(c)
 	if v.run.plan.HasEnd {
-		hi = v.within(c, lo, hi)
+		hi = v.within(lo, hi)
 	}
 	return lo, hi
 }

@@ -63,7 +63,7 @@ func TestFurtherStatementsExplain(t *testing.T) {
 		"drivers of A -> B by channel, events":    "drivers: factors channel, events; one state a step; steps 2; counts customers; a second scan for events, up to the lower quartile of the times to conversion",
 		"next after A -> B test last 20%":         "next after: one state a step; steps 2; counts customers; trained before and tested on the last 20 % of the events",
 		"next for 'c1'":                           `next for: the longest of the last 5 labels of "c1" that occurs 30 times, in one scan`,
-		"next for 'c1' test last 20% per session": "next for: suffixes of 1 to 5 labels that occur 30 times, a scan for each length; tested on the last 20 % of the events",
+		"next for 'c1' test last 20% per session": "next for: suffixes of 1 to 5 labels that occur 30 times; tested on the last 20 % of the events",
 	} {
 		row := mustRun(t, snap, "explain "+text).Rows[0]
 		if got := row[0].(string) + ": " + row[1].(string); got != want {

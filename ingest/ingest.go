@@ -330,7 +330,7 @@ func (r *Reader) begin(ctx context.Context, p *part) error {
 	whole := true // kept is all of the text, or all before what source has left
 	switch {
 	case p.stream:
-		kept, err = r.surveyStream(p, source, s)
+		kept, err = r.surveyStream(source, s)
 	case r.mustSurvey(p, types):
 		kept, whole, err = r.surveyFile(ctx, p, types, source, s)
 	}
@@ -419,7 +419,7 @@ func (r *Reader) surveyFile(ctx context.Context, p *part, types typing, source f
 }
 
 // surveyStream looks at the first rows of a stream and keeps its pieces.
-func (r *Reader) surveyStream(p *part, source func() (piece, error), s *survey) (kept []piece, err error) {
+func (r *Reader) surveyStream(source func() (piece, error), s *survey) (kept []piece, err error) {
 	for size := 0; s.rows < streamRows && size < r.opt.heldBytes; {
 		next, err := source()
 		if err == io.EOF {

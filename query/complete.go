@@ -156,13 +156,13 @@ func (d *completer) add(w want) {
 			d.keyword(w.text)
 		}
 	case wantEvent:
-		d.names("event", "events", c.Schema.Events)
+		d.names("event", c.Schema.Events)
 		d.definitions("touchpoint", "stage")
 		if d.pattern {
 			d.definitions("funnel")
 		}
 	case wantChannel:
-		d.names("channel", "events", c.Schema.Channels)
+		d.names("channel", c.Schema.Channels)
 		d.definitions("channels")
 	case wantField:
 		d.field("channel", "")
@@ -196,8 +196,8 @@ func (d *completer) add(w want) {
 	case wantStage:
 		d.definitions("stage")
 	case wantKnown:
-		d.names("event", "events", c.Schema.Events)
-		d.names("channel", "events", c.Schema.Channels)
+		d.names("event", c.Schema.Events)
+		d.names("channel", c.Schema.Channels)
 		d.properties("")
 		d.definitions("touchpoint", "stage", "channels", "segment", "funnel")
 	case wantOfCustomer:
@@ -275,10 +275,10 @@ func (d *completer) name(text, kind, detail string, count int64) {
 	d.offer(text, Name{Text: text}.String(), kind, detail, count)
 }
 
-func (d *completer) names(kind, unit string, names []event.Name) {
+func (d *completer) names(kind string, names []event.Name) {
 	for _, n := range names {
 		if n.Text != "" {
-			d.name(n.Text, kind, grouped(n.Count)+" "+unit, n.Count)
+			d.name(n.Text, kind, grouped(n.Count)+" events", n.Count)
 		}
 	}
 }

@@ -164,7 +164,7 @@ func (b *binder) arithmetic(e *Expr, s scope) *ScalarExpr {
 	}
 	for i, a := range args {
 		if !numeric(a) {
-			b.fail(e.Args[i].Span, CodeTypeMismatch, arithmeticHint(e.Op, a), "`%s` needs numbers, but %s is %s", e.Op, a.Text, typeName(a.Type))
+			b.fail(e.Args[i].Span, CodeTypeMismatch, arithmeticHint(a), "`%s` needs numbers, but %s is %s", e.Op, a.Text, typeName(a.Type))
 			ok = false
 		}
 	}
@@ -178,7 +178,7 @@ func (b *binder) arithmetic(e *Expr, s scope) *ScalarExpr {
 	return x
 }
 
-func arithmeticHint(op string, x *ScalarExpr) string {
+func arithmeticHint(x *ScalarExpr) string {
 	if x.Type == event.TimeType {
 		return "of times there are one less another, as in last.time - time > 2d, and time + 6h"
 	}

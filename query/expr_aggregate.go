@@ -81,7 +81,7 @@ func (b *binder) filtered(e *Expr, s scope) *ScalarExpr {
 	if inner.Op == "name" {
 		x = b.aggregateName(inner.Name)
 	} else {
-		x = b.aggregate(inner, filter)
+		x = b.aggregate(inner)
 	}
 	if x == nil || filter == nil {
 		return nil
@@ -91,7 +91,7 @@ func (b *binder) filtered(e *Expr, s scope) *ScalarExpr {
 }
 
 // aggregate binds a call such as sum(value).
-func (b *binder) aggregate(e *Expr, filter *ScalarExpr) *ScalarExpr {
+func (b *binder) aggregate(e *Expr) *ScalarExpr {
 	name := strings.ToLower(e.Name.Text)
 	fn, _ := aggregateOf(name)
 	if fn.args != len(e.Args) {

@@ -41,7 +41,7 @@ func (b *binder) call(e *Expr, s scope) *ScalarExpr {
 			b.fail(e.Span, CodeAggregateNotAllowed, "", "`%s` is of many events: it belongs in the outputs of `measure`", name)
 			return nil
 		}
-		return b.aggregate(e, nil)
+		return b.aggregate(e)
 	}
 	if name == "segment" {
 		return b.segmentCall(e, s)

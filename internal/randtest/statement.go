@@ -411,7 +411,7 @@ func (g *gen) clause(s *Statement, kind string) string {
 		case s.Verb == "drivers":
 			g.steps = nil // of the later ones there is no factor
 		}
-		return "by " + g.by(s)
+		return "by " + g.by()
 	case "every":
 		return "every " + g.every()
 	case "timezone":
@@ -460,7 +460,7 @@ func (g *gen) countColumn(s *Statement) string {
 	return column
 }
 
-func (g *gen) by(s *Statement) string {
+func (g *gen) by() string {
 	var groups []string
 	for range 1 + g.r.IntN(2) {
 		group := ""
