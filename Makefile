@@ -85,7 +85,7 @@ trust-nightly-flips:
 trust-nightly-faults:
 	$(call NIGHTLY,WEND_FAULT_STEP=1 $(LONG) ./storage -run 'TestSim(Faults|ErrorReturns)')
 trust-nightly-kills:
-	$(call NIGHTLY,WEND_KILLS=5000 $(LONG) ./internal/trials -run TestKill)
+	$(call NIGHTLY,WEND_KILLS=5000 WEND_BACKUP_KILLS=200 $(LONG) ./internal/trials -run TestKill)
 trust-nightly-cuts:
 	$(call NIGHTLY,WEND_POWERCUT=1000 $(LONG) ./internal/trials -run TestPowerCut)
 trust-nightly-conformance:
@@ -124,7 +124,7 @@ trust-page:
 
 # The trials against the real program, real kills and real power cuts alone.
 trials:
-	WEND_KILLS=200 WEND_POWERCUT=50 go test -count=1 -v -timeout 60m ./internal/trials | grep -v '^=== '
+	WEND_KILLS=200 WEND_BACKUP_KILLS=200 WEND_POWERCUT=50 go test -count=1 -v -timeout 60m ./internal/trials | grep -v '^=== '
 
 # Stores of the workload, which ../shared makes: made once, imported and compacted.
 BENCH_EVENTS ?= 20000000

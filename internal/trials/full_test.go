@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -56,24 +58,120 @@ func answers(c *http.Client, url string) error {
 	return err
 }
 
+// smallDisk mounts a file system of 48 MiB in memory.
+func smallDisk(t *testing.T) (dir string) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("mounting takes root")
+	}
+	dir = t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Skipf("no tmpfs can be mounted here: %v\n%s", err, out)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
+}
+
+// fill writes a file that takes the room of a disk to the last page.
+func fill(t *testing.T, disk string) (filler string) {
+	t.Helper()
+	filler = filepath.Join(disk, "filler")
+	f, err := os.Create(filler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for size := 1 << 20; size >= 512; {
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+	return filler
+}
+
+// TestFullDiskIsEmptied: on a disk without a free page a customer is erased to
+// the last byte, and retention takes out what is too old. The room of the
+// ballast is all that there is for it.
+func TestFullDiskIsEmptied(t *testing.T) {
+	disk := smallDisk(t)
+	dir := filepath.Join(disk, "store")
+	defer func() { serveFlags = nil }()
+	serveFlags = []string{"--ballast", "64"}
+	p := process.Start(t, serve(dir))
+	h, c, r := newHistory(), client(), rand.New(rand.NewPCG(trust.Number("WEND_SEED", 1), 19))
+	for range 300 {
+		if s := h.one(c, p.URL, r); s != "ok" {
+			t.Fatalf("with room on the disk a batch is answered %q\n%s", s, p.Log)
+		}
+	}
+	whose := regexp.MustCompile(`"customer":"c7",.*"n":([0-9]+)`)
+	erased := map[int64]bool{}
+	for _, b := range h.batches {
+		for _, m := range whose.FindAllSubmatch(b.body, -1) {
+			n, _ := strconv.ParseInt(string(m[1]), 10, 64)
+			erased[n] = true
+		}
+	}
+	count := func() (of, all int) {
+		t.Helper()
+		found, err := readNumbers(dir)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, p.Log)
+		}
+		for n := range found {
+			if erased[n] {
+				of++
+			}
+		}
+		return of, len(found)
+	}
+	run := func(words ...string) {
+		t.Helper()
+		if out, err := exec.Command(process.Program, words...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s\n%s", words, err, out, p.Log)
+		}
+	}
+	if err := p.Stop(); err != nil { // writes all that memory holds
+		t.Fatalf("%v\n%s", err, p.Log)
+	}
+	of, all := count()
+	p = process.Start(t, serve(dir))
+	fill(t, disk)
+	run("erase", p.URL, "c7") // waits until the last byte is gone
+	if left, rest := count(); of == 0 || left != 0 || rest != all-of {
+		t.Fatalf("of %d events %d were the customer's; after the erasure on a full disk %d are, of %d", all, of, left, rest)
+	}
+	if err := p.Stop(); err != nil {
+		t.Fatalf("%v\n%s", err, p.Log)
+	}
+	serveFlags = append(serveFlags, "--retention", "30d") // the events are older
+	p = process.Start(t, serve(dir))
+	defer p.Kill()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		if _, left := count(); left == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("retention does not come to its end on a full disk\n%s", p.Log)
+		}
+	}
+	if err := answers(c, p.URL); err != nil || p.Crashed() {
+		t.Fatalf("%v\n%s", err, p.Log)
+	}
+	trust.Report(t, "P8", "full tmpfs, events", all, "erased to the last byte", of, "taken out by retention", all-of)
+}
+
 // TestFull is promise P8 on a real file system: it fills up again and again
 // while events come in, and room is given back at a random time. Events are
 // then refused with a clear error, queries go on, and events are taken again
 // without anybody's help. With the ballast the server stops in time, without
 // it the kernel's own error stops it.
 func TestFull(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounting takes root")
-	}
 	seed := trust.Number("WEND_SEED", 1)
 	fills := int(trust.Number("WEND_FILLS", 12))
 	for _, flags := range []string{"--ballast 64", "--ballast 0"} {
 		t.Run(flags, func(t *testing.T) {
-			disk := t.TempDir()
-			if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", disk).CombinedOutput(); err != nil {
-				t.Skipf("no tmpfs can be mounted here: %v\n%s", err, out)
-			}
-			t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+			disk := smallDisk(t)
 			serveFlags = strings.Fields(flags)
 			defer func() { serveFlags = nil }()
 			r := rand.New(rand.NewPCG(seed, 14))
@@ -89,17 +187,7 @@ func TestFull(t *testing.T) {
 						t.Fatalf("with room on the disk a batch is answered %q\n%s", s, p.Log)
 					}
 				}
-				filler := filepath.Join(disk, "filler")
-				f, err := os.Create(filler)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for size := 1 << 20; size >= 512; { // to the last page
-					if _, err := f.Write(make([]byte, size)); err != nil {
-						size /= 2
-					}
-				}
-				f.Close()
+				filler := fill(t, disk)
 				full := 0
 				for range 20 + r.IntN(20) {
 					s := h.one(c, p.URL, r)
