@@ -36,7 +36,7 @@ fuzz:
 	@set -e; for pkg in $$(go list ./...); do \
 	  for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	    echo "fuzz $$pkg $$target $(FUZZTIME)"; \
-	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -parallel 2 $$pkg >.fuzz || { cat .fuzz; rm -f .fuzz; exit 1; }; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s -parallel 2 $$pkg >.fuzz || { cat .fuzz; rm -f .fuzz; exit 1; }; \
 	    execs=$$(sed -n 's/.*execs: \([0-9]*\).*/\1/p' .fuzz | tail -1); rm -f .fuzz; \
 	    echo "  executions: $$execs"; \
 	    test -z "$$WEND_TRUST" || printf 'ok\t%s.%s\t2.4 fuzz %s executions=%s crashers=0\n' "$${pkg#wend/}" "$$target" "$$target" "$$execs" >>"$$WEND_TRUST"; \
