@@ -19,6 +19,7 @@ import (
 // backups, and looks whether both are what they have to be.
 type keeper struct {
 	quiet  *quiet
+	calm   time.Time // from then on the store hardly grows
 	served *served
 	ledger *ledger
 	http   *http.Client
@@ -87,6 +88,9 @@ func (k *keeper) eraseOne(c *http.Client, rng *rand.Rand, n int) (rest time.Dura
 		if err != nil || r.status != 200 || !strings.Contains(string(r.body), `"suppressed":1`) {
 			return 0, fmt.Errorf("an event of %s, who is not to come back: %v %d %s", victim.to, err, r.status, r.body)
 		}
+	}
+	if time.Now().After(k.calm) { // every receipt is kept: that is no leak, and looks like one
+		return 10 * time.Second, nil
 	}
 	return time.Second, nil
 }

@@ -112,7 +112,7 @@ func TestSoak(t *testing.T) {
 			}))
 		})
 	}
-	k := &keeper{quiet: quiet, served: s, ledger: l, http: client(), seed: seed}
+	k := &keeper{quiet: quiet, calm: calm, served: s, ledger: l, http: client(), seed: seed}
 	defer k.http.CloseIdleConnections()
 	for _, work := range []func(context.Context) error{k.erase, k.backUp} {
 		clients.Go(func() {
