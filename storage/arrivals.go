@@ -49,8 +49,6 @@ func (a *arrivals) id(r rowRef) string {
 	return ""
 }
 
-func (a *arrivals) event(r rowRef) event.Event { return a.batches[r.batch].batch.At(int(r.row)) }
-
 // sortedRows is rows by (customer hash, customer, time, arrival).
 type sortedRows struct {
 	refs   []rowRef
@@ -58,8 +56,6 @@ type sortedRows struct {
 }
 
 func (s *sortedRows) customers() int { return len(s.starts) - 1 }
-
-func (s *sortedRows) of(c int) []rowRef { return s.refs[s.starts[c]:s.starts[c+1]] }
 
 // sorted sorts the rows. Hashes are evenly spread, so rows are first counted
 // into buckets of a few, and only those are compared.

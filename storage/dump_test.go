@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"wend/event"
 	"wend/storage/vfs"
 )
 
@@ -83,5 +86,37 @@ func TestDumpDamagedSegment(t *testing.T) {
 	d := newDumper(&bytes.Buffer{})
 	if err := dumpSegment(d, "test.seg", bytes.NewReader(file), int64(len(file))); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// The log and the manifest as people see them. The golden files hold the
+// format: when one changes, old stores must stay readable.
+func TestDumpLog(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	appendEvents(t, s, AppendOptions{Token: "t1"}, view("ann", 0, event.Prop{Name: "value", Value: event.Float(19.9)}), event.Event{Customer: "bob", Time: at("2025-03-01T11:00:00Z"), Name: "call", Channel: "phone", ID: "7"})
+	appendEvents(t, s, AppendOptions{}, view("bob", 1))
+	if err := s.Link(t.Context(), "anon", "ann"); err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	for _, name := range []string{manifestName(1), path.Base(walFileName(t, mem))} {
+		fmt.Fprintf(&got, "%s\n", name)
+		if err := Dump(&got, mem, path.Join("store", name)); err != nil {
+			t.Error(err)
+		}
+	}
+	const golden = "testdata/log.dump"
+	if *update {
+		if err := os.WriteFile(golden, []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != string(want) {
+		t.Errorf("the format has changed; if that is meant, run with -update. Got\n%s", got.String())
 	}
 }

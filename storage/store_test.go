@@ -190,102 +190,6 @@ func TestOneWriter(t *testing.T) {
 	}
 }
 
-func TestReaderBesideWriter(t *testing.T) {
-	mem := vfs.NewMem()
-	if _, err := Open("store", Options{FS: mem, ReadOnly: true}); !errors.Is(err, ErrNotFound) {
-		t.Fatalf("a reader of a store that is not there: %v", err)
-	}
-	w := open(t, mem, "store")
-	loadEvents(t, w, view("ann", 0), view("bob", 1))
-	opt := small(mem)
-	opt.ReadOnly = true
-	r, err := Open("store", opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	before := contents(t, r)
-	pinned, err := r.Snapshot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	appendEvents(t, w, AppendOptions{}, view("ann", 2))
-	loadEvents(t, w, view("cid", 3))
-	if err := w.Compact(t.Context()); err != nil { // removes every file that the reader has open
-		t.Fatal(err)
-	}
-	if got := contents(t, r); got != before {
-		t.Fatalf("the reader's state changed to\n%s", got)
-	}
-	if err := r.Refresh(); err != nil {
-		t.Fatal(err)
-	}
-	if got, want := contents(t, r), contents(t, w); got != want {
-		t.Fatalf("after a refresh the reader has\n%s, the writer\n%s", got, want)
-	}
-	if got := everything(t, pinned); len(got) != 2 {
-		t.Fatalf("the snapshot from before has %d customers", len(got))
-	}
-	pinned.Release()
-	if _, err := r.Append(t.Context(), batchOf([]event.Event{view("ann", 9)}), AppendOptions{}); !errors.Is(err, ErrReadOnly) {
-		t.Errorf("append to a reader: %v", err)
-	}
-}
-
-// A reader may open a store between a writer's steps at any moment.
-func TestReaderWhileCompacting(t *testing.T) {
-	mem := vfs.NewMem()
-	w := open(t, mem, "store")
-	opt := small(mem)
-	opt.ReadOnly = true
-	done := make(chan error, 1)
-	go func() {
-		for i := range 60 {
-			_, err := w.Append(t.Context(), batchOf([]event.Event{view(fmt.Sprint(i%7), i)}), AppendOptions{})
-			if err == nil {
-				err = w.Compact(t.Context())
-			}
-			if err != nil {
-				done <- err
-				return
-			}
-		}
-		done <- nil
-	}()
-	last := int64(0)
-	for running := true; running; {
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Fatal(err)
-			}
-			running = false
-		default:
-		}
-		r, err := Open("store", opt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		snap, err := r.Snapshot()
-		if err != nil {
-			t.Fatal(err)
-		}
-		rows := int64(0)
-		for _, list := range everything(t, snap) {
-			rows += int64(len(list))
-		}
-		if rows != snap.Events() || rows < last {
-			t.Fatalf("%d rows, %d events, after %d before", rows, snap.Events(), last)
-		}
-		last = rows
-		snap.Release()
-		r.Close()
-	}
-	if last != 60 {
-		t.Fatalf("the last reader saw %d of 60 events", last)
-	}
-}
-
 func TestToken(t *testing.T) {
 	mem := vfs.NewMem()
 	s := open(t, mem, "store")
@@ -569,45 +473,6 @@ func TestLongJourney(t *testing.T) {
 	}
 }
 
-// A snapshot reads what it pinned although its files are compacted away, and
-// the files go when it does.
-func TestPinnedFiles(t *testing.T) {
-	mem := vfs.NewMem()
-	s := open(t, mem, "store")
-	loadEvents(t, s, view("ann", 0))
-	loadEvents(t, s, view("bob", 1))
-	snap, err := s.Snapshot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Compact(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	segments := func() (n int) {
-		names, err := mem.ReadDir("store")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range names {
-			if strings.HasSuffix(name, ".seg") {
-				n++
-			}
-		}
-		return n
-	}
-	if n := segments(); n != 3 {
-		t.Errorf("%d segments while the snapshot is held, want 3", n)
-	}
-	if got := everything(t, snap); len(got) != 2 {
-		t.Errorf("the snapshot shows %v", got)
-	}
-	snap.Release()
-	snap.Release() // harmless
-	if n := segments(); n != 1 {
-		t.Errorf("%d segments afterwards, want 1", n)
-	}
-}
-
 // Whole partitions outside of a query's times are left out.
 func TestTimePruning(t *testing.T) {
 	s := open(t, vfs.NewMem(), "store")
@@ -633,46 +498,6 @@ func TestTimePruning(t *testing.T) {
 	}
 	if rows != 4 {
 		t.Errorf("%d rows for one month of three, want 4", rows)
-	}
-}
-
-func TestLinkErrors(t *testing.T) {
-	s := open(t, vfs.NewMem(), "store")
-	link := func(from, to string) string {
-		if err := s.Link(t.Context(), from, to); err != nil {
-			return err.Error()
-		}
-		return ""
-	}
-	for _, c := range []struct{ from, to, want string }{
-		{"a", "b", ""},
-		{"a", "b", ""}, // again: nothing new
-		{"b", "c", ""},
-		{"a", "c", `link "a" to "c": this link cannot be made: it is linked to "b" already; unlink it first`},
-		{"c", "a", `link "c" to "a": this link cannot be made: "b" is linked to "c", so the links would go round in a circle`},
-		{"d", "d", `link "d" to "d": this link cannot be made: an identity cannot be linked to itself`},
-		{"", "d", `link "" to "d": this link cannot be made: an identity cannot be empty`},
-	} {
-		if got := link(c.from, c.to); got != c.want {
-			t.Errorf("link %s to %s: %q, want %q", c.from, c.to, got, c.want)
-		}
-	}
-	appendEvents(t, s, AppendOptions{}, view("a", 0))
-	snap, err := s.Snapshot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer snap.Release()
-	for _, name := range []string{"a", "b", "c"} {
-		if _, _, canonical, ok, err := snap.Locate(t.Context(), name); canonical != "c" || !ok || err != nil {
-			t.Errorf("Locate(%s) = %s, %v, %v", name, canonical, ok, err)
-		}
-	}
-	if err := s.Unlink(t.Context(), "x"); !errors.Is(err, ErrNotFound) {
-		t.Errorf("unlink of nothing: %v", err)
-	}
-	if got := s.Links(); fmt.Sprint(got) != "[{a b} {b c}]" {
-		t.Errorf("links: %v", got)
 	}
 }
 
@@ -772,38 +597,6 @@ func TestWidths(t *testing.T) {
 				t.Errorf("%s of %s: the last microsecond is in %d, not %d", width, text, after, p)
 			}
 		}
-	}
-}
-
-// The log and the manifest as people see them. The golden files hold the
-// format: when one changes, old stores must stay readable.
-func TestDumpLog(t *testing.T) {
-	mem := vfs.NewMem()
-	s := open(t, mem, "store")
-	appendEvents(t, s, AppendOptions{Token: "t1"}, view("ann", 0, event.Prop{Name: "value", Value: event.Float(19.9)}), event.Event{Customer: "bob", Time: at("2025-03-01T11:00:00Z"), Name: "call", Channel: "phone", ID: "7"})
-	appendEvents(t, s, AppendOptions{}, view("bob", 1))
-	if err := s.Link(t.Context(), "anon", "ann"); err != nil {
-		t.Fatal(err)
-	}
-	var got strings.Builder
-	for _, name := range []string{manifestName(1), path.Base(walFileName(t, mem))} {
-		fmt.Fprintf(&got, "%s\n", name)
-		if err := Dump(&got, mem, path.Join("store", name)); err != nil {
-			t.Error(err)
-		}
-	}
-	const golden = "testdata/log.dump"
-	if *update {
-		if err := os.WriteFile(golden, []byte(got.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got.String() != string(want) {
-		t.Errorf("the format has changed; if that is meant, run with -update. Got\n%s", got.String())
 	}
 }
 
