@@ -236,8 +236,55 @@ func (n *expr) packedTextsTruth(v *view, column *tile.Column, among, yes, unknow
 // fewTexts is up to how many texts it pays to look for the rows of each.
 const fewTexts = 32
 
-// fewTextsTruth is textTruth by the bitmap of each text.
+// fewTextsTruth is textTruth by the bitmaps of texts: of those for which the
+// expression is true or of the others, whichever are fewer. A text for which it
+// fails may be one that no candidate has, so then each is looked at.
 func (n *expr) fewTextsTruth(v *view, column *tile.Column, among, yes, unknown tile.Bitmap) error {
+	var codes [isUnknown + 1][]uint32
+	var room [isUnknown + 1][fewTexts]uint32
+	for d := range codes {
+		codes[d] = room[d][:0]
+	}
+	ofNull, err := n.text.value(v, &place{})
+	for code, text := range column.Dict {
+		if err != nil {
+			return n.eachTextTruth(v, column, among, yes, unknown)
+		}
+		var x event.Value
+		x, err = n.text.value(v, &place{given: event.String(text)})
+		codes[verdictOf(x)] = append(codes[verdictOf(x)], uint32(code))
+	}
+	if err != nil {
+		return n.eachTextTruth(v, column, among, yes, unknown)
+	}
+	if len(codes[isTrue]) <= len(codes[isFalse])+len(codes[isUnknown]) {
+		column.Planes.Match(codes[isTrue], v.Rows, yes)
+		yes.And(column.Present)
+	} else {
+		column.Planes.Match(append(codes[isFalse], codes[isUnknown]...), v.Rows, unknown)
+		copy(yes, column.Present)
+		yes.AndNot(unknown)
+	}
+	clear(unknown)
+	if len(codes[isUnknown]) > 0 {
+		column.Planes.Match(codes[isUnknown], v.Rows, unknown)
+		unknown.And(column.Present)
+	}
+	yes.And(among)
+	unknown.And(among)
+	null := v.copyOf(among)
+	null.AndNot(column.Present)
+	switch verdictOf(ofNull) {
+	case isTrue:
+		yes.Or(null)
+	case isUnknown:
+		unknown.Or(null)
+	}
+	return nil
+}
+
+// eachTextTruth is textTruth by the bitmap of each text.
+func (n *expr) eachTextTruth(v *view, column *tile.Column, among, yes, unknown tile.Bitmap) error {
 	rows := v.bitmap(v.Rows)
 	decide := func(p *place) error {
 		if rows.Next(0, v.Rows) == v.Rows {
