@@ -15,8 +15,10 @@ import (
 // number that occurred in the tile.
 type denseMeasure struct {
 	columns []denseColumn
-	keys    []uint16 // by row
-	bytes   []byte   // codes of one column, by row
+	keys    []uint16       // by row; not of two columns
+	bytes   [2][]byte      // codes of a column, by row
+	adds    [2][256]uint16 // to the key, by code
+	two     bool           // keys of rows are added up when they are counted
 	cells   []denseCell
 	ids     []int // groups, by key
 }
@@ -180,39 +182,50 @@ func (d *denseMeasure) visit(w *measureWorker, v *view) error {
 	return nil
 }
 
-// load makes the keys of all rows.
+// load makes the keys of all rows. Those of two columns, of which there are
+// most, are not worth to be written down.
 func (d *denseMeasure) load(v *view) {
-	d.keys = grown(d.keys, v.Rows)[:v.Rows]
-	d.bytes = grown(d.bytes, v.Rows)[:v.Rows]
-	keys := d.keys
-	if len(d.columns) == 0 {
-		clear(keys)
+	if d.two = len(d.columns) == 2; d.two {
+		d.decode(v, 0, 0)
+		d.decode(v, 1, 1)
+		return
 	}
+	d.keys = grown(d.keys, v.Rows)[:v.Rows]
+	keys := d.keys
+	clear(keys)
 	for i := range d.columns {
-		column := &d.columns[i]
-		codes := d.bytes
-		if column.planes == nil {
-			clear(codes)
-		} else {
-			column.planes.Decode8(0, codes)
-		}
-		if column.coder.kind == textProperty && column.column != nil {
-			column.setNulls(codes)
-		}
-		var adds [256]uint16
-		for code := range adds {
-			adds[code] = column.place[code] * uint16(column.stride)
-		}
-		if i == 0 {
-			for row, code := range codes {
-				keys[row] = adds[code]
-			}
-			continue
-		}
-		for row, code := range codes {
+		d.decode(v, i, 0)
+		adds := &d.adds[0]
+		for row, code := range d.bytes[0] {
 			keys[row] += adds[code]
 		}
 	}
+}
+
+// decode decodes column i into bytes[to], and says what its codes add to keys.
+func (d *denseMeasure) decode(v *view, i, to int) {
+	column := &d.columns[i]
+	d.bytes[to] = grown(d.bytes[to], v.Rows)[:v.Rows]
+	codes := d.bytes[to]
+	if column.planes == nil {
+		clear(codes)
+	} else {
+		column.planes.Decode8(0, codes)
+	}
+	if column.coder.kind == textProperty && column.column != nil {
+		column.setNulls(codes)
+	}
+	for code := range d.adds[to] {
+		d.adds[to][code] = column.place[code] * uint16(column.stride)
+	}
+}
+
+// key is the key of a row.
+func (d *denseMeasure) key(row int) uint16 {
+	if d.two {
+		return d.adds[0][d.bytes[0][row]] + d.adds[1][d.bytes[1][row]]
+	}
+	return d.keys[row]
 }
 
 // setNulls gives the rows without a value the code behind the last.
@@ -231,11 +244,21 @@ func (d *denseColumn) setNulls(codes []byte) {
 func (d *denseMeasure) count(rows int, of, starts tile.Bitmap) {
 	cells := (*[denseKeys]denseCell)(d.cells)
 	clear(cells[:len(d.ids)])
-	keys := d.keys[:rows]
+	adds, others := &d.adds[0], &d.adds[1]
 	customer := uint32(0) // the number of starts so far
 	for at, flags := range starts {
 		if of == nil || of[at] == ^uint64(0) {
-			for _, key := range keys[at<<6 : min(at<<6+64, rows)] {
+			end := min(at<<6+64, rows)
+			if d.two {
+				codes := d.bytes[1][at<<6 : end]
+				for i, code := range d.bytes[0][at<<6 : end][:len(codes)] {
+					customer += uint32(flags & 1)
+					flags >>= 1
+					cells[(adds[code]+others[codes[i]])%denseKeys].add(customer)
+				}
+				continue
+			}
+			for _, key := range d.keys[at<<6 : end] {
 				customer += uint32(flags & 1)
 				flags >>= 1
 				cells[key%denseKeys].add(customer)
@@ -248,7 +271,7 @@ func (d *denseMeasure) count(rows int, of, starts tile.Bitmap) {
 			if seeded.On("dense_start_late") {
 				before = bits.OnesCount64(flags << 1 << (63 - bit&63))
 			}
-			cells[keys[at<<6+bit]%denseKeys].add(customer + uint32(before))
+			cells[d.key(at<<6+bit)%denseKeys].add(customer + uint32(before))
 		}
 		customer += uint32(bits.OnesCount64(flags))
 	}
