@@ -213,8 +213,12 @@ type packedTable struct {
 const packedSlots = 1 << 8
 
 func (t *packedTable) count(ws []*pathsWorker, b int) error {
+	size := packedSlots
+	for size < 4*len(t.found) { // buckets are alike: there will be as many as in the one before
+		size *= 2
+	}
 	t.found, t.paths = t.found[:0], 0
-	if err := t.resize(packedSlots); err != nil {
+	if err := t.resize(size); err != nil {
 		return err
 	}
 	for _, w := range ws {
