@@ -121,10 +121,20 @@ type bucketCut struct {
 
 var bucketReaders = sync.Pool{New: func() any { return new(bucketReader) }}
 
+// bucketReaderRows is up to how many rows the memory of a reader is kept for:
+// a customer of millions must not hold it while the rows are written.
+const bucketReaderRows = 1 << 18
+
+func (r *bucketReader) release() {
+	if cap(r.rows) <= bucketReaderRows {
+		bucketReaders.Put(r)
+	}
+}
+
 // sorted reads the rows whose customers' hashes begin with prefix p.
 func (s *bucketSource) sorted(p, prefixBits int, properties []event.Property) (*mergePart, error) {
 	r := bucketReaders.Get().(*bucketReader)
-	defer bucketReaders.Put(r)
+	defer r.release()
 	if err := r.read(s.buckets, p, prefixBits); err != nil || len(r.rows) == 0 {
 		return nil, err
 	}
@@ -157,7 +167,7 @@ func (s *bucketSource) sorted(p, prefixBits int, properties []event.Property) (*
 // blocks, at least prefixBits.
 func (s *bucketSource) blocks(p, prefixBits, fine int, m *merger) (out []partitionRows, err error) {
 	r := bucketReaders.Get().(*bucketReader)
-	defer bucketReaders.Put(r)
+	defer r.release()
 	if err := r.read(s.buckets, p, prefixBits); err != nil || len(r.rows) == 0 {
 		return nil, err
 	}
@@ -453,7 +463,7 @@ func (s *bucketSource) findTies(ctx context.Context, rows int64) error {
 		g.Go(func() error {
 			return shielded(func() error {
 				r := bucketReaders.Get().(*bucketReader)
-				defer bucketReaders.Put(r)
+				defer r.release()
 				if err := r.read(s.buckets, bucket, bucketBits); err != nil {
 					return err
 				}

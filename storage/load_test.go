@@ -187,3 +187,30 @@ func TestSpilledRowsDamaged(t *testing.T) {
 		t.Errorf("the store has:\n%s", all)
 	}
 }
+
+// Of times that occur once few count as ones that occur twice, or every row of
+// a file in disorder would have a rank.
+func TestTimesThatOccurTwice(t *testing.T) {
+	const rows = 50_000
+	var ties loadTies
+	ties.begin(rows)
+	once := func(i int) event.Time { return event.Time(i) * event.Time(event.Hour) }
+	for i := range rows {
+		ties.look(once(i))
+		if i%100 == 0 {
+			ties.look(once(i))
+		}
+	}
+	mistaken := 0
+	for i := range rows {
+		switch is := ties.twice(once(i)); {
+		case i%100 == 0 && !is:
+			t.Fatalf("time %d occurs twice, and counts as one that does not", i)
+		case i%100 != 0 && is:
+			mistaken++
+		}
+	}
+	if mistaken > rows/100 {
+		t.Errorf("%d of %d times that occur once count as ones that occur twice", mistaken, rows)
+	}
+}

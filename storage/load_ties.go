@@ -20,8 +20,13 @@ type loadTies struct {
 	given     uint32 // ranks of the batches so far
 	unordered bool   // a row came after one of a later time
 
-	seen, again []uint64 // bits by hash of a time: it occurs; it does so twice
+	filters [2]timeFilter // a time that occurs twice does so in both; of the others few do
 }
+
+// timeFilter tells by a hash which times may occur more than once, as a Bloom
+// filter does (Bloom, "Space/time trade-offs in hash coding with allowable
+// errors", 1970).
+type timeFilter struct{ seen, again []uint64 }
 
 // batchRanks is what is added to the ranks of a batch.
 type batchRanks struct {
@@ -44,7 +49,7 @@ func (t *loadTies) add(d *dealt, b *loadBatch) {
 func (t *loadTies) rank(b *loadBatch, time event.Time, rank uint32) uint32 {
 	switch {
 	case t.unordered:
-		if cell := t.cell(time); t.again[cell>>6]>>(cell&63)&1 == 0 {
+		if !t.twice(time) {
 			return 0
 		}
 	case !(b.ranked.first && time == b.first || b.ranked.last && time == b.last):
@@ -53,21 +58,41 @@ func (t *loadTies) rank(b *loadBatch, time event.Time, rank uint32) uint32 {
 	return b.ranked.base + rank
 }
 
-// begin readies t for looking at the times of some rows.
+// begin readies t for looking at the times of some rows: there are at least
+// sixteen cells for each, unless there are more than fit 128 MiB.
 func (t *loadTies) begin(rows int64) {
-	cells := min(max(bits.Len64(uint64(rows))+3, 10), 28)
-	t.seen, t.again = make([]uint64, 1<<cells/64), make([]uint64, 1<<cells/64)
+	cells := min(max(bits.Len64(uint64(rows))+4, 10), 28)
+	for i := range t.filters {
+		t.filters[i] = timeFilter{make([]uint64, 1<<cells/64), make([]uint64, 1<<cells/64)}
+	}
 }
 
 // look looks at the time of one row. It may be called by several goroutines at once.
 func (t *loadTies) look(time event.Time) {
-	cell := t.cell(time)
-	bit := uint64(1) << (cell & 63)
-	if atomic.OrUint64(&t.seen[cell>>6], bit)&bit != 0 && atomic.LoadUint64(&t.again[cell>>6])&bit == 0 {
-		atomic.OrUint64(&t.again[cell>>6], bit)
+	for i, cell := range timeHashes(time) {
+		f := &t.filters[i]
+		cell %= uint64(len(f.seen)) * 64
+		bit := uint64(1) << (cell & 63)
+		if atomic.OrUint64(&f.seen[cell>>6], bit)&bit != 0 && atomic.LoadUint64(&f.again[cell>>6])&bit == 0 {
+			atomic.OrUint64(&f.again[cell>>6], bit)
+		}
 	}
 }
 
-func (t *loadTies) cell(time event.Time) uint64 {
-	return mix(0, uint64(time)) % (uint64(len(t.seen)) * 64)
+// twice reports whether a time may occur more than once; false is certain.
+func (t *loadTies) twice(time event.Time) bool {
+	for i, cell := range timeHashes(time) {
+		f := &t.filters[i]
+		cell %= uint64(len(f.again)) * 64
+		if f.again[cell>>6]>>(cell&63)&1 == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func timeHashes(time event.Time) [2]uint64 {
+	high, low := bits.Mul64(uint64(time)^0x9e3779b97f4a7c15, 0xd6e8feb86659fd93)
+	h := high ^ low
+	return [2]uint64{h >> 32, fold(h, timeSeed) >> 32}
 }
