@@ -69,7 +69,7 @@ func TestSimStory(t *testing.T) {
 func simStory(t *testing.T, format int) {
 	tally := newSimTally()
 	d := newSim(6, tally) // of even seeds nothing is kept in memory
-	d.copies = &simCopies{format: format}
+	d.copies = &simCopies{format: format, erased: map[int][]string{}}
 	d.order, d.fs = simfs.Strict, simfs.New(simfs.Strict)
 	defer d.abandon()
 	d.fs.Hook = func(op *simfs.Op, after bool) {
