@@ -159,6 +159,7 @@ func TestSimFaults(t *testing.T) {
 	if testing.Short() {
 		step = 23
 	}
+	retried := callSitesIn(t, "unchanged", readingCalls) // else the manifest is read
 	var runs atomic.Int64
 	var group sync.WaitGroup
 	limit := make(chan struct{}, runtime.GOMAXPROCS(0))
@@ -169,7 +170,7 @@ func TestSimFaults(t *testing.T) {
 				defer func() { <-limit }()
 				for _, story := range faultStories[:2] {
 					for at := 1; ; at += step {
-						plan := faultPlan{kind: kind, at: at, forever: forever}
+						plan := faultPlan{kind: kind, at: at, forever: forever, retried: retried}
 						fired, err := story.run(t, plan)
 						if err != nil {
 							t.Errorf("%s, %v: %v", story.name, plan, err)
