@@ -1,49 +1,18 @@
 package randtest
 
 import (
-	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"wend/internal/reference"
-	"wend/query"
 )
 
 // holdFurtherInvariants holds an evaluator to what must be true of the answers
-// of the statements beside funnel and paths. A statement that it does not know
-// is passed over.
+// of the statements beside funnel and paths.
 func holdFurtherInvariants(t *testing.T, evaluate func(*World, string) (*reference.Answer, error)) {
-	const worlds = 150
-	each := func(name string, check func(w *World, g *gen, ask func(string) *reference.Answer) string) {
-		t.Run(name, func(t *testing.T) {
-			for i := range uint64(worlds) {
-				w := NewWorld(17, i)
-				if len(w.Events) > 400 {
-					continue
-				}
-				g := &gen{r: rand.New(rand.NewPCG(18, i)), w: w}
-				asked := ""
-				complaint := check(w, g, func(text string) *reference.Answer {
-					asked += "\n" + text
-					a, err := evaluate(w, text)
-					var mistake *query.Error
-					if errors.As(err, &mistake) && mistake.Code == "not_available" {
-						t.Skip(mistake.Message)
-					}
-					if err != nil {
-						t.Fatalf("world %d, %s: %v", i, text, err)
-					}
-					return a
-				})
-				if complaint != "" {
-					t.Fatalf("world %d: %s%s", i, complaint, asked)
-				}
-			}
-		})
-	}
+	each := inWorlds(t, 17, 150, evaluate)
 
 	each("every model shares out all conversions", func(w *World, g *gen, ask func(string) *reference.Answer) string {
 		alt := g.alt()

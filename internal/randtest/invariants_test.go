@@ -11,21 +11,17 @@ import (
 	"wend/internal/reference"
 )
 
-// holdInvariants holds an evaluator to what must be true of any answers,
-// whatever the right ones are.
-func holdInvariants(t *testing.T, evaluate func(*World, string) (*reference.Answer, error)) {
-	worlds := uint64(150)
-	if testing.Short() {
-		worlds = 20
-	}
-	each := func(name string, check func(w *World, g *gen, ask func(string) *reference.Answer) string) {
+// inWorlds returns what runs a check in worlds of a seed, and tells with a
+// complaint what was asked. Large worlds are passed over.
+func inWorlds(t *testing.T, seed, worlds uint64, evaluate func(*World, string) (*reference.Answer, error)) func(name string, check func(w *World, g *gen, ask func(string) *reference.Answer) string) {
+	return func(name string, check func(w *World, g *gen, ask func(string) *reference.Answer) string) {
 		t.Run(name, func(t *testing.T) {
 			for i := range worlds {
-				w := NewWorld(11, i)
+				w := NewWorld(seed, i)
 				if len(w.Events) > 400 {
 					continue
 				}
-				g := &gen{r: rand.New(rand.NewPCG(12, i)), w: w}
+				g := &gen{r: rand.New(rand.NewPCG(seed+1, i)), w: w}
 				asked := ""
 				complaint := check(w, g, func(text string) *reference.Answer {
 					asked += "\n" + text
@@ -41,6 +37,16 @@ func holdInvariants(t *testing.T, evaluate func(*World, string) (*reference.Answ
 			}
 		})
 	}
+}
+
+// holdInvariants holds an evaluator to what must be true of any answers,
+// whatever the right ones are.
+func holdInvariants(t *testing.T, evaluate func(*World, string) (*reference.Answer, error)) {
+	worlds := uint64(150)
+	if testing.Short() {
+		worlds = 20
+	}
+	each := inWorlds(t, 11, worlds, evaluate)
 
 	each("a level is dropped, open or the next one", func(w *World, g *gen, ask func(string) *reference.Answer) string {
 		p := g.pattern()
