@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"wend/internal/process"
+	"wend/internal/trust"
 	"wend/storage"
 )
 
@@ -72,7 +73,9 @@ func TestStopWaitsForWhatIsUnderWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if n := s.Summary().Events; n != 1 {
+	n := s.Summary().Events
+	if n != 1 {
 		t.Errorf("%d events are there", n)
 	}
+	trust.Report(t, "P17", "stopped in the middle of a batch, acknowledged", 1, "there", n, "records to replay", 0)
 }

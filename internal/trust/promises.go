@@ -23,7 +23,7 @@ var Sections = []Section{
 		{"P3", "Exactly-once effect", "a batch or an event sent again changes nothing", "go test ./storage ./client -run 'Sim|Token|Again'; go test ./internal/trials -run Kill; go test ./internal/soak -run Resend"},
 		{"P4", "Snapshots", "an answer is computed over one state of the store", "WEND_CONCURRENT=2m go test -race ./storage -run Concurrent; go test ./storage -run 'WholeBatches|Sim'"},
 		{"P9", "One writer", "a second writer is refused and changes nothing", "go test ./internal/trials -run Writer"},
-		{"P17", "Clean stop and start", "a stopped store opens without replaying anything, and opening writes nothing", "go test ./server ./storage -run 'Stop|OpeningWritesNothing|Sim'"},
+		{"P17", "Clean stop and start", "a stopped store opens without replaying anything, and opening writes nothing", "go test ./server ./storage -run 'Stop|OpeningWritesNothing|Sim'; go test ./internal/trials -run 'Stop|Kill'"},
 	}},
 	{"What is damaged is not believed", []Promise{
 		{"P5", "Everything read is checked", "any changed byte is found", "go test ./storage -run SimFlips"},
