@@ -188,14 +188,14 @@ func TestHostile(t *testing.T) {
 }
 
 // attack sends a hostile query, and returns the code of the error that it ends with.
-func (s *served) attack(t *testing.T, c *http.Client, h hostileQuery, timeout string, ended *endings) (code string) {
+func (s *served) attack(t *testing.T, c *http.Client, h hostileQuery, timeout string, ended *endings) string {
 	body, _ := json.Marshal(map[string]any{"query": h.query(), "timeout_ms": json.Number(timeout)})
 	r, err := send(c, "POST", s.URL+"/v1/query", string(body), "Content-Type", "application/json")
 	if err != nil {
 		t.Errorf("%s: %v", h.name, err)
 		return ""
 	}
-	if code = ended.count(r); r.status == 200 {
+	if ended.count(r); r.status == 200 {
 		return ""
 	}
 	var refusal struct {
@@ -218,10 +218,10 @@ type endings struct {
 
 // count tells an answer, the limit of time, another limit, a mistake that was
 // refused before anything ran, and a server that had others to answer first.
-func (e *endings) count(r reply) (code string) {
+func (e *endings) count(r reply) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	code = codeOf(r)
+	code := codeOf(r)
 	switch {
 	case r.status == 200:
 		e.answered++
@@ -234,7 +234,6 @@ func (e *endings) count(r reply) (code string) {
 	default:
 		e.refused++
 	}
-	return code
 }
 
 func (e *endings) String() string {
