@@ -130,7 +130,7 @@ func (o OS) Lock(name string) (io.Closer, error) {
 // lock, so for a moment there is none.
 func readOwner(f *os.File) []byte {
 	owner := make([]byte, 256)
-	for range 20 {
+	for range 400 { // two seconds: it may not get a processor sooner
 		if n, _ := f.ReadAt(owner, 0); n > 0 {
 			return owner[:n]
 		}
