@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -324,6 +325,10 @@ func (d *sim) calm() {
 }
 
 func (d *sim) decide(op *simfs.Op) simfs.Fault {
+	// A ballast that cannot be made is nobody's error.
+	if op.Kind == simfs.Write && path.Base(op.Name) == ballastName && d.openings%4 == 3 {
+		return simfs.ENOSPC
+	}
 	if d.fault == nil {
 		return simfs.None
 	}

@@ -127,10 +127,11 @@ func (o OS) Lock(name string) (io.Closer, error) {
 }
 
 // readOwner reads who holds a lock. An owner writes its name when it has the
-// lock, so for a moment there is none.
+// lock, so for a moment there is none, and for longer where the disk is busy;
+// then nobody is named.
 func readOwner(f *os.File) []byte {
 	owner := make([]byte, 256)
-	for range 400 { // two seconds: it may not get a processor sooner
+	for range 100 {
 		if n, _ := f.ReadAt(owner, 0); n > 0 {
 			return owner[:n]
 		}
