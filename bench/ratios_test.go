@@ -2,6 +2,7 @@ package bench
 
 import (
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,28 +26,18 @@ func (r *ratio) pair(first, second func()) {
 	r.first, r.second = append(r.first, half.Sub(begun)), append(r.second, time.Since(half))
 }
 
-// most and least are how much longer the first takes than the second, in the
-// best of all pairs by the one measure or the other: others on the machine
-// spoil some of them.
-func most(a, b float64) bool  { return a > b }
-func least(a, b float64) bool { return a < b }
-
-func (r *ratio) report(b *testing.B, first, second, of string, better func(a, b float64) bool) {
-	i := 0
-	quotient := func(k int) float64 { return float64(r.first[k]) / float64(r.second[k]) }
-	for k := range r.first {
-		if better(quotient(k), quotient(i)) {
-			i = k
-		}
-	}
-	b.ReportMetric(float64(r.first[i].Microseconds())/1000, first+"-ms")
-	b.ReportMetric(float64(r.second[i].Microseconds())/1000, second+"-ms")
-	b.ReportMetric(quotient(i), of)
+// report tells the least that either took, and how they relate: others on the
+// machine only ever make something slower.
+func (r *ratio) report(b *testing.B, first, second, of string) {
+	one, two := slices.Min(r.first), slices.Min(r.second)
+	b.ReportMetric(float64(one.Microseconds())/1000, first+"-ms")
+	b.ReportMetric(float64(two.Microseconds())/1000, second+"-ms")
+	b.ReportMetric(float64(one)/float64(two), of)
 	b.ReportMetric(0, "ns/op")
 }
 
 // BenchmarkThreads tells how many times faster two threads are than one; with
-// -benchtime 5x the best of five pairs.
+// -benchtime 5x the best of five runs each.
 func BenchmarkThreads(b *testing.B) {
 	db := open(b)
 	for _, s := range statements[:12] {
@@ -56,7 +47,7 @@ func BenchmarkThreads(b *testing.B) {
 			for b.Loop() {
 				r.pair(func() { answer(b, db, s.text, engine.RunOptions{Workers: 1}) }, func() { answer(b, db, s.text, engine.RunOptions{Workers: 2}) })
 			}
-			r.report(b, "one", "two", "times-faster", most)
+			r.report(b, "one", "two", "times-faster")
 		})
 	}
 }
@@ -88,7 +79,7 @@ func BenchmarkFirst(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			r.report(b, "first", "warm", "times-slower", least)
+			r.report(b, "first", "warm", "times-slower")
 			b.ReportMetric(float64(opening.Microseconds())/1000/float64(b.N), "open-ms")
 		})
 	}
@@ -131,7 +122,7 @@ func BenchmarkFresh(b *testing.B) {
 			}
 			b.ReportMetric(float64(len(dbs[1].Status().Segments)), "segments")
 			b.ReportMetric(float64(compacting.Nanoseconds())/float64(n), "compact-ns/event")
-			r.report(b, "fresh", "compacted", "times-slower", least)
+			r.report(b, "fresh", "compacted", "times-slower")
 		})
 	}
 }
