@@ -42,10 +42,16 @@ func (q running) hold(db *engine.DB, bytes int64) (release func(), err error) {
 // writer passes an answer on until the query is ended. A client that reads
 // nothing blocks a write; the end of the query ends that one, too.
 func (q running) writer(w http.ResponseWriter) (out http.ResponseWriter, done func()) {
+	ended := make(chan struct{})
 	stop := context.AfterFunc(q.ctx, func() {
+		defer close(ended)
 		http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0)) // not supported: there is no connection
 	})
-	return endedWriter{w, q.ctx}, func() { stop() }
+	return endedWriter{w, q.ctx}, func() {
+		if !stop() {
+			<-ended // w is somebody else's when the handler returns
+		}
+	}
 }
 
 type endedWriter struct {
