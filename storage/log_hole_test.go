@@ -36,7 +36,11 @@ func TestHoleInEveryRecord(t *testing.T) {
 	}
 	records := bytes.Split(data, []byte(recordMagic)) // the first is the header
 	holes, lost, others, unreported := 0, 0, 0, 0
-	for i := 1; i < len(records); i++ {
+	step := 1
+	if testing.Short() {
+		step = 9
+	}
+	for i := 1; i < len(records); i += step {
 		bad := slices.Clone(records)
 		bad[i] = make([]byte, len(records[i]))
 		damaged := mem.Clone()
@@ -67,7 +71,7 @@ func TestHoleInEveryRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if lost < batches {
+	if step == 1 && lost < batches {
 		t.Errorf("%d holes lost %d of %d batches", holes, lost, batches)
 	}
 	trust.Report(t, "P7", "records with a hole", holes, "batches lost with their own record", lost, "others lost", others, "unreported", unreported)

@@ -315,7 +315,10 @@ func (m *model) addLoad(events []event.Event, importID string) (n [3]int64) {
 
 // TestRandomHistories does random things to a store and to the model.
 func TestRandomHistories(t *testing.T) {
-	const histories, steps = 80, 25
+	histories, steps := 80, 25
+	if testing.Short() {
+		histories = 20
+	}
 	for seed := range uint64(histories) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))

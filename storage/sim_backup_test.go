@@ -253,6 +253,9 @@ func (d *sim) checkCopies(fs *simfs.FS) error {
 // store as it was, wherever the power goes while it is made or restored.
 func TestSimBackups(t *testing.T) {
 	seed, runs := trust.Number("WEND_SEED", 1), trust.Number("WEND_BACKUPS", 10)
+	if testing.Short() {
+		runs = min(runs, 3)
+	}
 	tally := newSimTally()
 	var all simCopies
 	for n := range runs {
