@@ -189,7 +189,7 @@ func (t *table) write(w io.Writer) error {
 			}
 			cells += fmt.Sprintf(" %s |", milliseconds(c.ms))
 			best = min(best, c.ms)
-			answers = append(answers, p+" "+c.equal)
+			answers = append(answers, p+" "+strings.ReplaceAll(c.equal, "|", `\|`))
 		}
 		ratio := "–"
 		if !math.IsInf(best, 1) {
