@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
 	"wend/event"
 
 	"github.com/google/go-cmp/cmp"

@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"path"
+
 	"wend/internal/seeded"
 	"wend/storage/vfs"
 )

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"path"
 	"slices"
+
 	"wend/storage/vfs"
 )
 

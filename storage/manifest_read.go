@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
 	"wend/storage/vfs"
 )
 

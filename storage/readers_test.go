@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
 	"wend/event"
 	"wend/storage/vfs"
 )

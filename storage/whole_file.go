@@ -3,6 +3,7 @@ package storage
 import (
 	"fmt"
 	"path"
+
 	"wend/storage/vfs"
 )
 
