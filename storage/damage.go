@@ -585,15 +585,8 @@ func (s *Store) massDamage() string {
 // those whose answer cannot be taken back once it is begun.
 func (s *Snapshot) Verify(ctx context.Context) error {
 	for _, f := range s.files {
-		if err := ctx.Err(); err != nil {
+		if err := f.verify(ctx); err != nil {
 			return err
-		}
-		sum, hash, err := wholeChecksum(f.file, f.record.Size)
-		if err != nil {
-			return fmt.Errorf("read %s: %w", f.record.file(), err)
-		}
-		if !f.record.is(sum, hash) {
-			return f.seg.damaged(fmt.Errorf("segment %s: %w", f.record.file(), corrupt("checksum and hash of the file are %08x and %016x, the manifest has %08x and %016x", sum, hash, f.record.Checksum, f.record.Hash)))
 		}
 	}
 	return nil

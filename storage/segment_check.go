@@ -2,6 +2,7 @@ package storage
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -126,6 +127,9 @@ func wholeChecksum(r io.ReaderAt, size int64) (sum uint32, hash uint64, err erro
 		sum = crc32.Update(sum, castagnoli, buf[:n])
 		_, _ = digest.Write(buf[:n]) // it never fails
 		at += int64(n)
+		if n == 0 && errors.Is(err, io.EOF) {
+			err = corrupt("the file ends there, and has %d bytes by the manifest", size)
+		}
 		if n == 0 && err != nil {
 			return 0, 0, fmt.Errorf("offset %d: %w", at, err)
 		}

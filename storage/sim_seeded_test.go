@@ -46,6 +46,7 @@ given_up_log_believed | a log that was given up counts behind its end | TestLogF
 log_removed_before_edit | a flush removes the log before its edit | TestSimStory
 page_checksum_skipped | the checksum of pages is not looked at | TestSimFlips -test.short
 copy_not_synced | the copy of the manifest is not synced | TestManifestCopyIsDurable
+scrub_believes | the weekly reading does not compare | TestScrub
 quarantine_forgets_one | a damaged segment is left out and not reported | TestSimQuarantine WEND_DAMAGE=10
 erased_by_time | events that lie in the future stay when their customer is erased | TestEraseCanaries WEND_ERASE_STORES=10
 unlinked_before_edit | a segment goes before the edit that replaces it | TestEraseCrashes -test.short

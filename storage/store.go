@@ -77,6 +77,7 @@ type Store struct {
 	next     uint64      // file number
 
 	retaining retaining // guarded by mu
+	scrubbing scrubbing // guarded by mu
 
 	ledgerFailed string       // why the ledger beside the store lacks something; "": it does not
 	refused      *suppression // of the erasures up to refusedOf
@@ -677,6 +678,9 @@ func (s *Store) work() {
 			}
 			if later--; later <= 0 {
 				retain()
+			}
+			if _, err := s.ScrubStep(ctx); err != nil && ctx.Err() == nil {
+				s.opt.Log.Warn("scrub", "error", err)
 			}
 		case <-s.wake:
 			for ctx.Err() == nil {
