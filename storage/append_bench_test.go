@@ -110,3 +110,33 @@ func BenchmarkCompact(b *testing.B) {
 	}
 	perEvent(b, segments*size)
 }
+
+// BenchmarkRecovery opens a store that a writer left without closing it, whose
+// log is as long as a log gets: it reads and checks all of it.
+func BenchmarkRecovery(b *testing.B) {
+	const size = 1000
+	dir := filepath.Join(b.TempDir(), "store")
+	s, err := Open(dir, Options{MemtableEvents: 1 << 20})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, batch := range shopBatches(260, size) {
+		if _, err := s.Append(b.Context(), batch, AppendOptions{Durability: Interval}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.SetBytes(s.Status().LogBytes)
+	kill(s)
+	b.ResetTimer()
+	for b.Loop() {
+		s, err := Open(dir, Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if n := s.mem.rows; n != 260*size {
+			b.Fatalf("%d events are back", n)
+		}
+		kill(s)
+	}
+	perEvent(b, 260*size)
+}
