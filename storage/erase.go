@@ -444,17 +444,17 @@ func (p *suppression) without(b *event.Batch, keep []int) ([]int, int64) {
 	return rest, int64(len(keep) - len(rest))
 }
 
-// erasedAt reports whether a batch of the log lies before an erasure of a
-// customer: replaying it must not bring the customer back.
-func (s *state) erasedAt(lsn uint64) func(customer string) bool {
-	var names []string
-	for _, r := range s.erasures {
-		if r.Finished == 0 && lsn <= r.LSN {
-			names = append(names, r.Names...)
+// erasedUpTo tells of each name that an unfinished erasure took how far:
+// replaying the log must not bring the customer back with an older batch.
+func (s *state) erasedUpTo() map[string]uint64 {
+	upTo := map[string]uint64{}
+	for _, r := range s.erasing() {
+		if seeded.On("erasure_forgotten_in_replay") {
+			break
+		}
+		for _, name := range r.Names {
+			upTo[name] = max(upTo[name], r.LSN)
 		}
 	}
-	if seeded.On("erasure_forgotten_in_replay") {
-		names = nil
-	}
-	return func(customer string) bool { return slices.Contains(names, customer) }
+	return upTo
 }

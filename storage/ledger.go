@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cespare/xxhash/v2"
+
 	"wend/event"
 	"wend/internal/seeded"
 	"wend/storage/vfs"
@@ -140,28 +142,54 @@ func parseLedger(data []byte) (*Ledger, error) {
 }
 
 func (l *Ledger) encode() ([]byte, error) {
-	var b bytes.Buffer
-	line := func(v any) error {
-		text, err := json.Marshal(v)
-		fmt.Fprintf(&b, "%08x %s\n", crc32.Checksum(text, castagnoli), text)
-		return err
+	head, err := ledgerLine(ledgerHead{ledgerVersion, hex.EncodeToString(l.Store[:]), l.Key})
+	if err != nil {
+		return nil, err
 	}
-	err := line(ledgerHead{ledgerVersion, hex.EncodeToString(l.Store[:]), l.Key})
-	for _, e := range l.Entries {
-		err = errors.Join(err, line(e))
+	return lengthen(head, 0, l.Entries)
+}
+
+// lengthen returns the bytes of a ledger with further entries. Of the ledger it
+// is given all lines but the last, and how many entries they are.
+func lengthen(lines []byte, entries int, more []LedgerEntry) ([]byte, error) {
+	data := slices.Clone(lines)
+	for _, e := range more {
+		line, err := ledgerLine(e)
+		if err != nil {
+			return nil, err
+		}
+		data = append(data, line...)
 	}
-	n := len(l.Entries)
-	err = errors.Join(err, line(ledgerEnd{&n}))
-	return b.Bytes(), err
+	entries += len(more)
+	end, err := ledgerLine(ledgerEnd{&entries})
+	return append(data, end...), err
+}
+
+func ledgerLine(v any) ([]byte, error) {
+	text, err := json.Marshal(v)
+	return fmt.Appendf(nil, "%08x %s\n", crc32.Checksum(text, castagnoli), text), err
 }
 
 // ledger is what the state knows of the store's erasures.
 func (st *state) ledger() *Ledger {
 	l := &Ledger{Store: st.store, Key: st.eraseKey}
 	for _, r := range st.erasures {
-		l.Entries = append(l.Entries, LedgerEntry{r.Number, r.ID, r.LSN, r.Requested, r.After, r.Request, r.Identities, r.Key, r.Lifts})
+		l.Entries = append(l.Entries, r.ledgerEntry())
 	}
 	return l
+}
+
+func (r *eraseRecord) ledgerEntry() LedgerEntry {
+	return LedgerEntry{r.Number, r.ID, r.LSN, r.Requested, r.After, r.Request, r.Identities, r.Key, r.Lifts}
+}
+
+// ledgerKept is what a store knows of the ledger that it wrote last. As long as
+// the file still is that one, the next erasure is a line more: many of them one
+// after the other need not each read what all before them wrote.
+type ledgerKept struct {
+	sum     uint64          // of the file's bytes
+	entries map[string]bool // their ids
+	end     int             // where the last line begins
 }
 
 // keepLedger writes the ledger beside the store, unless all of it stands there
@@ -172,43 +200,88 @@ func (s *Store) keepLedger(st *state) error {
 		return nil
 	}
 	name := s.ledgerPath()
-	l := st.ledger()
-	old, err := ReadLedger(s.fs, name)
-	switch {
-	case err == nil && old.Store != st.store:
-		return fmt.Errorf("%s is the ledger of another store; move it away, or name another file", name)
-	case err == nil:
-		missing := slices.ContainsFunc(l.Entries, func(e LedgerEntry) bool { return !old.has(e.ID) })
-		if !missing {
-			return nil
+	old, err := vfs.ReadFile(s.fs, name)
+	if err != nil && !isNotExist(err) {
+		return fmt.Errorf("read the ledger of erasures %s: %w", name, err)
+	}
+	kept := s.ledger
+	if err != nil || kept == nil || kept.sum != xxhash.Sum64(old) {
+		return s.joinLedger(st, name, old, err == nil)
+	}
+	var fresh []LedgerEntry
+	for i := range st.erasures {
+		if r := &st.erasures[i]; !kept.entries[r.ID] {
+			fresh = append(fresh, r.ledgerEntry())
 		}
-		for _, e := range old.Entries {
-			if l.has(e.ID) {
-				continue
-			}
-			if e.Key == nil && !bytes.Equal(old.Key, l.Key) {
-				e.Key = old.Key
-			}
-			l.Entries = append(l.Entries, e)
-		}
-	case !isNotExist(err) && !errors.Is(err, ErrCorrupt): // of a damaged one, what the store knows is better
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	data, err := lengthen(old[:kept.end], len(kept.entries), fresh)
+	if err != nil {
 		return err
+	}
+	return s.writeLedger(name, data, kept.entries, fresh)
+}
+
+// joinLedger is keepLedger where the file is not there, or not the one that
+// this store wrote last.
+func (s *Store) joinLedger(st *state, name string, data []byte, there bool) error {
+	l := st.ledger()
+	if there {
+		old, err := parseLedger(data)
+		switch {
+		case err != nil && !errors.Is(err, ErrCorrupt): // of a damaged one, what the store knows is better
+			return fmt.Errorf("read the ledger of erasures %s: %w", name, err)
+		case err == nil && old.Store != st.store:
+			return fmt.Errorf("%s is the ledger of another store; move it away, or name another file", name)
+		case err == nil:
+			theirs, ours := old.ids(), l.ids()
+			if !slices.ContainsFunc(l.Entries, func(e LedgerEntry) bool { return !theirs[e.ID] }) {
+				return nil
+			}
+			for _, e := range old.Entries {
+				if ours[e.ID] {
+					continue
+				}
+				if e.Key == nil && !bytes.Equal(old.Key, l.Key) {
+					e.Key = old.Key
+				}
+				l.Entries = append(l.Entries, e)
+			}
+		}
 	}
 	data, err := l.encode()
 	if err != nil {
 		return err
 	}
-	if err = writeFile(s.fs, name, data); err == nil {
+	return s.writeLedger(name, data, map[string]bool{}, l.Entries)
+}
+
+// writeLedger writes the ledger anew, and notes what stands in it: some entries
+// and fresh ones.
+func (s *Store) writeLedger(name string, data []byte, entries map[string]bool, fresh []LedgerEntry) error {
+	s.ledger = nil
+	err := writeFile(s.fs, name, data)
+	if err == nil {
 		err = s.fs.SyncDir(path.Dir(name))
 	}
 	if err != nil {
 		return fmt.Errorf("keep the ledger of erasures: %w", err)
 	}
+	for _, e := range fresh {
+		entries[e.ID] = true
+	}
+	s.ledger = &ledgerKept{xxhash.Sum64(data), entries, 1 + bytes.LastIndexByte(data[:len(data)-1], '\n')}
 	return nil
 }
 
-func (l *Ledger) has(id string) bool {
-	return slices.ContainsFunc(l.Entries, func(e LedgerEntry) bool { return e.ID == id })
+func (l *Ledger) ids() map[string]bool {
+	ids := map[string]bool{}
+	for _, e := range l.Entries {
+		ids[e.ID] = true
+	}
+	return ids
 }
 
 // Applied is what ApplyLedger did.

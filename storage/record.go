@@ -28,8 +28,9 @@ func encodeRecord(received event.Time, token string, ack *Ack, b *event.Batch) [
 
 // replayBatch puts a logged batch into the memtable. It was validated and
 // freed from duplicates when it was written, but a batch that failed and was
-// sent again may stand in the log twice.
-func (s *Store) replayBatch(r walRecord) error {
+// sent again may stand in the log twice. Of each erased customer erased tells
+// the last batch that goes without it.
+func (s *Store) replayBatch(r walRecord, erased map[string]uint64) error {
 	d := newDecoder(r.content)
 	received := event.Time(d.varint())
 	token, answer := d.string(), d.string()
@@ -50,9 +51,8 @@ func (s *Store) replayBatch(r walRecord) error {
 	if len(rejected) > 0 {
 		return fmt.Errorf("%w: event %d: %s", ErrCorrupt, rejected[0].Index, rejected[0].Reason)
 	}
-	erased := s.state.erasedAt(r.lsn)
 	cutoff := s.state.cutoff()
-	keep = slices.DeleteFunc(keep, func(i int) bool { return erased(b.Customer[i]) || b.Time[i] < cutoff })
+	keep = slices.DeleteFunc(keep, func(i int) bool { return r.lsn <= erased[b.Customer[i]] || b.Time[i] < cutoff })
 	fresh, _, err := s.newRows(b, keep, &Ack{})
 	if err != nil {
 		return err

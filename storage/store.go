@@ -79,6 +79,7 @@ type Store struct {
 	retaining retaining // guarded by mu
 	scrubbing scrubbing // guarded by mu
 
+	ledger       *ledgerKept  // the ledger beside the store as this Store wrote it; nil: it has not
 	ledgerFailed string       // why the ledger beside the store lacks something; "": it does not
 	refused      *suppression // of the erasures up to refusedOf
 	refusedOf    uint64
@@ -418,6 +419,7 @@ func (s *Store) replay() error {
 		}
 	}
 	slices.Reverse(files)
+	erased := s.state.erasedUpTo()
 	for _, f := range files {
 		for _, h := range f.holes {
 			damage = append(damage, logDamage{number: f.number, offset: h.from, reason: fmt.Sprintf("bytes %d to %d are damaged; the batches in them are lost", h.from, h.to)})
@@ -426,7 +428,7 @@ func (s *Store) replay() error {
 			if r.kind == recordMark || r.lsn <= s.state.lsn {
 				continue
 			}
-			if err := s.replayBatch(r); err != nil {
+			if err := s.replayBatch(r, erased); err != nil {
 				if !errors.Is(err, ErrCorrupt) {
 					return fmt.Errorf("read %s: batch %d: %w", walName(f.number), r.lsn, err)
 				}
