@@ -102,11 +102,18 @@ func digestOf(t Token) digest { return digest{sum: sha256.Sum256([]byte(t.text))
 
 // A digest is hidden where a token is: whoever has one can try tokens against
 // it. Only the file of tokens, which MarshalText writes, shows it.
-func (digest) String() string                 { return hidden }
-func (digest) Format(s fmt.State, _ rune)     { io.WriteString(s, hidden) }
-func (digest) LogValue() slog.Value           { return slog.StringValue(hidden) }
+func (digest) String() string { return hidden }
+
+// Format hides it from every verb.
+func (digest) Format(s fmt.State, _ rune) { io.WriteString(s, hidden) }
+
+// LogValue hides it from logs.
+func (digest) LogValue() slog.Value { return slog.StringValue(hidden) }
+
+// MarshalText is for the file of tokens.
 func (d digest) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(d.sum[:])), nil }
 
+// UnmarshalText reads what MarshalText wrote.
 func (d *digest) UnmarshalText(text []byte) error {
 	if len(text) != hex.EncodedLen(len(d.sum)) {
 		return errors.New("a digest has the wrong length")

@@ -122,8 +122,10 @@ type cutAnswer struct {
 	err     error
 }
 
+// Error names the request.
 func (e *cutAnswer) Error() string { return "read the answer of " + e.request + ": " + e.err.Error() }
 
+// Unwrap leads to why it could not be read.
 func (e *cutAnswer) Unwrap() error { return e.err }
 
 // ask returns the server's answer, whose body is the caller's to close, or the
@@ -157,10 +159,12 @@ type unreachable struct {
 	err  error
 }
 
+// Error asks what most often is wrong.
 func (u *unreachable) Error() string {
 	return fmt.Sprintf("ask %s: %v; is the server running?", u.base, u.err)
 }
 
+// Unwrap leads to the error of the connection.
 func (u *unreachable) Unwrap() error { return u.err }
 
 // serverError turns an error answer into the error that an open store gives.

@@ -22,6 +22,7 @@ const (
 	fieldCount
 )
 
+// String is the name of the field in events.
 func (f field) String() string { return event.Reserved[f] }
 
 // Column names that are usual for each field, most telling first, written

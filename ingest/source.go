@@ -211,6 +211,7 @@ type stack struct {
 	closers []func() error
 }
 
+// Close closes all readers and returns the first error.
 func (s *stack) Close() error {
 	var first error
 	for i := len(s.closers) - 1; i >= 0; i-- {
@@ -309,6 +310,7 @@ type countingReader struct {
 	read *atomic.Int64
 }
 
+// Read counts what it returns.
 func (c countingReader) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
 	c.read.Add(int64(n))
@@ -320,6 +322,7 @@ type countingReaderAt struct {
 	read *atomic.Int64
 }
 
+// ReadAt counts what it returns.
 func (c countingReaderAt) ReadAt(p []byte, off int64) (int, error) {
 	n, err := c.ReaderAt.ReadAt(p, off)
 	c.read.Add(int64(n))

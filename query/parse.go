@@ -350,6 +350,7 @@ var wantNames = map[wantKind]string{
 	wantColumn: "a column of the answer", wantOfCustomer: "a property of the customer such as customer.tier",
 }
 
+// String is what a message says was expected.
 func (w want) String() string {
 	switch w.kind {
 	case wantSymbol, wantKeyword:

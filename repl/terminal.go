@@ -56,6 +56,7 @@ func (t *terminal) complete(line string, pos int) (head string, words []string, 
 	return before[:from], words, string(runes[pos:])
 }
 
+// Prompt reads a line. Its errors are liner's: of a line that was given up, and of the input's end.
 func (t *terminal) Prompt(prompt string) (string, error) { return t.state.Prompt(prompt) }
 
 // Remember adds a line to the history and writes it to its file at once, so
@@ -89,6 +90,7 @@ func (t *terminal) writeHistory() error {
 	return f.Close()
 }
 
+// Close gives the terminal back as it was.
 func (t *terminal) Close() error { return t.state.Close() }
 
 // suspend gives the terminal back while another program uses it.

@@ -36,6 +36,7 @@ func newCrowd(l net.Listener, max int) *crowd {
 	return &crowd{Listener: l, max: max, now: time.Now, conns: map[*conn]bool{}}
 }
 
+// Accept waits for a connection that there is room for, or room is made for.
 func (c *crowd) Accept() (net.Conn, error) {
 	for {
 		nc, err := c.Listener.Accept()
@@ -101,6 +102,7 @@ type conn struct {
 	moved int64     // bytes in it
 }
 
+// Close makes room for another connection, once however often it is called.
 func (x *conn) Close() error {
 	x.once.Do(func() {
 		x.crowd.mu.Lock()
@@ -206,6 +208,7 @@ func (b *pacedBody) due(now time.Time) time.Time {
 	return due
 }
 
+// Read fails when the client sends too slowly for too long.
 func (b *pacedBody) Read(p []byte) (int, error) {
 	b.control.SetReadDeadline(b.due(time.Now()))
 	n, err := b.ReadCloser.Read(p)
@@ -227,6 +230,7 @@ type pacedWriter struct {
 	conn    *conn
 }
 
+// Write fails when the client takes nothing for too long.
 func (w *pacedWriter) Write(p []byte) (written int, err error) {
 	w.conn.enter(answering)
 	for {

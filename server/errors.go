@@ -31,6 +31,7 @@ type apiError struct {
 	Wait   time.Duration `json:"-"` // or after this time
 }
 
+// Error is the message alone; the code and the hint have fields of their own in the answer.
 func (e *apiError) Error() string { return e.Message }
 
 // errStopping refuses what comes after the server was told to stop.

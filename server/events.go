@@ -67,6 +67,7 @@ type pooledReader struct {
 // poolPiece is what is taken at once.
 const poolPiece = 256 << 10
 
+// Read fails with errBodies when the pool has nothing left for what it would return.
 func (p *pooledReader) Read(b []byte) (int, error) {
 	if p.used == p.held {
 		if !p.pool.TryAcquire(poolPiece) {
@@ -82,6 +83,7 @@ func (p *pooledReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// Close gives everything back to the pool.
 func (p *pooledReader) Close() error {
 	p.pool.Release(p.held)
 	p.held, p.used = 0, 0
@@ -108,6 +110,7 @@ type cappedReader struct {
 	sent *cappedReader // what was compressed; nil: no ratio is kept
 }
 
+// Read returns what there is within the limits.
 func (c *cappedReader) Read(p []byte) (int, error) {
 	if c.left < 0 {
 		return 0, errTooLarge

@@ -87,8 +87,10 @@ var (
 	storeMissing  = prometheus.NewDesc("wend_store_missing_segments", "Damaged pieces that answers leave out.", nil, nil)
 )
 
+// Describe implements prometheus.Collector.
 func (c storeCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
 
+// Collect implements prometheus.Collector.
 func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 	st := c.db.Store().Summary()
 	gauge := func(d *prometheus.Desc, v float64) {

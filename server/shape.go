@@ -24,6 +24,7 @@ type shaped struct {
 	text string
 }
 
+// Unwrap leads to what kind of failure it was, which may be told.
 func (s *shaped) Unwrap() error { return s.error }
 
 // literals are what differs between statements of one shape.

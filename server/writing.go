@@ -59,6 +59,7 @@ type endedWriter struct {
 	ctx context.Context
 }
 
+// Write fails when the query has ended: nobody is told a part as if it were all.
 func (w endedWriter) Write(p []byte) (int, error) {
 	if err := w.ctx.Err(); err != nil {
 		return 0, err

@@ -21,6 +21,7 @@ type bug struct {
 	stack []byte
 }
 
+// Error names what kind of value was panicked with.
 func (b *bug) Error() string { return "a bug: panic of " + b.kind }
 
 // shielded runs f and returns a panic of it as an error. Every goroutine that

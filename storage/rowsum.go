@@ -24,6 +24,7 @@ func (s *rowSum) add(o rowSum) {
 	s.high, _ = bits.Add64(s.high, o.high, carry)
 }
 
+// String is the sum in hexadecimal digits.
 func (s rowSum) String() string { return fmt.Sprintf("%016x%016x", s.high, s.low) }
 
 // ofRow is the sum of one row, from the hash of its fields. It is not linear in

@@ -113,6 +113,7 @@ type cancelled struct {
 	io.ReaderAt
 }
 
+// ReadAt fails with the error of ctx when that has ended.
 func (c cancelled) ReadAt(p []byte, off int64) (int, error) {
 	if err := c.ctx.Err(); err != nil {
 		return 0, err

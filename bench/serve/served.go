@@ -31,6 +31,7 @@ type announced struct {
 
 var listens = regexp.MustCompile(`on http://([^; \n]+)`)
 
+// Write keeps what the server prints, and sends the address when it is there.
 func (a *announced) Write(p []byte) (int, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

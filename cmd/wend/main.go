@@ -35,6 +35,7 @@ const (
 // mistake marks an error that the user can mend in the command itself.
 type mistake struct{ error }
 
+// Unwrap leads to what was mistaken.
 func (m mistake) Unwrap() error { return m.error }
 
 // errPartial ends a command whose answer, already printed, is partial.
@@ -108,6 +109,7 @@ type output struct {
 	err error
 }
 
+// Write remembers its first error.
 func (o *output) Write(p []byte) (int, error) {
 	n, err := o.File.Write(p)
 	if o.err == nil {

@@ -52,6 +52,7 @@ func replCommand() *cobra.Command {
 // hinting says how definitions can be made where they cannot.
 type hinting struct{ repl.Database }
 
+// Query names the flag in the error of a store that is only read.
 func (h hinting) Query(ctx context.Context, text string, opts ...engine.QueryOption) (*engine.Result, error) {
 	res, err := h.Database.Query(ctx, text, opts...)
 	if errors.Is(err, storage.ErrReadOnly) {

@@ -168,6 +168,7 @@ type memLock struct {
 	name string
 }
 
+// Close gives the lock back.
 func (l memLock) Close() error {
 	l.fs.mu.Lock()
 	defer l.fs.mu.Unlock()
@@ -184,6 +185,7 @@ type memFile struct {
 	write bool
 }
 
+// Write implements File.
 func (f *memFile) Write(p []byte) (int, error) {
 	if !f.write {
 		return 0, fmt.Errorf("write %s: %w", f.name, ErrReadOnly)
@@ -194,6 +196,7 @@ func (f *memFile) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// ReadAt implements File.
 func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 	f.data.mu.RLock()
 	defer f.data.mu.RUnlock()
@@ -207,6 +210,7 @@ func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
+// Truncate implements File.
 func (f *memFile) Truncate(size int64) error {
 	if !f.write {
 		return fmt.Errorf("truncate %s: %w", f.name, ErrReadOnly)
@@ -223,14 +227,17 @@ func (f *memFile) Truncate(size int64) error {
 	return nil
 }
 
+// Sync implements File.
 func (f *memFile) Sync() error { return nil }
 
+// Size implements File.
 func (f *memFile) Size() (int64, error) {
 	f.data.mu.RLock()
 	defer f.data.mu.RUnlock()
 	return int64(len(f.data.bytes)), nil
 }
 
+// Close implements File.
 func (f *memFile) Close() error { return nil }
 
 // Clone returns what another machine would find: all files, nobody's locks.

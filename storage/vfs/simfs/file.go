@@ -18,6 +18,7 @@ type file struct {
 	shut  bool
 }
 
+// Write is durable by the next Sync only; until then a crash keeps any part of it.
 func (h *file) Write(p []byte) (n int, err error) {
 	if !h.write {
 		return 0, fmt.Errorf("write %s: %w", h.name, vfs.ErrReadOnly)
@@ -44,6 +45,7 @@ func (h *file) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
+// ReadAt reads what was written, durable or not.
 func (h *file) ReadAt(p []byte, off int64) (n int, err error) {
 	end := false
 	err = h.fs.do(ReadAt, h.name, len(p), func(fault Fault) error {
@@ -68,6 +70,7 @@ func (h *file) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
+// Truncate is durable by the next Sync only, as Write is.
 func (h *file) Truncate(size int64) error {
 	if !h.write {
 		return fmt.Errorf("truncate %s: %w", h.name, vfs.ErrReadOnly)
@@ -90,6 +93,7 @@ func resize(b []byte, size int64) []byte {
 	return append(slices.Clip(b), make([]byte, size-int64(len(b)))...)
 }
 
+// Sync makes the content durable, unless the fault drops it.
 func (h *file) Sync() error {
 	return h.fs.do(Sync, h.name, 0, func(fault Fault) error {
 		switch failure := fault.failure(); {
@@ -129,6 +133,7 @@ func (w write) apply(b []byte) []byte {
 	return b
 }
 
+// Size counts what was written, durable or not.
 func (h *file) Size() (size int64, err error) {
 	err = h.fs.do(Size, h.name, 0, func(Fault) error {
 		size = int64(len(h.node.view))
@@ -137,6 +142,7 @@ func (h *file) Size() (size int64, err error) {
 	return size, err
 }
 
+// Close makes nothing durable.
 func (h *file) Close() error {
 	return h.fs.do(Close, h.name, 0, func(Fault) error {
 		h.shut = true

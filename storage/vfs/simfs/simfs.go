@@ -404,6 +404,7 @@ type lock struct {
 	name string
 }
 
+// Close gives the lock back.
 func (l lock) Close() error {
 	l.fs.mu.Lock()
 	defer l.fs.mu.Unlock()
