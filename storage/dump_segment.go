@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"wend/event"
@@ -68,7 +69,7 @@ func (d *dumper) block(s *segment, i int) error {
 		var content []byte
 		err := b.page(column, func(c *cursor) {
 			c.notes = &notes
-			content = c.b
+			content = slices.Clone(c.b) // the page's memory serves others once it is read
 			b.readColumn(column, c)
 		})
 		if err != nil {

@@ -1,10 +1,12 @@
 package storage
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -86,6 +88,49 @@ func TestDumpDamagedSegment(t *testing.T) {
 	d := newDumper(&bytes.Buffer{})
 	if err := dumpSegment(d, "test.seg", bytes.NewReader(file), int64(len(file))); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// readsBetween is a writer that has a segment read whenever something is written.
+type readsBetween struct {
+	bytes.Buffer
+	read func()
+}
+
+func (w *readsBetween) Write(p []byte) (int, error) {
+	w.read()
+	return w.Buffer.Write(p)
+}
+
+// A dump shows the bytes of its file, whatever else the process reads meanwhile
+// with the memory that readers share.
+func TestDumpBesideReaders(t *testing.T) {
+	meta, blocks := smallSegment()
+	file, _ := writeSegment(t, meta, blocks)
+	s, err := openSegment("test.seg", bytes.NewReader(file), int64(len(file)), meta.Store, meta.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var alone bytes.Buffer
+	beside := &readsBetween{read: func() {
+		for i := range s.blocks {
+			b, err := s.Block(s.blocks[i].block)
+			if err == nil {
+				_, err = b.Names()
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}}
+	for _, w := range []io.Writer{&alone, beside} {
+		d := &dumper{w: bufio.NewWriterSize(w, 16)}
+		if err := errors.Join(dumpSegment(d, "test.seg", bytes.NewReader(file), int64(len(file))), d.flush()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := gocmp.Diff(alone.String(), beside.String()); diff != "" {
+		t.Errorf("(-alone +beside):\n%s", diff)
 	}
 }
 

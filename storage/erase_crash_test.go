@@ -18,6 +18,7 @@ import (
 // afterwards shows all of the customer, or nothing and never again; and from
 // the answer on it is nothing.
 func TestEraseCrashes(t *testing.T) {
+	t.Parallel() // beside TestRetentionCrashes: stores of one process are independent
 	states, seeds := 0, uint64(3)
 	if testing.Short() {
 		seeds = 1

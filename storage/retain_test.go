@@ -365,6 +365,7 @@ func TestRetentionSchedules(t *testing.T) {
 // Whatever file operation of a step the power fails at: what is opened then
 // shows what was shown before the step or after it, and what is gone stays gone.
 func TestRetentionCrashes(t *testing.T) {
+	t.Parallel() // beside TestEraseCrashes: stores of one process are independent
 	states, seeds := 0, uint64(6)
 	if testing.Short() {
 		seeds = 2
