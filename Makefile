@@ -154,9 +154,9 @@ bench-statements: $(BENCH_DIR)/store
 	WEND_BENCH_DB=$(BENCH_DIR)/store $(BENCH_RUN) -bench Statements
 	WEND_BENCH_DB=$(BENCH_DIR)/store $(BENCH_RUN) -benchtime 2000x -bench 'Journey|Why|NextFor/kept'
 
-# Two threads against one, first against warm, forty segments against one.
+# Two threads against one, first against warm, nothing kept against all kept, forty segments against one.
 bench-ratios: $(BENCH_DIR)/store $(BENCH_SMALL)/store
-	WEND_BENCH_DB=$(BENCH_DIR)/store $(BENCH_RUN) -bench 'Threads|First'
+	WEND_BENCH_DB=$(BENCH_DIR)/store $(BENCH_RUN) -bench 'Threads|First|Beyond'
 	WEND_BENCH_CSV=$(BENCH_SMALL)/events.csv $(BENCH_RUN) -bench Fresh
 
 # Two sizes of store beside each other.

@@ -74,8 +74,14 @@ func (b *block) find(column string) (offset, length int64, ok bool) {
 	return 0, 0, false
 }
 
-// pageBuffers hold a page while it is decoded: columns keep nothing of its bytes.
-var pageBuffers = sync.Pool{New: func() any { return new([]byte) }}
+// pageReaders hold a page while it is decoded, and what is decoded of it on the
+// way: columns keep nothing of either.
+var pageReaders = sync.Pool{New: func() any { return new(pageReader) }}
+
+type pageReader struct {
+	cursor
+	page []byte
+}
 
 // page reads the page of a column, if there is one.
 func (b *block) page(column string, read func(*cursor)) error {
@@ -83,17 +89,17 @@ func (b *block) page(column string, read func(*cursor)) error {
 	if !ok {
 		return nil
 	}
-	buffer := pageBuffers.Get().(*[]byte)
-	defer pageBuffers.Put(buffer)
-	page, err := b.segment.readInto(*buffer, offset, length)
-	*buffer = page[:0]
+	r := pageReaders.Get().(*pageReader)
+	defer pageReaders.Put(r)
+	page, err := b.segment.readInto(r.page, offset, length)
+	r.page = page[:0]
 	if err == nil {
 		page, err = b.segment.seal.open(uint32(b.entry.block), column, page)
 	}
 	if err == nil {
-		c := &cursor{b: page}
-		read(c)
-		err = c.end()
+		r.cursor = cursor{b: page, numbers: r.numbers, raw: r.raw}
+		read(&r.cursor)
+		err = r.end()
 	}
 	if err != nil {
 		return b.segment.damaged(fmt.Errorf("segment %s: block %d: column %q: offset %d: %w", b.segment.name, b.entry.block, column, offset, err))

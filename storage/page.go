@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"slices"
 
 	"wend/internal/seeded"
 )
@@ -52,6 +53,9 @@ type cursor struct {
 	at    int
 	err   error
 	notes *[]note
+
+	numbers []uint64 // memory for what packed and zstd return
+	raw     []byte
 }
 
 // note says what the bytes up to end mean; they begin where the note before ended.
@@ -176,7 +180,7 @@ func appendPacked(dst []byte, numbers []uint64, width int) []byte {
 
 func packedSize(n, width int) int { return (n*width + 7) / 8 }
 
-// packed reads n numbers of width bits.
+// packed reads n numbers of width bits, into memory that the next call uses again.
 func (c *cursor) packed(what string, n, width int) []uint64 {
 	if width > 64 || n > math.MaxInt/64 {
 		c.fail(what, "width %d", width)
@@ -186,9 +190,9 @@ func (c *cursor) packed(what string, n, width int) []uint64 {
 	if c.err != nil {
 		return nil
 	}
-	numbers := make([]uint64, n)
-	unpack(numbers, src, width)
-	return numbers
+	c.numbers = slices.Grow(c.numbers[:0], n)[:n]
+	unpack(c.numbers, src, width)
+	return c.numbers
 }
 
 func unpack(numbers []uint64, src []byte, width int) {

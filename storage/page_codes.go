@@ -105,6 +105,12 @@ func (c *cursor) codes(what string, n, limit int, anchors tile.Bitmap) *tile.Cod
 	case c.err != nil:
 	case kind == codesPlanes:
 		return c.planes(what, n, limit)
+	case kind == codesInts && c.at < len(c.b) && c.b[c.at] == intsHeld:
+		c.byte(what + ": kind of integers")
+		changes, stored := heldList[uint32](c, what, n, anchors)
+		if c.below(what, stored, limit) {
+			return tile.HeldCodes(stored, changes, n)
+		}
 	case kind == codesInts:
 		if codes := c.narrowed(what, n, limit, anchors); c.err == nil {
 			return tile.NewCodes(codes)
@@ -174,28 +180,40 @@ func (c *cursor) times(n int) *tile.Times {
 		c.fail("time", "%d high bits for %d anchors", count, t.Anchors.Count())
 		return nil
 	}
-	t.Slots = make([]byte, tile.SlotBytes(n, t.Width))
-	copy(t.Slots, slots)
+	own := make([]byte, tile.SlotBytes(n, t.Width))
+	copy(own, slots)
+	t.Slots = own
 	t.Bases = make([]uint32, count)
-	width, shift := uint(t.Width), uint(t.Shift)
-	var over uint64 // bits that a tick or a base cannot have
-	i := 0
-	for w, flags := range t.Anchors {
-		for ; flags != 0; flags &= flags - 1 {
-			row := w<<6 + bits.TrailingZeros64(flags)
-			tick := highs[i]<<width | slot(t.Slots, row, width)
-			over |= tick>>shift>>32 | highs[i]>>(64-width)
-			t.Bases[i] = uint32(tick >> shift)
-			setSlot(t.Slots, row, width, tick&(1<<shift-1))
-			i++
-		}
-	}
-	if over != 0 {
+	if !takeBases(t, highs) {
 		c.fail("time", "an anchor is too many ticks from the origin")
 		return nil
 	}
 	t.Rank()
 	return t
+}
+
+// takeBases moves what slots of anchors have of their ticks to the bases, and
+// reports whether all ticks are possible.
+func takeBases(t *tile.Times, highs []uint64) bool {
+	width, shift := uint(t.Width)&63, uint(t.Shift)&63
+	moved := uint64(1)<<width - 1<<shift // bits of a slot
+	slots, bases := t.Slots, t.Bases[:len(highs)]
+	var over uint64 // bits that a tick or a base cannot have
+	i := 0
+	for w, flags := range t.Anchors {
+		for ; flags != 0; flags &= flags - 1 {
+			bit := uint(w<<6+bits.TrailingZeros64(flags)) * width
+			at := slots[bit>>3:][:8]
+			word := binary.LittleEndian.Uint64(at)
+			high := highs[i]
+			tick := high<<width | word>>(bit&7)&(1<<width-1)
+			over |= tick>>shift>>32 | high>>1>>(63-width&63)
+			bases[i] = uint32(tick >> shift)
+			binary.LittleEndian.PutUint64(at, word&^(moved<<(bit&7)))
+			i++
+		}
+	}
+	return over == 0
 }
 
 // appendStarts appends which anchors begin a customer.
@@ -218,19 +236,26 @@ func (c *cursor) starts(customers int, t *tile.Times) []uint32 {
 	if c.err != nil {
 		return nil
 	}
-	starts := make([]uint32, 0, customers+1)
-	anchor := 0
+	count := 0
+	for _, eight := range flags {
+		count += bits.OnesCount8(eight)
+	}
+	starts := make([]uint32, customers+1)
+	anchor, next := 0, 0
 	for w, marks := range t.Anchors {
+		if count != customers {
+			break
+		}
 		for ; marks != 0; marks &= marks - 1 {
-			if flags[anchor>>3]>>(anchor&7)&1 != 0 {
-				starts = append(starts, uint32(w<<6+bits.TrailingZeros64(marks)))
-			}
+			starts[next] = uint32(w<<6 + bits.TrailingZeros64(marks)) // stays if it begins a customer
+			next += int(flags[anchor>>3] >> (anchor & 7) & 1)
 			anchor++
 		}
 	}
-	if len(starts) != customers || customers > 0 && starts[0] != 0 {
-		c.fail("starts", "%d customers, the directory has %d", len(starts), customers)
+	if next != customers || customers > 0 && starts[0] != 0 {
+		c.fail("starts", "%d customers, the directory has %d", count, customers)
 		return nil
 	}
-	return append(starts, uint32(t.Rows))
+	starts[customers] = uint32(t.Rows)
+	return starts
 }

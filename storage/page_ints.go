@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"slices"
 
 	"wend/tile"
 )
@@ -186,15 +187,22 @@ func (c *cursor) ints(what string, n int, anchors tile.Bitmap) []int64 {
 // narrowed reads a list of n codes below limit.
 func (c *cursor) narrowed(what string, n, limit int, anchors tile.Bitmap) []uint32 {
 	codes := readInts[uint32](c, what, n, anchors, true)
+	if !c.below(what, codes, limit) {
+		return nil
+	}
+	return codes
+}
+
+// below fails unless all codes are below limit.
+func (c *cursor) below(what string, codes []uint32, limit int) bool {
 	most := uint32(0)
 	for _, code := range codes {
 		most = max(most, code)
 	}
 	if len(codes) > 0 && uint64(most) >= uint64(limit) {
 		c.fail(what, "code %d is not below %d", most, limit)
-		return nil
 	}
-	return codes
+	return c.err == nil
 }
 
 // readInts decodes to the type that is wanted at once: property codes are read
@@ -234,7 +242,9 @@ func readInts[T int64 | uint32](c *cursor, what string, n int, anchors tile.Bitm
 		if c.err != nil {
 			return nil
 		}
-		numbers := make([]uint64, n)
+		c.numbers = slices.Grow(c.numbers[:0], n)[:n]
+		numbers := c.numbers
+		clear(numbers)
 		for k := range size {
 			for i, b := range raw[k*n : (k+1)*n] {
 				numbers[i] |= uint64(b) << (8 * k & 63)
@@ -273,23 +283,7 @@ func scaled[T int64 | uint32](c *cursor, what string, numbers []uint64, least in
 }
 
 func held[T int64 | uint32](c *cursor, what string, n int, anchors tile.Bitmap) []T {
-	atAnchors := c.byte("values at anchors")
-	changes := c.bitmap("changes", n, nil)
-	if c.err != nil {
-		return nil
-	}
-	if atAnchors == 1 {
-		if anchors == nil || len(anchors) != len(changes) {
-			c.fail(what, "anchors where there are none")
-			return nil
-		}
-		changes.Or(anchors)
-	}
-	if atAnchors > 1 || !changes.Get(0) {
-		c.fail(what, "the first row has no value")
-		return nil
-	}
-	stored := readInts[T](c, "held values", changes.Count(), nil, false)
+	changes, stored := heldList[T](c, what, n, anchors)
 	if c.err != nil {
 		return nil
 	}
@@ -304,4 +298,29 @@ func held[T int64 | uint32](c *cursor, what string, n int, anchors tile.Bitmap) 
 		}
 	}
 	return values
+}
+
+// heldList reads the rows at which values change, the first among them, and the values.
+func heldList[T int64 | uint32](c *cursor, what string, n int, anchors tile.Bitmap) (changes tile.Bitmap, stored []T) {
+	atAnchors := c.byte("values at anchors")
+	changes = c.bitmap("changes", n, nil)
+	if c.err != nil {
+		return nil, nil
+	}
+	if atAnchors == 1 {
+		if anchors == nil || len(anchors) != len(changes) {
+			c.fail(what, "anchors where there are none")
+			return nil, nil
+		}
+		changes.Or(anchors)
+	}
+	if atAnchors > 1 || !changes.Get(0) {
+		c.fail(what, "the first row has no value")
+		return nil, nil
+	}
+	stored = readInts[T](c, "held values", changes.Count(), nil, false)
+	if c.err != nil {
+		return nil, nil
+	}
+	return changes, stored
 }

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -42,7 +43,8 @@ func appendZstd(dst, raw []byte) []byte {
 	return append(dst, frame...)
 }
 
-// zstd reads a frame of size bytes; size -1 takes the frame's word for it.
+// zstd reads a frame of size bytes, into memory that the next call uses again;
+// size -1 takes the frame's word for it.
 func (c *cursor) zstd(what string, size int) []byte {
 	length := c.count("length of "+what, len(c.b))
 	frame := c.bytes(what, length)
@@ -59,7 +61,8 @@ func (c *cursor) zstd(what string, size int) []byte {
 		c.fail(what, "%d bytes in a frame of %d, %d are wanted", told, len(frame), size)
 		return nil
 	}
-	raw, err := zstdDecoder().DecodeAll(frame, make([]byte, 0, told))
+	raw, err := zstdDecoder().DecodeAll(frame, slices.Grow(c.raw[:0], int(told)))
+	c.raw = raw[:0]
 	if err != nil {
 		c.fail(what, "%v", err)
 		return nil

@@ -39,6 +39,48 @@ func NewCodes(codes []uint32) *Codes {
 	return c
 }
 
+// HeldCodes encodes codes that hold for several rows: changes marks the rows,
+// row 0 among them, from which on one of the held codes holds. It is what
+// NewCodes makes of the codes row by row, in time for changes, not rows.
+func HeldCodes(held []uint32, changes Bitmap, rows int) *Codes {
+	var all uint32
+	for _, c := range held {
+		all |= c
+	}
+	c := &Codes{Bits: bits.Len32(all)}
+	c.Words = make([]uint64, len(changes)*c.Bits)
+	if c.Bits == 0 {
+		return c
+	}
+	last := uint32(0)
+	for g, marks := range changes {
+		planes := c.group(g)
+		before := last
+		for ; marks != 0; marks &= marks - 1 {
+			// Where a code changes, its planes have the difference at first.
+			row := bits.TrailingZeros64(marks)
+			difference := held[0] ^ last
+			last, held = held[0], held[1:]
+			for b := range planes {
+				planes[b] |= uint64(difference>>(b&31)&1) << (row & 63)
+			}
+		}
+		for b, w := range planes {
+			w ^= uint64(before >> (b & 31) & 1)
+			for s := 1; s < 64; s *= 2 {
+				w ^= w << s // each bit the sum of those up to it
+			}
+			planes[b] = w
+		}
+	}
+	if rows&63 != 0 {
+		for b := range c.Bits {
+			c.Words[len(c.Words)-c.Bits+b] &= 1<<(rows&63) - 1
+		}
+	}
+	return c
+}
+
 // setPlanes fills up to eight planes with bits first, first+1, … of 64 codes.
 func setPlanes(planes []uint64, codes *[64]uint32, first int) {
 	for k := 0; k < 64; k += 8 {

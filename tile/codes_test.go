@@ -3,6 +3,7 @@ package tile
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -39,6 +40,26 @@ func TestCodesRoundTrip(t *testing.T) {
 			if uint32(got) != codes[lo+i] {
 				t.Fatalf("Decode8(%d)[%d] = %d, want %d", lo, i, got, codes[lo+i])
 			}
+		}
+	})
+}
+
+func TestHeldCodes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		most := rapid.SampledFrom([]uint32{0, 1, 3, 40, 1 << 20, 1<<32 - 1}).Draw(t, "most")
+		held := rapid.SliceOfN(rapid.Uint32Range(0, most), 1, 80).Draw(t, "held")
+		var codes []uint32
+		var starts []int
+		for _, code := range held {
+			starts = append(starts, len(codes))
+			codes = append(codes, slices.Repeat([]uint32{code}, rapid.SampledFrom([]int{1, 1, 2, 5, 64, 130}).Draw(t, "rows"))...)
+		}
+		changes := NewBitmap(len(codes))
+		for _, row := range starts {
+			changes.Set(row)
+		}
+		if got, want := HeldCodes(held, changes, len(codes)), NewCodes(codes); got.Bits != want.Bits || !slices.Equal(got.Words, want.Words) {
+			t.Fatalf("%v planes, %x, want %v, %x", got.Bits, got.Words, want.Bits, want.Words)
 		}
 	})
 }
