@@ -217,6 +217,18 @@ func (s *Store) remember(mem *memBatch, b *event.Batch, ack Ack) {
 	}
 }
 
+// showDurable makes visible what is durable: who waits for it is about to be
+// told. The caller holds mu.
+func (s *Store) showDurable() {
+	if s.wal == nil {
+		return
+	}
+	durable := s.wal.durableTo()
+	for _, b := range s.mem.batches {
+		b.visible = b.visible || b.lsn <= durable
+	}
+}
+
 // token finds the answer that a batch token was given.
 func (s *Store) token(token string) (tokenRecord, bool) {
 	for _, m := range s.memory() {

@@ -1,10 +1,7 @@
 package storage
 
 import (
-	"bytes"
 	"cmp"
-	"fmt"
-	"io"
 	"math/bits"
 	"slices"
 	"strings"
@@ -19,19 +16,21 @@ import (
 type arrivals struct {
 	batches []arrived
 	rows    int
+	before  int // rows of the memtable that came before: numbers of rows go on from there
 }
 
 // arrived is one batch: its Name and Channel are catalog codes, not indexes
 // into its own lists.
 type arrived struct {
+	lsn   uint64
 	batch *event.Batch
 	props []int // catalog index of each column
-	first int   // rows of the batches before it
+	first int   // number of its first row in the memtable
 }
 
-func (a *arrivals) add(b *event.Batch, props []int) {
-	a.batches = append(a.batches, arrived{b, props, a.rows})
-	a.rows += b.Len()
+func (a *arrivals) add(b *memBatch) {
+	a.batches = append(a.batches, arrived{b.lsn, b.batch, b.props, a.before + a.rows})
+	a.rows += b.batch.Len()
 }
 
 // rowRef is the place of a row, and the hash of its customer to sort by.
@@ -121,8 +120,8 @@ func (a *arrivals) sortCustomers(s *sortedRows, rows []rowRef, first uint32) {
 	}
 }
 
-// tieRanks numbers the rows of equal times in order of arrival, by
-// first-of-batch plus row. It is nil if no two customers share a time.
+// tieRanks numbers the rows of equal times in order of arrival, by their number
+// in the memtable, of which a is all. It is nil if no two customers share a time.
 func (a *arrivals) tieRanks() []uint32 {
 	order := make([]rowRef, 0, a.rows)
 	rising := true
@@ -167,15 +166,11 @@ func prefixBits(customers int64, perBlock int) int {
 	return min(bits.Len64(uint64((customers-1)/int64(perBlock))), 24)
 }
 
-// write sorts the rows into one segment.
-func (a *arrivals) write(w io.Writer, meta segmentMeta, perBlock int) (segmentInfo, error) {
+// segment sorts the rows into a segment in memory.
+func (a *arrivals) segment(meta segmentMeta, perBlock int) *segment {
 	rows := a.sorted()
-	ranks := a.tieRanks()
 	meta.PrefixBits = prefixBits(int64(rows.customers()), perBlock)
-	sw, err := newSegmentWriter(w, meta)
-	if err != nil {
-		return segmentInfo{}, err
-	}
+	seg := newMemorySegment(meta)
 	hash := func(c int) uint64 { return rows.refs[rows.starts[c]].hash }
 	for lo := 0; lo < rows.customers(); {
 		p := blockOf(hash(lo), meta.PrefixBits)
@@ -183,28 +178,18 @@ func (a *arrivals) write(w io.Writer, meta segmentMeta, perBlock int) (segmentIn
 		for hi < rows.customers() && blockOf(hash(hi), meta.PrefixBits) == p {
 			hi++
 		}
-		block := a.block(rows, lo, hi, ranks, meta.Properties)
-		if err := sw.AddBlock(p, block); err != nil {
-			return segmentInfo{}, fmt.Errorf("write block %d of %d rows: %w", p, len(block.Time), err)
-		}
+		seg.hold(p, a.block(rows, lo, hi, meta.Properties))
 		lo = hi
 	}
-	return sw.Finish()
-}
-
-// inMemory is write to a buffer.
-func (a *arrivals) inMemory(meta segmentMeta, perBlock int) ([]byte, error) {
-	var buf bytes.Buffer
-	_, err := a.write(&buf, meta, perBlock)
-	return buf.Bytes(), err
+	return seg
 }
 
 // block turns the rows of customers [lo, hi) into columns.
-func (a *arrivals) block(sorted *sortedRows, lo, hi int, ranks []uint32, properties []event.Property) *rowBlock {
+func (a *arrivals) block(sorted *sortedRows, lo, hi int, properties []event.Property) *rowBlock {
 	first := sorted.starts[lo]
 	refs := sorted.refs[first:sorted.starts[hi]]
 	rows := len(refs)
-	b := &rowBlock{Event: make([]uint32, rows), Time: make([]event.Time, rows)}
+	b := &rowBlock{Event: make([]uint32, rows), Time: make([]event.Time, rows), TieRank: make([]uint32, rows)}
 	var names texts
 	for c := lo; c < hi; c++ {
 		b.Starts = append(b.Starts, sorted.starts[c]-first)
@@ -221,18 +206,13 @@ func (a *arrivals) block(sorted *sortedRows, lo, hi int, ranks []uint32, propert
 		touched[r.batch] = true
 		b.Event[i] = src.batch.Name[r.row]
 		b.Time[i] = src.batch.Time[r.row]
+		b.TieRank[i] = uint32(src.first) + r.row
 		channels[i] = src.batch.Channel[r.row]
 		any = any || channels[i] != 0
 		ids = ids || src.batch.ID != nil && src.batch.ID[r.row] != ""
 	}
 	if any {
 		b.Channel = channels
-	}
-	if ranks != nil {
-		b.TieRank = make([]uint32, rows)
-		for i, r := range refs {
-			b.TieRank[i] = ranks[a.batches[r.batch].first+int(r.row)]
-		}
 	}
 	if ids {
 		col := newColumnBuilder(event.StringType, rows)

@@ -23,6 +23,8 @@ type block struct {
 
 	segment *segment
 	entry   *blockEntry // nil: the block is empty
+	rows    *rowBlock   // of a segment in memory: all columns; nil: they are in pages
+	names   *blockNames // of a segment in memory
 }
 
 // Block reads the columns of block p that every query needs.
@@ -31,6 +33,10 @@ func (s *segment) Block(p int) (*block, error) {
 	if b.entry == nil {
 		b.Starts = []uint32{0}
 		b.Event, b.Time = &tile.Codes{}, tile.NewTimes(nil, nil)
+		return b, nil
+	}
+	if b.entry.memory != nil {
+		*b = *b.entry.memory
 		return b, nil
 	}
 	b.Rows = b.entry.rows
@@ -109,6 +115,9 @@ func (b *block) page(column string, read func(*cursor)) error {
 
 // Names reads the customers' identities, in order.
 func (b *block) Names() (*tile.Strings, error) {
+	if b.rows != nil {
+		return b.rows.Names, nil
+	}
 	names := &tile.Strings{}
 	err := b.required("names", func(c *cursor) { names = c.texts("names", b.entry.customers) })
 	return names, err
@@ -116,6 +125,12 @@ func (b *block) Names() (*tile.Strings, error) {
 
 // Channel reads the channel column; nil if no row has one.
 func (b *block) Channel() (codes *tile.Codes, err error) {
+	if b.rows != nil {
+		if b.rows.Channel != nil {
+			codes = tile.NewCodes(b.rows.Channel)
+		}
+		return codes, nil
+	}
 	err = b.page("channel", func(c *cursor) {
 		codes = c.codes("channel", b.Rows, len(b.segment.Channels), b.Time.Anchors)
 	})
@@ -124,6 +139,9 @@ func (b *block) Channel() (codes *tile.Codes, err error) {
 
 // Import reads the import codes; nil if all are 0.
 func (b *block) Import() (codes []uint32, err error) {
+	if b.rows != nil {
+		return b.rows.Import, nil
+	}
 	err = b.page("import", func(c *cursor) {
 		codes = c.narrowed("import", b.Rows, len(b.segment.Imports), b.Time.Anchors)
 	})
@@ -132,18 +150,27 @@ func (b *block) Import() (codes []uint32, err error) {
 
 // TieRank reads the tie ranks; nil if all are 0.
 func (b *block) TieRank() (ranks []uint32, err error) {
+	if b.rows != nil {
+		return b.rows.TieRank, nil
+	}
 	err = b.page("tie rank", func(c *cursor) { ranks = c.narrowed("tie rank", b.Rows, 1<<32, b.Time.Anchors) })
 	return ranks, err
 }
 
 // IDs reads the event ids; nil if no row has one.
 func (b *block) IDs() (ids *tile.Column, err error) {
+	if b.rows != nil {
+		return b.rows.IDs, nil
+	}
 	err = b.page("id", func(c *cursor) { ids = c.property(event.StringType, b.Rows, b.Event, b.Time.Anchors, nil) })
 	return ids, err
 }
 
 // Column reads property prop of segmentMeta.Properties; nil if no row has a value.
 func (b *block) Column(prop int) (column *tile.Column, err error) {
+	if b.rows != nil {
+		return b.rows.column(prop), nil
+	}
 	p := b.segment.Properties[prop]
 	var values []string
 	if _, _, ok := b.find("property:" + p.Name); !ok {
@@ -160,8 +187,12 @@ func (b *block) Column(prop int) (column *tile.Column, err error) {
 	return column, err
 }
 
-// Decode reads everything, for a merge.
+// Decode reads everything, for a merge. The columns may be shared.
 func (b *block) Decode() (*rowBlock, error) {
+	if b.rows != nil {
+		rows := *b.rows
+		return &rows, nil
+	}
 	rows := &rowBlock{Starts: b.Starts, Event: make([]uint32, b.Rows), Time: make([]event.Time, b.Rows)}
 	b.Event.Decode(0, rows.Event)
 	b.Time.Decode(0, rows.Time)

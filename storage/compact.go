@@ -50,10 +50,6 @@ func (s *Store) flush(ctx context.Context) error {
 		b.visible = true
 		rows.add(b.batch.Time)
 	}
-	sources, err := s.mem.sources(s)
-	if err != nil {
-		return fmt.Errorf("flush: %w", err)
-	}
 	frozen := s.mem
 	first, last := frozen.batches[0].lsn, frozen.batches[len(frozen.batches)-1].lsn
 	e := &edit{LSN: last, Received: int64(frozen.received)}
@@ -72,8 +68,12 @@ func (s *Store) flush(ctx context.Context) error {
 	s.mu.Unlock()
 	var records []segmentRecord
 	var files []*segmentFile
-	err = s.writes("flush", func() (err error) { // mu is to be taken again whatever happens
-		if records, err = s.writeRun(ctx, sources, width, meta, s.lockedNumber, nil); err == nil {
+	err := s.writes("flush", func() (err error) { // mu is to be taken again whatever happens
+		sources, err := s.sortFrozen()
+		if err == nil {
+			records, err = s.writeRun(ctx, sources, width, meta, s.lockedNumber, nil)
+		}
+		if err == nil {
 			files, err = s.openWritten(records)
 		}
 		return err
@@ -104,6 +104,30 @@ func (s *Store) flush(ctx context.Context) error {
 	s.removeOldLogs()
 	s.nudge()
 	return nil
+}
+
+// sortFrozen sorts the memtable that is being flushed, and gives equal times
+// the tie ranks that they have in segments.
+func (s *Store) sortFrozen() ([]*source, error) {
+	s.sorting.Lock()
+	defer s.sorting.Unlock()
+	s.mu.Lock()
+	p := s.frozen.pin(s, true)
+	var all arrivals
+	for _, b := range s.frozen.batches {
+		all.add(b)
+	}
+	s.mu.Unlock()
+	if err := p.sort(s.opt.BlockCustomers, false); err != nil {
+		return nil, err
+	}
+	s.keepSorted([]*pinnedBatches{p})
+	ranks := all.tieRanks()
+	sources := p.sources(s.opt.BlockCustomers)
+	for i, src := range sources {
+		sources[i] = newSource(src.seg.ranked(ranks))
+	}
+	return sources, nil
 }
 
 // closeLog ends the log file, which is synced; the next append begins another.
@@ -218,6 +242,7 @@ func (s *Store) writeBits(ctx context.Context, sources []*source, bits int, widt
 			lsn = ^lsn
 		}
 		m.sources = append(m.sources, &mergeSource{seg: src.seg, lsn: lsn, drop: src.drop, mask: src.mask, aged: src.aged})
+		m.numbered = m.numbered || src.seg.held != nil
 		m.bits = max(m.bits, src.seg.PrefixBits)
 		want += src.seg.Rows - src.undone
 	}

@@ -278,7 +278,7 @@ func (s *Store) clean(gone nameSet) error {
 	for _, b := range s.mem.batches {
 		b.batch.Names, b.batch.Channels = s.catalog.events, s.catalog.channels
 	}
-	s.mem.runs = nil // they list names
+	s.mem.forgetRuns() // they list names
 	s.cache.clear()
 	return nil
 }

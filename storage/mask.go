@@ -177,7 +177,8 @@ func (m *memtable) erase(c *catalog, gone map[string]bool) {
 
 // takeOut takes rows out of the memtable.
 func (m *memtable) takeOut(c *catalog, gone func(b *event.Batch, i int) bool) {
-	m.runs, m.rows = nil, 0
+	m.forgetRuns()
+	m.rows = 0
 	m.ids = map[eventID]memRow{}
 	for _, b := range m.batches {
 		var keep []int

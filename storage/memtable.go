@@ -15,7 +15,8 @@ type memtable struct {
 	ids      map[eventID]memRow
 	tokens   map[string]tokenRecord // of these batches, for the manifest
 	received event.Time             // of the newest batch
-	runs     []*memRun              // segments in memory over a prefix of the batches
+	runs     []*memRun              // over the first batches, what was sorted for snapshots
+	changes  int                    // how often rows were taken out: runs of before do not count
 }
 
 // eventID is what makes an event one and the same.
@@ -37,14 +38,6 @@ type memBatch struct {
 
 	durability Durability
 	unlogged   bool // its log failed: the next one repeats it
-}
-
-// memRun is batches as a segment in memory. Runs are merged so that their
-// number grows with the logarithm of the batches.
-type memRun struct {
-	*source
-	batches []*memBatch
-	rows    int
 }
 
 func newMemtable() *memtable {
@@ -88,71 +81,8 @@ func (m *memtable) with(o *memtable) *memtable {
 	return m
 }
 
-// sources returns segments over all visible batches. Those over the batches
-// before the first invisible one are kept for the next call.
-func (m *memtable) sources(s *Store) ([]*source, error) {
-	covered := 0
-	for _, r := range m.runs {
-		covered += len(r.batches)
-	}
-	end := covered
-	for end < len(m.batches) && m.batches[end].visible {
-		end++
-	}
-	if end > covered {
-		fresh := slices.Clone(m.batches[covered:end])
-		rows := 0
-		for _, b := range fresh {
-			rows += b.batch.Len()
-		}
-		// A run at most twice as large as what follows is merged into it.
-		for k := len(m.runs) - 1; k >= 0 && m.runs[k].rows <= 2*rows; k-- {
-			fresh = append(slices.Clone(m.runs[k].batches), fresh...)
-			rows += m.runs[k].rows
-			m.runs = m.runs[:k]
-		}
-		r, err := s.newMemRun(fresh)
-		if err != nil {
-			return nil, err
-		}
-		m.runs = append(slices.Clip(m.runs), r)
-	}
-	var list []*source
-	for _, r := range m.runs {
-		list = append(list, r.source)
-	}
-	var late []*memBatch
-	for _, b := range m.batches[end:] {
-		if b.visible {
-			late = append(late, b)
-		}
-	}
-	if len(late) > 0 {
-		r, err := s.newMemRun(late)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, r.source)
-	}
-	return list, nil
-}
-
-// newMemRun sorts batches into a segment in memory. The caller holds mu.
-func (s *Store) newMemRun(batches []*memBatch) (*memRun, error) {
-	var rows arrivals
-	for _, b := range batches {
-		rows.add(b.batch, b.props)
-	}
-	data, err := rows.inMemory(segmentMeta{
-		Store: s.state.store, FirstLSN: batches[0].lsn, LastLSN: batches[len(batches)-1].lsn,
-		Events: s.catalog.events, Channels: s.catalog.channels, Imports: []string{""}, Properties: s.catalog.properties,
-	}, s.opt.BlockCustomers)
-	if err != nil {
-		return nil, err
-	}
-	seg, err := openInMemory(data, s.state.store)
-	if err != nil {
-		return nil, err
-	}
-	return &memRun{newSource(seg), batches, rows.rows}, nil
+// forgetRuns has everything sorted anew.
+func (m *memtable) forgetRuns() {
+	m.runs = nil
+	m.changes++
 }

@@ -53,6 +53,7 @@ type merger struct {
 	width      string
 	properties []event.Property // the output's
 	workers    int
+	numbered   bool // tie ranks of all sources are of one numbering
 
 	// duplicates looks at one customer's members before they are joined and
 	// marks rows as dropped; nil: there are none.
@@ -75,8 +76,10 @@ func (m *merger) run(ctx context.Context, emit func(out []partitionRows) error) 
 	for _, s := range m.sources {
 		s.block = -1
 	}
-	if err := m.findShared(); err != nil {
-		return err
+	if !m.numbered {
+		if err := m.findShared(); err != nil {
+			return err
+		}
 	}
 	if m.input != nil {
 		for _, s := range m.sources {
@@ -365,7 +368,11 @@ func (s *mergeSource) decode(b int) (*mergePart, error) {
 	p := &mergePart{rows: rows, fields: fields}
 	p.onlyStored = s.only
 	p.lsn, p.names, p.starts, p.times = s.lsn, rows.Names, rows.Starts, rows.Time
-	p.hashes = hashesOf(rows.Names)
+	if block.names != nil {
+		p.hashes = block.names.hashes
+	} else {
+		p.hashes = hashesOf(rows.Names)
+	}
 	p.hi = len(p.hashes)
 	if len(s.mask.of(b)) > 0 {
 		p.dropped = tile.NewBitmap(len(rows.Time))

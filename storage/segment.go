@@ -94,6 +94,8 @@ type segment struct {
 	codes   []lazy[map[string]uint32] // and the codes of its values
 	indexes map[string]*lazy[*valueIndex]
 	ranges  []lazy[*valueRanges]
+
+	held []lazy[heldValues] // by property, of a segment in memory; nil: it is in a file
 }
 
 // lazy is a section that is read when it is first asked for.

@@ -64,6 +64,7 @@ func (s *segment) HasValue(p int, prop int, value event.Value) (bool, error) {
 	}
 	t := s.Properties[prop].Type
 	switch {
+	case s.held != nil: // it has no indexes
 	case t == event.StringType && value.Type() == t:
 		return s.hasText(p, prop, value.Text())
 	case t.Numeric() && value.Type().Numeric(), t == event.TimeType && value.Type() == t:
@@ -147,9 +148,12 @@ func (s *segment) Values(prop int, prefix string, limit int) (values []string, c
 	if s.ValueCounts[prop] == 0 || s.Properties[prop].Type != event.StringType {
 		return nil, true
 	}
-	all, err := s.dictionary(prop)
-	if err != nil {
-		return nil, false
+	var all []string
+	if s.held != nil {
+		held := s.heldValues(prop)
+		all, complete = held.list, held.all
+	} else {
+		all, complete = s.dictionaryValues(prop)
 	}
 	for _, v := range all {
 		if strings.HasPrefix(v, prefix) {
@@ -159,6 +163,16 @@ func (s *segment) Values(prop int, prefix string, limit int) (values []string, c
 	slices.Sort(values)
 	if len(values) > limit {
 		return values[:limit], false
+	}
+	return values, complete
+}
+
+// dictionaryValues returns the values of the dictionary of a string property,
+// nil if they cannot be read, and whether no row has another.
+func (s *segment) dictionaryValues(prop int) (values []string, complete bool) {
+	values, err := s.dictionary(prop)
+	if err != nil {
+		return nil, false
 	}
 	x, err := s.readIndex("property:" + s.Properties[prop].Name)
 	return values, err == nil && x != nil && x.open.Count() == 0

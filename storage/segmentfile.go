@@ -2,7 +2,6 @@ package storage
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -309,11 +308,6 @@ func (o *outputs) discard() {
 	for _, partition := range slices.Sorted(maps.Keys(o.by)) {
 		o.by[partition].discard()
 	}
-}
-
-// openInMemory opens a segment that was written to a buffer.
-func openInMemory(data []byte, store [16]byte) (*segment, error) {
-	return openSegment("memory", bytes.NewReader(data), int64(len(data)), store, 0)
 }
 
 // blockNames is a block's identities and their hashes.

@@ -106,20 +106,42 @@ func (o *once[T]) get(make func() (T, error)) (T, error) {
 	return o.value, nil
 }
 
-// Snapshot pins the current state.
+// Snapshot pins the current state. What came since the last one is sorted
+// while appends go on.
 func (s *Store) Snapshot() (*Snapshot, error) {
+	s.sorting.Lock()
+	defer s.sorting.Unlock()
+	snap, memory, err := s.pinState()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range memory {
+		if err := p.sort(s.opt.BlockCustomers, true); err != nil {
+			snap.Release()
+			return nil, fmt.Errorf("snapshot: %w", err)
+		}
+		snap.sources = append(snap.sources, p.sources(s.opt.BlockCustomers)...)
+	}
+	s.keepSorted(memory)
+	snap.chooseTiles(s.opt.BlockCustomers)
+	return snap, nil
+}
+
+// keepSorted leaves what was sorted to the next snapshot.
+func (s *Store) keepSorted(memory []*pinnedBatches) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range memory {
+		p.keep()
+	}
+}
+
+// pinState returns a snapshot of the segments, and the batches that belong to it.
+func (s *Store) pinState() (*Snapshot, []*pinnedBatches, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.usable(false); err != nil {
-		return nil, err
-	}
-	var memory []*source
-	for _, m := range s.memory() {
-		list, err := m.sources(s)
-		if err != nil {
-			return nil, fmt.Errorf("snapshot: %w", err)
-		}
-		memory = append(memory, list...)
+		return nil, nil, err
 	}
 	undone := s.undone()
 	snap := &Snapshot{
@@ -139,29 +161,48 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 		if f := s.segments[r.ID]; f != nil {
 			f.retain()
 			snap.files = append(snap.files, f)
-			snap.sources = append(snap.sources, f.view(undone))
+			view := f.view(undone)
+			snap.sources = append(snap.sources, view)
+			snap.rows += view.seg.Rows - view.undone
 		}
 	}
-	snap.sources = append(snap.sources, memory...)
+	s.showDurable()
+	var memory []*pinnedBatches
 	for _, m := range s.memory() {
+		memory = append(memory, m.pin(s, false))
 		for _, b := range m.batches {
 			if b.visible {
 				snap.lsn, snap.received = max(snap.lsn, b.lsn), max(snap.received, b.received)
+				snap.rows += int64(b.batch.Len())
 			}
 		}
 	}
+	return snap, memory, nil
+}
+
+// chooseTiles chooses the number of tiles.
+func (s *Snapshot) chooseTiles(perBlock int) {
 	most, sum := int64(0), int64(0)
-	for _, src := range snap.sources {
-		snap.rows += src.seg.Rows - src.undone
-		snap.bits = max(snap.bits, src.seg.PrefixBits)
+	for _, src := range s.sources {
+		s.bits = max(s.bits, src.seg.PrefixBits)
 		most = max(most, src.seg.Customers)
 		sum += src.seg.Customers
 	}
 	// Many sources with few customers each may have many together. Between
 	// the largest source and the sum of all lies the truth; tiles of half or
 	// twice the size do no harm.
-	snap.bits = max(snap.bits, prefixBits((most+sum)/2, 2*s.opt.BlockCustomers))
-	return snap, nil
+	s.bits = max(s.bits, prefixBits((most+sum)/2, 2*perBlock))
+}
+
+// Version is the Version that a Snapshot would have now, for those who look
+// whether anything has changed: nothing is sorted for it.
+func (s *Store) Version() (string, error) {
+	snap, _, err := s.pinState()
+	if err != nil {
+		return "", err
+	}
+	defer snap.Release()
+	return snap.Version(), nil
 }
 
 // Properties lists the properties that events have had, each with its type. It

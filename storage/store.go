@@ -49,6 +49,10 @@ type Store struct {
 	// load's end, compaction's end, links, definitions); it is taken before mu.
 	writing sync.Mutex
 
+	// sorting is held by who sorts the memtable for a snapshot or a flush, so that
+	// the next finds it done. It is taken after writing and before mu.
+	sorting sync.Mutex
+
 	// appending is held shared by appends, and alone by the end of a bulk
 	// load, which must know of every stored event. It is taken after writing.
 	appending sync.RWMutex

@@ -142,7 +142,7 @@ func (m *tileMerge) merge() (*hotTile, error) {
 	for i, b := range m.blocks {
 		// A block of this tile alone is not asked for again while the tile is kept.
 		var err error
-		if read[i], err = s.cache.read(b, i >= m.own || b.src.seg.PrefixBits < s.bits); err != nil {
+		if read[i], err = s.cache.read(b, b.src.seg.held == nil && (i >= m.own || b.src.seg.PrefixBits < s.bits)); err != nil {
 			return nil, err
 		}
 		if i >= m.own {
@@ -155,7 +155,13 @@ func (m *tileMerge) merge() (*hotTile, error) {
 			return nil, err
 		}
 		p.lo, p.hi = cut(p.hashes, m.tile, s.bits)
-		parts, events = append(parts, p), append(events, decodeCodes(&m.codes, read[i].Event, 0, b.Rows()))
+		codes := []uint32(nil)
+		if rows := read[i].rows; rows != nil {
+			codes = rows.Event
+		} else {
+			codes = decodeCodes(&m.codes, read[i].Event, 0, b.Rows())
+		}
+		parts, events = append(parts, p), append(events, codes)
 	}
 	all := m.members.list(parts, s.bits)
 	// What links bring in is a part of its own for each identity, with just its rows.
@@ -263,8 +269,12 @@ func (m *tileMerge) part(b *tileBlock) (*part, error) {
 		return nil, err
 	}
 	p := &part{lsn: b.src.lsn, names: names.Strings, hashes: names.hashes, starts: b.Starts}
-	p.times = m.times.take(b.Rows())
-	b.Time.Decode(0, p.times)
+	if b.rows != nil {
+		p.times = b.rows.Time
+	} else {
+		p.times = m.times.take(b.Rows())
+		b.Time.Decode(0, p.times)
+	}
 	if m.ranked {
 		if p.ranks, err = b.TieRank(); err != nil {
 			return nil, err

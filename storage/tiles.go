@@ -232,6 +232,9 @@ func (c *cache) names(b *tileBlock, keep bool) (*blockNames, error) {
 		}
 		return &blockNames{names, hashesOf(names)}, nil
 	}
+	if held := b.src.seg.inMemory(b.index); held != nil {
+		return held.names, nil
+	}
 	key := blockKey('n', b.src, b.index, 0)
 	if !keep {
 		if known, ok := c.get(key); ok {
