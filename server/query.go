@@ -170,7 +170,7 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 	version := ""
 	if !afresh {
 		var err error
-		if version, err = s.version(); err != nil {
+		if version, err = s.db.Store().Version(); err != nil {
 			return err
 		}
 		if x := s.answers.get(version, key); x != nil {
@@ -217,16 +217,6 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 		return nil
 	}
 	return stream(w, result, media, format)
-}
-
-// version names the state of the store that a query would see now.
-func (s *Server) version() (string, error) {
-	snap, err := s.db.Store().Snapshot()
-	if err != nil {
-		return "", err
-	}
-	defer snap.Release()
-	return snap.Version(), nil
 }
 
 // run has the store answer a request, within its time.
