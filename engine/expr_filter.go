@@ -17,6 +17,13 @@ func (n *expr) filter(v *view, dst tile.Bitmap) error {
 // filterAmong sets dst to those of the candidates (nil: all rows) for which
 // the expression is true. Others are not evaluated, so that they cannot fail.
 func (n *expr) filterAmong(v *view, among, dst tile.Bitmap) error {
+	if n.codes != nil {
+		v.matchCodes(n.codes.channel, n.codes.yes, dst)
+		if among != nil {
+			dst.And(among)
+		}
+		return nil
+	}
 	mark := len(v.used)
 	defer v.giveBack(mark)
 	if among == nil {

@@ -36,6 +36,8 @@ type masks struct {
 	general []uint32 // customers with an entry that bits do not decide: the pattern asks more
 	chances []chance
 	late    []uint32     // customers with events as late as an open one's entry
+	newest  []uint32     // entries of theirs
+	entered []event.Time // when those were
 	open    tile.Bitmap  // customers whose newest entry's window is not over
 	rows    []uint32     // of the chances, one after another
 	times   []event.Time // of rows
@@ -104,6 +106,9 @@ func (t *tracker) visitMasks(v *view) error {
 			return err
 		}
 	}
+	if len(m.general) > 0 {
+		t.mark(v)
+	}
 	for _, c := range m.general {
 		lo, hi := v.extent(int(c))
 		if err := t.visitUnit(v, unit{customer: int(c), lo: lo, hi: hi}); err != nil {
@@ -120,14 +125,10 @@ func (m *masks) entries(v *view) {
 		return
 	}
 	first := v.bitmap(v.Rows)
-	switch {
-	case !during:
+	if during {
+		v.Time.Between(v.run.plan.During.From, v.run.plan.During.To, m.steps[0], first)
+	} else {
 		copy(first, m.steps[0])
-	case m.steps[0].Count()*fewEntries < v.Rows:
-		m.duringOf(v, first)
-	default:
-		v.during(first)
-		first.And(m.steps[0])
 	}
 	if v.members != nil {
 		first.And(v.memberRows())
@@ -136,24 +137,8 @@ func (m *masks) entries(v *view) {
 }
 
 // fewEntries is how many rows there must be for each that may be an entry so
-// that it pays to read the entries' times one by one, and not to look for gaps.
-const fewEntries = 12
-
-// duringOf sets dst to the entries in the range of during.
-func (m *masks) duringOf(v *view, dst tile.Bitmap) {
-	d := &v.run.plan.During
-	m.rows = m.rows[:0]
-	for row := m.steps[0].Next(0, v.Rows); row < v.Rows; row = m.steps[0].Next(row+1, v.Rows) {
-		m.rows = append(m.rows, uint32(row))
-	}
-	m.times = grown(m.times, len(m.rows))[:len(m.rows)]
-	v.Time.Gather(m.rows, m.times)
-	for i, at := range m.times {
-		if at >= d.From && at < d.To {
-			dst.Set(int(m.rows[i]))
-		}
-	}
-}
+// that it does not pay to look for gaps.
+const fewEntries = 48
 
 // chainOn finds the rows that may end chains, and each customer's first of them.
 func (t *tracker) chainOn(v *view) {
@@ -161,7 +146,7 @@ func (t *tracker) chainOn(v *view) {
 	steps := max(1, min(len(m.steps), t.calm))
 	m.reach = append(m.reach[:0], m.steps[0])
 	stops := v.Firsts
-	if window := t.longestWindow(); steps > 1 && v.Time.Longest() > window && m.reach[0].Count()*4*fewEntries > v.Rows {
+	if window := t.longestWindow(); steps > 1 && v.Time.Longest() > window && m.reach[0].Count()*fewEntries > v.Rows {
 		stops = v.bitmap(v.Rows)
 		v.Time.Gaps(window, stops)
 		stops.Or(v.Firsts)

@@ -60,15 +60,27 @@ func (t *tracker) decide(v *view, number int, window event.Duration) error {
 func (t *tracker) findOpen(v *view, window event.Duration) error {
 	m := &t.masks
 	m.open = v.bitmap(v.Customers())
+	if during := &v.run.plan.During; during.Set && during.To.Add(window) <= v.run.end {
+		return nil // no entry is as late as that
+	}
 	m.late = v.Time.MayBeSince(v.run.end.Add(-window).Add(1), v.Lasts, m.late[:0])
+	newest := grown(m.newest, len(m.late))[:len(m.late)]
+	n := 0
 	for _, c := range m.late {
 		lo, hi := v.Range(int(c))
-		newest := m.reach[0].Last(lo, hi)
-		if newest >= 0 && v.open(int(c), v.Time.At(newest).Add(window)) {
-			m.open.Set(int(c))
+		if row := m.reach[0].Last(lo, hi); row >= 0 {
+			m.late[n], newest[n] = c, uint32(row)
+			n++
 		}
 		if err := v.tick((hi - lo) / 64); err != nil {
 			return err
+		}
+	}
+	m.newest, m.entered = newest, grown(m.entered, n)[:n]
+	v.Time.Gather(newest[:n], m.entered)
+	for i, c := range m.late[:n] {
+		if limit := m.entered[i].Add(window); limit > v.run.end && v.open(int(c), limit) {
+			m.open.Set(int(c))
 		}
 	}
 	return nil

@@ -223,7 +223,7 @@ func (p *pattern) worker(emit func(v *view, a *attempt) error) *tracker {
 
 // visit finds the attempts of all units of a tile.
 func (t *tracker) visit(v *view) error {
-	if err := t.bitmaps(v); err != nil {
+	if err := t.fulfil(v); err != nil {
 		return err
 	}
 	defer t.tellSteps()
@@ -231,6 +231,7 @@ func (t *tracker) visit(v *view) error {
 		v.took = "bit masks"
 		return t.visitMasks(v)
 	}
+	t.mark(v)
 	customer := -1
 	err := v.units(func(u unit) error {
 		if u.customer != customer {
@@ -293,13 +294,20 @@ const (
 // bitmaps decides for the whole tile which events fulfil which step: most
 // journeys are then done with at a glance.
 func (t *tracker) bitmaps(v *view) error {
-	t.marked = v.bitmap(v.Rows)
+	if err := t.fulfil(v); err != nil {
+		return err
+	}
+	t.mark(v)
+	return nil
+}
+
+// fulfil finds the rows that fulfil each step, and those that are excluded.
+func (t *tracker) fulfil(v *view) error {
 	for k := range t.matches {
 		t.stepRows[k] = v.bitmap(v.Rows)
 		if err := t.matches[k].rows(v, t.stepRows[k]); err != nil {
 			return err
 		}
-		t.marked.Or(t.stepRows[k])
 		if t.excludes[k] == nil {
 			continue
 		}
@@ -307,9 +315,19 @@ func (t *tracker) bitmaps(v *view) error {
 		if err := t.excludes[k].rows(v, t.killRows[k]); err != nil {
 			return err
 		}
-		t.marked.Or(t.killRows[k])
 	}
 	return nil
+}
+
+// mark joins the rows that any journey is loaded from.
+func (t *tracker) mark(v *view) {
+	t.marked = v.bitmap(v.Rows)
+	for k := range t.matches {
+		t.marked.Or(t.stepRows[k])
+		if t.excludes[k] != nil {
+			t.marked.Or(t.killRows[k])
+		}
+	}
 }
 
 // mayEnter reports whether the unit has an event that could be an entry.

@@ -73,6 +73,35 @@ func (t *Times) Since(at event.Time, firsts, dst Bitmap) {
 	dst.trim(t.Rows)
 }
 
+// Between sets dst, which comes empty, to the rows of x at the time from or
+// later, but before to. As in Since, bases tell of most rows.
+func (t *Times) Between(from, to event.Time, x, dst Bitmap) {
+	fromBegin, fromWithin := t.framesAt(from)
+	toBegin, toWithin := t.framesAt(to)
+	anchors, bases := t.Anchors, t.Bases
+	rank, dst := t.rank[:len(x)], dst[:len(x)]
+	for w, left := range x {
+		if left == 0 {
+			continue
+		}
+		flags, before := anchors[w], rank[w]
+		rows := uint64(0)
+		for ; left != 0; left &= left - 1 {
+			row := left & -left
+			base := uint64(bases[before+uint32(bits.OnesCount64(flags&(row<<1-1)))-1])
+			if base-fromWithin < fromBegin-fromWithin || base-toWithin < toBegin-toWithin {
+				if at := t.At(w<<6 + bits.TrailingZeros64(row)); at < from || at >= to {
+					continue
+				}
+			} else if base < fromBegin || base >= toWithin {
+				continue
+			}
+			rows |= row
+		}
+		dst[w] = rows
+	}
+}
+
 // LastBases returns the base of the frame that every customer's last row is in;
 // 0 for those without rows.
 func (t *Times) LastBases(starts []uint32) []uint32 {

@@ -23,7 +23,7 @@ func journeysOf(t *rapid.T) (times []event.Time, starts []uint32) {
 	return times, starts
 }
 
-func TestSinceAndGaps(t *testing.T) {
+func TestSinceBetweenAndGaps(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		times, starts := journeysOf(t)
 		column, firsts := NewTimes(times, starts), NewFirsts(starts)
@@ -33,11 +33,20 @@ func TestSinceAndGaps(t *testing.T) {
 		}
 		since, gaps := NewBitmap(len(times)), NewBitmap(len(times))
 		column.Since(at, firsts, since)
+		some, between := NewBitmap(len(times)), NewBitmap(len(times))
+		to := at + event.Time(rapid.Int64Range(-10, 5000).Draw(t, "until"))
+		for row := range times {
+			some.Put(row, rapid.Bool().Draw(t, "of them"))
+		}
+		column.Between(at, to, some, between)
 		longest := event.Duration(rapid.Int64Range(0, 100_000).Draw(t, "longest"))
 		column.Gaps(longest, gaps)
 		for row, own := range times {
 			if since.Get(row) != (own >= at) {
 				t.Fatalf("row %d of %v at %d: since %d is %v", row, times, own, at, since.Get(row))
+			}
+			if want := some.Get(row) && own >= at && own < to; between.Get(row) != want {
+				t.Fatalf("row %d of %v from %d to %d: %v", row, times, at, to, !want)
 			}
 			if !firsts.Get(row) && gaps.Get(row) && own.Sub(times[row-1]) <= longest {
 				t.Fatalf("row %d of %v at %d: more than %d after the one before", row, times, own, longest)
