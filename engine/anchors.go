@@ -45,9 +45,7 @@ func (v *view) firstOf(rows tile.Bitmap) {
 	if v.rows != nil {
 		rows.And(v.rows)
 	}
-	later := v.bitmap(v.Rows)
-	rows.After(v.Firsts, later)
-	rows.AndNot(later)
+	rows.Heads(v.Firsts, rows)
 }
 
 // memberRows returns the rows of the customers in the cohort, of which there is one.

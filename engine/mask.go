@@ -154,11 +154,10 @@ func (t *tracker) chainOn(v *view) {
 	for k := 1; k < steps; k++ {
 		next := v.bitmap(v.Rows)
 		if kills := m.kills[k]; kills == nil || !t.cutByBits() || seeded.On("excluded_unseen") {
-			m.reach[k-1].After(stops, next)
+			m.reach[k-1].After(stops, m.steps[k], next)
 		} else {
-			afterUntil(m.reach[k-1], stops, kills, next)
+			afterUntil(m.reach[k-1], stops, kills, m.steps[k], next)
 		}
-		next.And(m.steps[k])
 		m.reach = append(m.reach, next)
 	}
 	for len(m.heads) < steps {
@@ -181,7 +180,7 @@ func (t *tracker) longestWindow() event.Duration {
 
 // afterUntil is After that goes on up to an excluded event. That may itself be
 // a row of x, or what comes after one.
-func afterUntil(x, stops, kills, dst tile.Bitmap) {
+func afterUntil(x, stops, kills, y, dst tile.Bitmap) {
 	var above, killed, carry uint64
 	for i, word := range x {
 		begin := (word<<1 | above) &^ stops[i]
@@ -190,20 +189,16 @@ func afterUntil(x, stops, kills, dst tile.Bitmap) {
 		killed = kills[i] >> 63
 		var sum uint64
 		sum, carry = bits.Add64(run, begin, carry)
-		dst[i] = run&^sum | begin
+		dst[i] = (run&^sum | begin) & y[i]
 	}
 }
 
 // heads lists each customer's first row of a bitmap.
 func (v *view) heads(x tile.Bitmap, list []uint32) []uint32 {
-	later := v.bitmap(v.Rows)
-	x.After(v.Firsts, later)
-	list = list[:0]
-	for at, word := range x {
-		for left := word &^ later[at]; left != 0; left &= left - 1 {
-			list = append(list, uint32(at<<6+bits.TrailingZeros64(left)))
-		}
-	}
+	heads := v.bitmap(v.Rows)
+	n := x.Heads(v.Firsts, heads)
+	list = grown(list, n)[:n]
+	heads.List(list)
 	return list
 }
 

@@ -1,11 +1,6 @@
 package engine
 
-import (
-	"math/bits"
-
-	"wend/event"
-	"wend/tile"
-)
+import "wend/event"
 
 // decided is what bits decide of a tile for one window: customers who did not
 // get beyond their entries, and the attempts of the others. Rows are places
@@ -124,7 +119,7 @@ func (t *tracker) decideEntries(v *view) {
 		return
 	}
 	if t.wants == wantCounts {
-		d.single = v.countOf(m.reach[0]) - int64(len(m.heads[1]))
+		d.single = int64(m.reach[0].Heads(v.Firsts, v.bitmap(v.Rows)) - len(m.heads[1]))
 		d.singleOpen = int64(m.open.Count())
 		for i := range m.chances {
 			d.singleOpen -= int64(truth(m.open.Get(int(m.chances[i].customer))))
@@ -161,17 +156,6 @@ func (t *tracker) decideEntries(v *view) {
 		d.entryTimes = grown(d.entryTimes, n)[:n]
 		v.Time.Gather(d.entries, d.entryTimes)
 	}
-}
-
-// countOf counts the customers who have a row of a bitmap.
-func (v *view) countOf(x tile.Bitmap) int64 {
-	later := v.bitmap(v.Rows)
-	x.After(v.Firsts, later)
-	n := 0
-	for at, word := range x {
-		n += bits.OnesCount64(word &^ later[at])
-	}
-	return int64(n)
 }
 
 // anchorRows fills rows with those of the entries, then with the attempts' first ones.

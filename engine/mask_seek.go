@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"slices"
-
 	"wend/event"
 	"wend/internal/seeded"
 )
@@ -13,10 +11,13 @@ import (
 // leaves to the machine.
 func (t *tracker) propose(v *view) {
 	m := &t.masks
-	m.chances, m.rows, m.general = m.chances[:0], m.rows[:0], m.general[:0]
 	begin := min(1, len(m.reach)-1)
-	var done [stepsMax]int // customers passed, by step
 	all := m.heads[begin]
+	m.general = m.general[:0]
+	m.chances = grown(m.chances, len(all))[:len(all)]
+	m.rows = grown(m.rows, len(all)*len(m.reach))
+	chances, at := 0, 0
+	var done [stepsMax]int // customers passed, by step
 	for i, row := range all {
 		end := uint32(v.Rows) // of rows that are this customer's, or nobody's in reach
 		if i+1 < len(all) {
@@ -44,16 +45,16 @@ func (t *tracker) propose(v *view) {
 		if level < len(m.steps) {
 			head = lastBefore(m.reach[level-1], next)
 		}
-		at := len(m.rows)
-		m.rows = slices.Grow(m.rows, level)[:at+level]
-		own := m.rows[at:]
+		own := m.rows[at : at+level]
 		own[level-1] = head
 		for k := level - 2; k >= 0; k-- {
 			head = lastBefore(m.reach[k], head)
 			own[k] = head
 		}
-		m.chances = append(m.chances, chance{customer: c, at: uint32(at), level: uint8(level)})
+		m.chances[chances] = chance{customer: c, at: uint32(at), level: uint8(level)}
+		chances, at = chances+1, at+level
 	}
+	m.chances, m.rows = m.chances[:chances], m.rows[:at]
 }
 
 // beyond reports whether a journey that reaches a step behind the free ones is

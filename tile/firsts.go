@@ -20,20 +20,49 @@ func NewFirsts(starts []uint32) Bitmap {
 	return firsts
 }
 
-// After sets dst to the rows behind the first row of x of their customer, each
-// up to the next of the stops, at which a customer's first row must be: one
-// addition for 64 rows, whose carry runs on until it meets a stop. x and dst may
-// be one.
-func (x Bitmap) After(stops, dst Bitmap) {
+// After sets dst to the rows of y behind the first row of x of their customer,
+// each up to the next of the stops, at which a customer's first row must be: one
+// addition for 64 rows, whose carry runs on until it meets a stop.
+func (x Bitmap) After(stops, y, dst Bitmap) {
 	var above, carry uint64 // the word before: its last row, and whether the run goes on
-	stops, dst = stops[:len(x)], dst[:len(x)]
+	stops, y, dst = stops[:len(x)], y[:len(x)], dst[:len(x)]
 	for i, word := range x {
 		begin := (word<<1 | above) &^ stops[i]
 		above = word >> 63
 		run := ^stops[i] | begin
 		var sum uint64
 		sum, carry = bits.Add64(run, begin, carry)
-		dst[i] = run&^sum | begin
+		dst[i] = (run&^sum | begin) & y[i]
+	}
+}
+
+// Heads leaves in dst each customer's first row of x, and returns how many
+// customers have one. Firsts are their first rows. x and dst may be one.
+func (x Bitmap) Heads(firsts, dst Bitmap) int {
+	var above, carry uint64
+	n := 0
+	firsts, dst = firsts[:len(x)], dst[:len(x)]
+	for i, word := range x {
+		begin := (word<<1 | above) &^ firsts[i]
+		above = word >> 63
+		run := ^firsts[i] | begin
+		var sum uint64
+		sum, carry = bits.Add64(run, begin, carry)
+		head := word &^ (run&^sum | begin)
+		n += bits.OnesCount64(head)
+		dst[i] = head
+	}
+	return n
+}
+
+// List writes the set bits to list, which has room for them.
+func (b Bitmap) List(list []uint32) {
+	n := 0
+	for at, word := range b {
+		for ; word != 0; word &= word - 1 {
+			list[n] = uint32(at<<6 + bits.TrailingZeros64(word))
+			n++
+		}
 	}
 }
 
@@ -160,12 +189,12 @@ func (t *Times) search(at event.Time, row int) int {
 func (t *Times) Gaps(longest event.Duration, dst Bitmap) {
 	ticks := uint64(min(max(longest, 0), 1<<62)) / uint64(t.Unit)
 	least := int64((ticks+uint64(1)<<(t.Width&63)-1)>>(t.Shift&63)) + 1 // between two bases
-	next := 0
+	bases, next := t.Bases, 0
 	before := int64(0)
 	for w, left := range t.Anchors {
 		gaps := uint64(0)
 		for ; left != 0; left &= left - 1 {
-			base := int64(t.Bases[next])
+			base := int64(bases[next])
 			next++
 			gap := uint64(0)
 			if base-before >= least {

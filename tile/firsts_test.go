@@ -75,28 +75,39 @@ func TestGapsAreFound(t *testing.T) {
 	}
 }
 
-func TestAfter(t *testing.T) {
+func TestAfterAndHeads(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		_, starts := journeysOf(t)
 		firsts := NewFirsts(starts)
 		rows := int(starts[len(starts)-1])
-		x, stops, after := NewBitmap(rows), NewBitmap(rows), NewBitmap(rows)
+		x, y, stops, after, heads := NewBitmap(rows), NewBitmap(rows), NewBitmap(rows), NewBitmap(rows), NewBitmap(rows)
 		every := rapid.SampledFrom([]int{1, 3, 70}).Draw(t, "every")
 		for row := range rows {
 			if row%every == 0 && rapid.Bool().Draw(t, "in x") {
 				x.Set(row)
 			}
+			y.Put(row, rapid.Bool().Draw(t, "in y"))
 			if rapid.IntRange(0, 9).Draw(t, "stop") == 0 {
 				stops.Set(row)
 			}
 		}
 		stops.Or(firsts)
-		x.After(stops, after)
-		behind := false
+		x.After(stops, y, after)
+		list := make([]uint32, x.Heads(firsts, heads))
+		heads.List(list)
+		behind, seen := false, false
 		for row := range rows {
 			behind = (behind || row > 0 && x.Get(row-1)) && !stops.Get(row)
-			if after.Get(row) != behind {
-				t.Fatalf("row %d: %v, of rows %b and stops %b", row, !behind, x, stops)
+			if after.Get(row) != (behind && y.Get(row)) {
+				t.Fatalf("row %d: %v, of rows %b, %b and stops %b", row, after.Get(row), x, y, stops)
+			}
+			seen = seen && !firsts.Get(row)
+			head := len(list) > 0 && list[0] == uint32(row)
+			if want := x.Get(row) && !seen; head != want {
+				t.Fatalf("row %d: %v, of rows %b and customers from %b", row, head, x, firsts)
+			}
+			if seen = seen || head; head {
+				list = list[1:]
 			}
 		}
 	})
