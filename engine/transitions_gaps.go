@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math"
+	"sync/atomic"
 
 	"wend/event"
 )
@@ -86,6 +87,7 @@ func (s *gapSearch) look(stride int) error {
 			continue
 		}
 		for _, w := range ws {
+			w.cells[key].next = pair.cells.within
 			pair.cells.below += w.cells[key].below
 			pair.cells.within += w.cells[key].within
 		}
@@ -95,21 +97,27 @@ func (s *gapSearch) look(stride int) error {
 		if err := s.memory.take(8 * pair.cells.within); err != nil {
 			return err
 		}
-		pair.gaps = make([]event.Duration, 0, pair.cells.within)
+		pair.gaps = make([]event.Duration, pair.cells.within)
 	}
-	for _, w := range ws {
-		for _, kept := range w.kept {
-			for i, key := range kept.keys {
-				pair := &s.wanted[key]
-				pair.gaps = append(pair.gaps, kept.gaps[i])
-			}
-		}
-	}
+	s.o.r.parallel(len(ws), func(i int) { ws[i].deal() })
 	return nil
 }
 
-// narrow puts the intervals around the medians of the sample. They are as wide
-// as eight standard deviations of such a median's rank.
+// deal puts the gaps that a worker kept with their pairs', at places of its own.
+func (w *gapWorker) deal() {
+	cells := w.cells
+	for _, kept := range w.kept {
+		for i, key := range kept.keys {
+			cell := &cells[key]
+			w.wanted[key].gaps[cell.next] = kept.gaps[i]
+			cell.next++
+		}
+	}
+	w.kept = nil
+}
+
+// narrow puts the intervals around the medians of the sample. They reach
+// five standard deviations of such a median's rank to either side.
 func (s *gapSearch) narrow() {
 	s.o.r.parallel(len(s.wanted), func(key int) {
 		pair := &s.wanted[key]
@@ -117,7 +125,7 @@ func (s *gapSearch) narrow() {
 			return
 		}
 		n := len(pair.gaps)
-		reach := 4 * int(math.Sqrt(float64(n)))
+		reach := int(2.5 * math.Sqrt(float64(n)))
 		if low := (n-1)/2 - reach; low >= 0 && n > 0 {
 			pair.from = selectRank(pair.gaps, low)
 		}
@@ -130,10 +138,11 @@ func (s *gapSearch) narrow() {
 // settle finds the medians that lie in their intervals, and moves the other
 // intervals to where they do.
 func (s *gapSearch) settle() {
-	for key := range s.wanted {
+	var left atomic.Int64
+	s.o.r.parallel(len(s.wanted), func(key int) {
 		pair := &s.wanted[key]
 		if pair.row == nil {
-			continue
+			return
 		}
 		low, high := (pair.row.count-1)/2-pair.cells.below, pair.row.count/2-pair.cells.below
 		switch {
@@ -145,7 +154,7 @@ func (s *gapSearch) settle() {
 				pair.row.median = r.median(pair.gaps)
 			}
 			pair.row, pair.gapInterval = nil, gapInterval{}
-			s.left--
+			return
 		case high < 0:
 			pair.gapInterval = gapInterval{0, pair.from}
 		case low >= pair.cells.within:
@@ -153,7 +162,9 @@ func (s *gapSearch) settle() {
 		default:
 			pair.gapInterval = allGaps // between the last of one side and the first of the other
 		}
-	}
+		left.Add(1)
+	})
+	s.left = int(left.Load())
 }
 
 // gapWorker is one worker's share of a look.
@@ -173,6 +184,7 @@ type gapCell struct {
 	width uint64
 	keep  int // 1: what is within is kept
 	gapCounters
+	next int64 // where in the pair's gaps the worker puts the next that it kept
 }
 
 // keptGaps are gaps and the keys of their pairs.
