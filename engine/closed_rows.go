@@ -12,13 +12,13 @@ import (
 // closedRows are the selected rows of a tile without what lies between them, in
 // one stretch for each customer.
 type closedRows struct {
-	codes  []byte       // labels; some bytes follow, so that any eight may be loaded
+	codes  []byte       // labels
 	times  []event.Time // only if asked for
 	starts []uint32     // of the customers; some may have no rows
 
 	selected tile.Bitmap // nil: all rows
 	ranks    []uint32    // selected rows before each 64
-	rows     []uint32    // of the tile, if not all: only once list was called
+	rows     []uint32    // those selected: only once list was called
 	all      []event.Time
 }
 
@@ -121,11 +121,8 @@ func (p *closedRows) closeTimes(v *view) {
 	}
 }
 
-// list makes row tell what row of the tile a rank belongs to.
+// list lists the selected rows.
 func (p *closedRows) list() {
-	if p.selected == nil {
-		return
-	}
 	p.rows = grown(p.rows, len(p.codes))[:len(p.codes)]
 	n := 0
 	for at, left := range p.selected {
@@ -146,14 +143,6 @@ func (p *closedRows) rank(row int) int {
 		rank += bits.OnesCount64(p.selected[row>>6] << (64 - in))
 	}
 	return rank
-}
-
-// row returns the row of the tile that has a rank.
-func (p *closedRows) row(rank int) int {
-	if p.selected == nil {
-		return rank
-	}
-	return int(p.rows[rank])
 }
 
 // borders calls f for the first row of every customer but the first who has rows.

@@ -99,8 +99,8 @@ func (o *pathsOperator) worker() *pathsWorker {
 	w := &pathsWorker{pathsOperator: o, labels: o.labeling.worker(), groups: o.grouping.worker(), table: newPathTable(o.r), memory: ration{budget: o.r.memory}}
 	w.periods = periods{calendar: o.grouping.calendar, max: o.r.opt.Rows}
 	w.codes = make([]uint32, 0, o.length+1)
-	if o.packs() {
-		w.packed = &packedPaths{}
+	if p := o.packing(); p != nil {
+		w.packed = &packedPaths{packing: p}
 	}
 	return w
 }

@@ -1,32 +1,39 @@
 package engine
 
 import (
-	"encoding/binary"
 	"math/bits"
 	"slices"
 	"sync"
 
 	"wend/event"
 	"wend/internal/seeded"
+	"wend/tile"
 )
 
-// packedPaths counts short paths of events or channels: a path is one number, a
-// byte for each label. Numbers are dealt out by hash to buckets, each of which
-// is counted by one worker in a table that fits a near cache. The journeys stay
-// in their buckets, so that those of the paths shown are found quickly when
-// their durations are wanted.
+// packedPaths counts short paths of events or channels: a path is one number,
+// made of the bits of its labels. Numbers are dealt out by hash to buckets, each
+// of which is counted by one worker in a table that fits a near cache. The
+// journeys stay in their buckets, so that those of the paths shown are found
+// quickly when their durations are wanted.
 type packedPaths struct {
-	rows    closedRows
+	*packing
+	labels  *tile.Codes // of the tile at hand
+	rows    tile.Bitmap // its rows that paths are of; nil: all
 	buckets [pathBuckets]pathBucket
 }
 
-const (
-	pathBuckets = 256
+// packing says how a path is one number: for each plane of the labels' codes,
+// one bit for each label there may be; above them how many labels there are.
+type packing struct {
+	length int      // labels there may be
+	count  int      // where their number is
+	spread []uint64 // by code, its bits where those of a first label are
+}
 
-	// packedLabels is how many labels a number holds, packedNames how many
-	// different ones there may be: a byte is a code and one, 0 is no label.
-	packedLabels = 8
-	packedNames  = 253
+const (
+	pathBuckets  = 256
+	packedBits   = 63
+	packedCount  = 4          // bits of how many labels there are
 	packedLonger = ^uint64(0) // stands for longerCode
 )
 
@@ -38,96 +45,208 @@ type packedJourney struct {
 
 // pathBucket lists journeys in pieces that are never moved.
 type pathBucket struct {
-	pieces [][]packedJourney
+	last []packedJourney // the piece that is being filled
+	full [][]packedJourney
 }
 
 const packedPiece = 512
 
-// packs reports whether the statement's paths can be packed.
-func (o *pathsOperator) packs() bool {
-	p := o.r.plan
-	names := o.labeling.names()
-	return names != nil && len(names) <= packedNames && o.length <= packedLabels && o.grouping.whole() &&
-		!p.Collapse && !p.Unit.Session && !o.r.opt.General
+// packing returns how the statement's paths are numbers, nil if they cannot be.
+func (o *pathsOperator) packing() *packing {
+	plan, names := o.r.plan, o.labeling.names()
+	planes := bits.Len(uint(max(len(names), 1) - 1))
+	if names == nil || o.length >= 1<<packedCount || planes*o.length+packedCount > packedBits || !o.grouping.whole() ||
+		plan.Collapse || plan.Unit.Session || o.r.opt.General {
+		return nil
+	}
+	p := &packing{length: o.length, count: planes * o.length, spread: make([]uint64, len(names))}
+	for code := range p.spread {
+		for b := range planes {
+			p.spread[code] |= uint64(code>>b&1) << (b * o.length)
+		}
+	}
+	return p
 }
 
-// visit finds the paths of a tile.
+// codes appends the codes of a path.
+func (p *packing) codes(path uint64, codes []uint32) []uint32 {
+	for i := range int(path >> p.count) {
+		code := uint32(0)
+		for b := 0; b*p.length < p.count; b++ {
+			code |= uint32(path>>(b*p.length+i)&1) << b
+		}
+		codes = append(codes, code)
+	}
+	return codes
+}
+
+// visit finds the paths of a tile. Where a customer has at most one, its anchor
+// is the first there is, and customers without one are not looked at.
 func (p *packedPaths) visit(w *pathsWorker, v *view) error {
-	labels := w.labels.planes(v)
-	if w.from != nil || w.to != nil {
-		if err := p.rows.load(v, labels, v.rows, false); err != nil {
+	p.labels, p.rows = w.labels.planes(v), v.rows
+	plan := w.r.plan
+	anchors := w.to
+	switch {
+	case plan.FromEach || plan.ToEach || w.from != nil && w.to != nil:
+		return v.units(func(u unit) error { return w.unit(v, u) })
+	case w.from == nil && w.to == nil:
+		if p.rows = v.anchors(false); p.rows == nil {
+			return p.visitWhole(w, v)
+		}
+		anchors = v.copyOf(p.rows)
+	default:
+		if w.from != nil {
+			anchors = w.from
+		}
+		if plan.During.Set {
+			all := anchors
+			anchors = v.bitmap(v.Rows)
+			v.Time.Between(plan.During.From, plan.During.To, all, anchors)
+		}
+		if v.members != nil {
+			anchors.And(v.memberRows())
+		}
+	}
+	anchors.Heads(v.Firsts, anchors)
+	c := 0
+	for row := anchors.Next(0, v.Rows); row < v.Rows; row = anchors.Next(row+1, v.Rows) {
+		for int(v.Starts[c+1]) <= row {
+			c++
+		}
+		u := unit{customer: c}
+		u.lo, u.hi = v.extent(c)
+		var err error
+		switch {
+		case w.from != nil:
+			err = w.after(v, u, row)
+		case w.to != nil:
+			err = w.before(v, u, row)
+		default:
+			err = p.forward(w, v, row, u.hi)
+		}
+		if err != nil {
 			return err
 		}
-		p.rows.list()
-		return v.units(func(u unit) error { return w.unit(v, u) })
 	}
-	if err := p.rows.load(v, labels, v.anchors(false), false); err != nil {
-		return err
-	}
-	p.rows.list()
-	starts := p.rows.starts
-	lo := int(starts[0])
-	for _, start := range starts[1:] {
-		hi := int(start)
+	return v.tick(v.Rows)
+}
+
+// visitWhole finds the paths from the beginning of whole journeys.
+func (p *packedPaths) visitWhole(w *pathsWorker, v *view) error {
+	lo := v.Starts[0]
+	for _, hi := range v.Starts[1:] {
 		if lo < hi {
-			if err := p.add(w, v, lo, min(hi-lo, w.length)); err != nil {
+			if err := p.forward(w, v, int(lo), int(hi)); err != nil {
 				return err
 			}
 		}
 		lo = hi
 	}
-	return nil
+	return v.tick(v.Rows)
 }
 
 // forward is the path of the first labels of rows [first, until).
 func (p *packedPaths) forward(w *pathsWorker, v *view, first, until int) error {
-	from := p.rows.rank(first)
-	return p.add(w, v, from, min(p.rows.rank(until)-from, w.length))
+	end := min(first+p.length, until)
+	if p.whole(first, end) {
+		return p.add(w, v, p.cut(first, end), end-first, first, end-1)
+	}
+	path, n, last := uint64(0), 0, first
+	for row := first; row < until && n < p.length; row = p.rows.Next(row+1, until) {
+		path |= p.spread[p.labels.At(row)] << n
+		last = row
+		n++
+	}
+	return p.add(w, v, path, n, first, last)
 }
 
 // before is the path of the last labels up to row y, none older than a time.
 func (p *packedPaths) before(w *pathsWorker, v *view, u unit, y int, oldest event.Time) error {
-	to := p.rows.rank(y)
-	from := max(p.rows.rank(u.lo), to-w.length+1)
-	for from < to && v.Time.At(p.rows.row(from)) < oldest {
-		from++
+	first := max(u.lo, y-p.length+1)
+	if p.whole(first, y+1) {
+		for first < y && v.Time.At(first) < oldest {
+			first++
+		}
+		return p.add(w, v, p.cut(first, y+1), y+1-first, first, y)
 	}
-	return p.add(w, v, from, to-from+1)
+	path, n := uint64(0), 0
+	for row := y; row >= u.lo && n < p.length && v.Time.At(row) >= oldest; row = p.rows.Last(u.lo, row) {
+		path = path<<1 | p.spread[p.labels.At(row)]
+		first = row
+		n++
+	}
+	return p.add(w, v, path, n, first, y)
 }
 
 // between is the path from row x to row y.
 func (p *packedPaths) between(w *pathsWorker, v *view, x, y int) error {
-	from := p.rows.rank(x)
-	return p.add(w, v, from, p.rows.rank(y)-from+1)
+	if p.whole(x, min(x+p.length, y)+1) {
+		if y-x >= p.length {
+			return p.add(w, v, packedLonger, 0, x, y)
+		}
+		return p.add(w, v, p.cut(x, y+1), y+1-x, x, y)
+	}
+	path, n := uint64(0), 0
+	for row := x; row <= y; row = p.rows.Next(row+1, y+1) {
+		if n == p.length {
+			return p.add(w, v, packedLonger, 0, x, y)
+		}
+		path |= p.spread[p.labels.At(row)] << n
+		n++
+	}
+	return p.add(w, v, path, n, x, y)
 }
 
-// add counts the path of n labels from a rank on.
-func (p *packedPaths) add(w *pathsWorker, v *view, from, n int) error {
-	first, last := p.rows.row(from), p.rows.row(from+n-1)
+// whole reports whether paths are of all rows [lo, hi).
+func (p *packedPaths) whole(lo, hi int) bool {
+	return p.rows == nil || p.rows.NextNot(lo, hi) == hi
+}
+
+// cut is the path of rows [lo, hi).
+func (p *packedPaths) cut(lo, hi int) uint64 { return p.labels.Cut(lo, hi-lo, p.length) }
+
+// add counts the path of n labels that rows first to last have.
+func (p *packedPaths) add(w *pathsWorker, v *view, path uint64, n, first, last int) error {
 	if w.through != nil && w.through.Next(first, last+1) > last {
 		return nil
 	}
-	path := packedLonger
-	if n < w.length || n == w.length && !seeded.On("packed_full_is_longer") {
-		const ones = 0x0101010101010101
-		eight := binary.LittleEndian.Uint64(p.rows.codes[from : from+8 : from+8][:8])
-		path = (eight + ones) & (^uint64(0) >> ((64 - 8*n) & 63))
+	if path != packedLonger {
+		path |= uint64(n) << (p.count & 63)
+	}
+	if n == p.length && seeded.On("packed_full_is_longer") {
+		path = packedLonger
 	}
 	bucket := &p.buckets[packedHash(path)>>56]
-	at := len(bucket.pieces) - 1
-	if at < 0 || len(bucket.pieces[at]) == cap(bucket.pieces[at]) {
-		size := packedPiece
-		if at < 1 {
-			size = 8 << (4 * (at + 1))
-		}
-		if err := w.memory.take(16 * int64(size)); err != nil {
+	if len(bucket.last) == cap(bucket.last) {
+		if err := bucket.grow(&w.memory); err != nil {
 			return err
 		}
-		bucket.pieces = append(bucket.pieces, make([]packedJourney, 0, size))
-		at++
 	}
-	bucket.pieces[at] = append(bucket.pieces[at], packedJourney{path, v.Time.At(last).Sub(v.Time.At(first))})
+	bucket.last = append(bucket.last, packedJourney{path, v.Time.At(last).Sub(v.Time.At(first))})
 	return nil
+}
+
+// grow begins another piece.
+func (b *pathBucket) grow(memory *ration) error {
+	size := min(packedPiece, max(8, 16*cap(b.last)))
+	if err := memory.take(16 * int64(size)); err != nil {
+		return err
+	}
+	if len(b.last) > 0 {
+		b.full = append(b.full, b.last)
+	}
+	b.last = make([]packedJourney, 0, size)
+	return nil
+}
+
+// pieces calls f for the bucket's journeys, a piece at a time.
+func (b *pathBucket) pieces(f func([]packedJourney) error) error {
+	for _, piece := range b.full {
+		if err := f(piece); err != nil {
+			return err
+		}
+	}
+	return f(b.last)
 }
 
 func packedHash(path uint64) uint64 {
@@ -222,25 +341,31 @@ func (t *packedTable) count(ws []*pathsWorker, b int) error {
 		return err
 	}
 	for _, w := range ws {
-		for _, piece := range w.packed.buckets[b].pieces {
-			for i := range piece {
-				path := piece[i].path
-				slot := t.slot(path)
-				if slot.count++; slot.count > 1 {
-					continue
-				}
-				slot.path = path
-				if t.paths++; 2*t.paths > len(t.slots) {
-					if err := t.grow(); err != nil {
-						return err
-					}
-				}
-			}
+		if err := w.packed.buckets[b].pieces(t.add); err != nil {
+			return err
 		}
 	}
 	for _, slot := range t.slots {
 		if slot.count != 0 {
 			t.found = append(t.found, slot)
+		}
+	}
+	return nil
+}
+
+// add counts journeys.
+func (t *packedTable) add(journeys []packedJourney) error {
+	for i := range journeys {
+		path := journeys[i].path
+		slot := t.slot(path)
+		if slot.count++; slot.count > 1 {
+			continue
+		}
+		slot.path = path
+		if t.paths++; 2*t.paths > len(t.slots) {
+			if err := t.grow(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -293,15 +418,16 @@ func (o *pathsOperator) unpack(w *pathsWorker, candidates []countedPath) (*pathT
 	table := newPathTable(o.r)
 	for _, c := range candidates {
 		codes := w.codes[:0]
-		for rest := c.path; rest != 0 && c.path != packedLonger; rest >>= 8 {
-			code, err := w.labels.coders[0].schemaCode(uint32(byte(rest)) - 1)
-			if err != nil {
-				return nil, err
-			}
-			codes = append(codes, code)
-		}
 		if c.path == packedLonger {
 			codes = append(codes, longerCode)
+		} else {
+			codes = w.packed.codes(c.path, codes)
+			for i, code := range codes {
+				var err error
+				if codes[i], err = w.labels.coders[0].schemaCode(code); err != nil {
+					return nil, err
+				}
+			}
 		}
 		if _, err := table.add(0, codes, c.count); err != nil {
 			return nil, err
@@ -328,13 +454,14 @@ func packedDurations(ws []*pathsWorker, candidates []countedPath, shown []shownP
 			entry[candidates[e].path] = e
 		}
 		for _, w := range ws {
-			for _, piece := range w.packed.buckets[b].pieces {
-				for i := range piece {
-					if e, ok := entry[piece[i].path]; ok {
-						lists[e] = append(lists[e], piece[i].duration)
+			w.packed.buckets[b].pieces(func(journeys []packedJourney) error {
+				for i := range journeys {
+					if e, ok := entry[journeys[i].path]; ok {
+						lists[e] = append(lists[e], journeys[i].duration)
 					}
 				}
-			}
+				return nil
+			})
 		}
 	}
 	return lists

@@ -121,6 +121,30 @@ func (c *Codes) At(i int) uint32 {
 	return code
 }
 
+// Cut returns the codes of n rows from row i on as one number: the bits of the
+// lowest plane, those of the next from bit apart on, and so on. All must fit 64
+// bits, and n must be at most apart.
+func (c *Codes) Cut(i, n, apart int) uint64 {
+	from, shift := i>>6*c.Bits, i&63
+	planes := c.Words[from : from+c.Bits]
+	mask := uint64(1)<<(n&63) - 1
+	var number uint64
+	at := 0
+	if shift+n <= 64 {
+		for _, w := range planes {
+			number |= w >> (shift & 63) & mask << (at & 63)
+			at += apart
+		}
+		return number
+	}
+	following := c.Words[from+c.Bits:][:len(planes)]
+	for b, w := range planes {
+		number |= (w>>(shift&63) | following[b]<<((64-shift)&63)) & mask << (at & 63)
+		at += apart
+	}
+	return number
+}
+
 // Decode writes the codes of rows [lo, lo+len(dst)) to dst.
 func (c *Codes) Decode(lo int, dst []uint32) {
 	var group [64]uint32
