@@ -147,9 +147,7 @@ func (t *tracker) chainOn(v *view) {
 	m.reach = append(m.reach[:0], m.steps[0])
 	stops := v.Firsts
 	if window := t.longestWindow(); steps > 1 && v.Time.Longest() > window && m.reach[0].Count()*fewEntries > v.Rows {
-		stops = v.bitmap(v.Rows)
-		v.Time.Gaps(window, stops)
-		stops.Or(v.Firsts)
+		stops = v.Time.Stops(window, v.Firsts)
 	}
 	for k := 1; k < steps; k++ {
 		next := v.bitmap(v.Rows)

@@ -64,7 +64,8 @@ func (h *hotTile) cost() int64 {
 func codesBytes(c *tile.Codes) int { return 48 + 8*len(c.Words) }
 
 func timesBytes(t *tile.Times) int {
-	return 128 + len(t.Slots) + 4*len(t.Bases) + 12*len(t.Anchors)
+	const each = 8 + 4 + 8 // anchors, their rank, and stops, once they are asked for
+	return 128 + len(t.Slots) + 4*len(t.Bases) + each*len(t.Anchors)
 }
 
 func blockBytes(b *block) int {

@@ -184,15 +184,27 @@ func (t *Times) search(at event.Time, row int) int {
 	return t.Rows
 }
 
-// Gaps sets dst to rows that come more than so long after the row before, some
-// of them: those that two bases tell. Of customers' first rows it means nothing.
-func (t *Times) Gaps(longest event.Duration, dst Bitmap) {
+// stops are rows that come more than so long after the row before.
+type stops struct {
+	longest event.Duration
+	rows    Bitmap
+}
+
+// Stops returns the customers' first rows, firsts, and rows that come more than
+// so long after the row before, some of them: those that two bases tell. Nobody
+// may change what it returns: it is kept until somebody asks for another length,
+// as it takes longer to find than to use, and most ask for one again.
+func (t *Times) Stops(longest event.Duration, firsts Bitmap) Bitmap {
+	if kept := t.stops.Load(); kept != nil && kept.longest == longest {
+		return kept.rows
+	}
 	ticks := uint64(min(max(longest, 0), 1<<62)) / uint64(t.Unit)
 	least := int64((ticks+uint64(1)<<(t.Width&63)-1)>>(t.Shift&63)) + 1 // between two bases
+	rows := make(Bitmap, len(t.Anchors))
 	bases, next := t.Bases, 0
 	before := int64(0)
 	for w, left := range t.Anchors {
-		gaps := uint64(0)
+		gaps := firsts[w]
 		for ; left != 0; left &= left - 1 {
 			base := int64(bases[next])
 			next++
@@ -203,8 +215,10 @@ func (t *Times) Gaps(longest event.Duration, dst Bitmap) {
 			gaps |= gap
 			before = base
 		}
-		dst[w] = gaps
+		rows[w] = gaps
 	}
+	t.stops.Store(&stops{longest: longest, rows: rows})
+	return rows
 }
 
 // trim clears the bits from n on.

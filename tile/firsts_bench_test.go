@@ -6,7 +6,7 @@ import (
 	"wend/event"
 )
 
-func BenchmarkSinceAndGaps(b *testing.B) {
+func BenchmarkSinceAndStops(b *testing.B) {
 	times, starts := sessionTimes()
 	column, firsts := NewTimes(times, starts), NewFirsts(starts)
 	dst := NewBitmap(len(times))
@@ -17,9 +17,9 @@ func BenchmarkSinceAndGaps(b *testing.B) {
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(times)), "ns/row")
 	})
-	b.Run("gaps", func(b *testing.B) {
-		for b.Loop() {
-			column.Gaps(7*event.Day, dst)
+	b.Run("stops", func(b *testing.B) {
+		for longest := 7 * event.Day; b.Loop(); longest++ {
+			column.Stops(longest, firsts)
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(times)), "ns/row")
 	})

@@ -1,6 +1,7 @@
 package tile
 
 import (
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -23,7 +24,7 @@ func journeysOf(t *rapid.T) (times []event.Time, starts []uint32) {
 	return times, starts
 }
 
-func TestSinceBetweenAndGaps(t *testing.T) {
+func TestSinceBetweenAndStops(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		times, starts := journeysOf(t)
 		column, firsts := NewTimes(times, starts), NewFirsts(starts)
@@ -31,7 +32,7 @@ func TestSinceBetweenAndGaps(t *testing.T) {
 		if len(times) > 0 {
 			at += times[rapid.IntRange(0, len(times)-1).Draw(t, "near")]
 		}
-		since, gaps := NewBitmap(len(times)), NewBitmap(len(times))
+		since := NewBitmap(len(times))
 		column.Since(at, firsts, since)
 		some, between := NewBitmap(len(times)), NewBitmap(len(times))
 		to := at + event.Time(rapid.Int64Range(-10, 5000).Draw(t, "until"))
@@ -40,7 +41,10 @@ func TestSinceBetweenAndGaps(t *testing.T) {
 		}
 		column.Between(at, to, some, between)
 		longest := event.Duration(rapid.Int64Range(0, 100_000).Draw(t, "longest"))
-		column.Gaps(longest, gaps)
+		if rapid.Bool().Draw(t, "another was asked for") {
+			column.Stops(longest+1, firsts)
+		}
+		stops := column.Stops(longest, firsts)
 		for row, own := range times {
 			if since.Get(row) != (own >= at) {
 				t.Fatalf("row %d of %v at %d: since %d is %v", row, times, own, at, since.Get(row))
@@ -48,8 +52,8 @@ func TestSinceBetweenAndGaps(t *testing.T) {
 			if want := some.Get(row) && own >= at && own < to; between.Get(row) != want {
 				t.Fatalf("row %d of %v from %d to %d: %v", row, times, at, to, !want)
 			}
-			if !firsts.Get(row) && gaps.Get(row) && own.Sub(times[row-1]) <= longest {
-				t.Fatalf("row %d of %v at %d: more than %d after the one before", row, times, own, longest)
+			if firsts.Get(row) && !stops.Get(row) || !firsts.Get(row) && stops.Get(row) && own.Sub(times[row-1]) <= longest {
+				t.Fatalf("row %d of %v at %d: stop %v for %d", row, times, own, stops.Get(row), longest)
 			}
 		}
 		if rest := len(times) & 63; rest != 0 && since[len(since)-1]>>rest != 0 {
@@ -61,8 +65,7 @@ func TestSinceBetweenAndGaps(t *testing.T) {
 func TestGapsAreFound(t *testing.T) {
 	times, starts := sessionTimes()
 	column, firsts := NewTimes(times, starts), NewFirsts(starts)
-	gaps := NewBitmap(len(times))
-	column.Gaps(event.Day, gaps)
+	gaps := slices.Clone(column.Stops(event.Day, firsts))
 	gaps.AndNot(firsts)
 	n := 0
 	for row := range times {

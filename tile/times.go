@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"slices"
+	"sync/atomic"
 
 	"wend/event"
 )
@@ -30,6 +31,7 @@ type Times struct {
 
 	rank   []uint32   // anchors before each 64 rows
 	newest event.Time // none is later
+	stops  atomic.Pointer[stops]
 }
 
 const (
