@@ -99,7 +99,7 @@ func (r *run) groupDetail() string {
 }
 
 // scanDetail says which tiles and columns the scan reads, and which times it
-// may leave out by partition.
+// has to read.
 func (r *run) scanDetail() string {
 	r.prune()
 	columns := []string{"event", "time"}
@@ -121,7 +121,7 @@ func (r *run) scanDetail() string {
 	}
 	detail := fmt.Sprintf("%s; columns %s", tiles, strings.Join(columns, ", "))
 	if r.need.From != 0 || r.need.To != 0 {
-		detail += "; partitions"
+		detail += "; times"
 		if r.need.From > event.MinTime {
 			detail += " from " + r.need.From.String()
 		}

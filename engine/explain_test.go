@@ -61,7 +61,7 @@ limit: 5
 		"explain measure events during 2025-01-01 to 2025-01-02 every day": `
 measure: events
   group: every day in UTC
-    scan: 2 tiles; columns event, time; partitions from 2025-01-01T00:00:00Z before 2025-01-03T00:00:00Z`,
+    scan: 2 tiles; columns event, time; times from 2025-01-01T00:00:00Z before 2025-01-03T00:00:00Z`,
 		// A cohort looks at all events of a customer: nothing is pruned.
 		"explain measure events during 2025-01-01 to 2025-01-02 among did buy": `
 measure: events

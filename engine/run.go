@@ -212,7 +212,7 @@ func (r *run) needProperty(index int) {
 }
 
 // reach says that the operator looks no further than so much before and after
-// an anchor in the range of during: partitions beyond need not be read.
+// an anchor in the range of during: times beyond need not be read.
 // Operators that never call it get every customer's whole journey.
 func (r *run) reach(back, forward event.Duration) { r.reaches, r.back, r.forward = true, back, forward }
 

@@ -146,9 +146,11 @@ func (s *Store) width(rows *histogram, e *edit) string {
 	case s.state.width != "":
 		return s.state.width
 	case len(rows.rows) == 0:
-		return widthMonth // nothing is written, so nothing is decided
+		return widthYear // nothing is written, so nothing is decided
 	default:
-		e.Width = rows.width()
+		if e.Width = s.opt.Partition; e.Width == "" {
+			e.Width = rows.width()
+		}
 		return e.Width
 	}
 }

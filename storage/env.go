@@ -28,6 +28,11 @@ type Options struct {
 	// exists keeps the format it has.
 	Format int
 
+	// Partition is how much time a partition of a store that is made covers:
+	// "month", "year", "decade", "century" or "all"; "": what suits its first
+	// events. One that has events keeps what it has.
+	Partition string
+
 	CacheBytes     int64 // merged tiles and verified pages kept in memory; 0: 256 MiB, below 0: none
 	MemtableEvents int   // events in the log before they are written as segments; 0: 262,144
 	SegmentRows    int   // rows of one segment file, roughly; 0: 4,194,304

@@ -158,9 +158,11 @@ func (m *model) compare(t *testing.T, s *Store) {
 	}
 	defer snap.Release()
 	types := schemaTypes(snap.Schema())
-	from, to := at("2025-01-02T00:00:00Z"), at("2025-02-02T01:00:00Z")
-	if want, got := fmt.Sprint(m.journeys(types, from, to)), fmt.Sprint(between(t, snap, from, to)); got != want {
-		t.Fatalf("from %s to %s there is\n%s, want\n%s", from, to, got, want)
+	for _, months := range [][2]string{{"2025-01-02T00:00:00Z", "2025-02-02T01:00:00Z"}, {"2025-02-01T01:00:00Z", "2025-03-01T00:00:00Z"}} {
+		from, to := at(months[0]), at(months[1])
+		if want, got := fmt.Sprint(m.journeys(types, from, to)), fmt.Sprint(between(t, snap, from, to)); got != want {
+			t.Fatalf("from %s to %s there is\n%s, want\n%s", from, to, got, want)
+		}
 	}
 	want, got := m.journeys(types, 0, 0), everything(t, snap)
 	for _, c := range sortedKeys(want) {
@@ -196,7 +198,7 @@ func small(fs vfs.FS) Options {
 	clock := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	return Options{
 		FS: fs, Rand: rand.New(rand.NewPCG(1, 2)), Clock: func() time.Time { return clock },
-		MemtableEvents: 40, SegmentRows: 60, ChunkRows: 30, BlockCustomers: 3, CacheBytes: 1 << 20,
+		Partition: widthMonth, MemtableEvents: 40, SegmentRows: 60, ChunkRows: 30, BlockCustomers: 3, CacheBytes: 1 << 20,
 	}
 }
 
@@ -343,7 +345,13 @@ type history struct {
 
 func (h history) run(steps int) {
 	t, r, ctx := h.t, h.g.r, context.Background()
-	s := open(t, h.fs, h.dir)
+	opt := small(h.fs)
+	opt.Partition = []string{widthMonth, ""}[r.IntN(2)] // the events are of three months
+	s, err := Open(h.dir, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
 	var imports []string
 	var pinned *Snapshot // some state of long ago, and what it showed
 	var shown string

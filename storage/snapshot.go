@@ -416,7 +416,7 @@ func (s *Snapshot) Customers() (int64, error) {
 		for i := range counts {
 			g.Go(func() error {
 				return shielded(func() error {
-					l, err := s.layout(i, tile.Need{})
+					l, err := s.layout(i, timeslice{})
 					if err == nil {
 						counts[i] = int64(l.customers())
 					}

@@ -12,6 +12,8 @@ import (
 type tileMerge struct {
 	snap   *Snapshot
 	tile   int
+	slice  timeslice
+	cut    bool // rows of the blocks lie outside of the slice
 	blocks []*tileBlock
 	own    int          // the first so many are the tile's own; the rest is there for links
 	linked []linked     // identities of this tile that links touch
@@ -22,10 +24,10 @@ type tileMerge struct {
 }
 
 // gather finds the blocks that take part, without reading them.
-func (m *tileMerge) gather(need tile.Need) error {
+func (m *tileMerge) gather() error {
 	s := m.snap
 	for _, src := range s.sources {
-		if !src.within(need) {
+		if !m.slice.meets(src) {
 			continue
 		}
 		have := src.seg.PrefixBits
@@ -49,13 +51,13 @@ func (m *tileMerge) gather(need tile.Need) error {
 			}
 		}
 	}
-	m.own = len(m.blocks)
+	m.own, m.cut = len(m.blocks), m.slice.cuts(m.blocks)
 	m.linked = s.links.within(m.tile, s.bits)
 	if len(m.linked) == 0 {
 		return nil
 	}
 	for _, src := range s.sources {
-		if !src.within(need) {
+		if !m.slice.meets(src) {
 			continue
 		}
 		places, err := s.links.places(s, src)
@@ -92,23 +94,20 @@ func (s *Snapshot) TileRows(i int) int64 {
 	return rows
 }
 
-// within reports whether a source may have rows at the times that matter.
-func (s *source) within(need tile.Need) bool {
-	if s.seg.Rows == s.undone {
-		return false
-	}
-	return need.From == 0 && need.To == 0 || s.seg.MaxTime >= need.From && s.seg.MinTime < need.To
-}
-
 // whole reports whether the tile is one block as it is.
 func (m *tileMerge) whole() bool {
-	return len(m.blocks) == 1 && len(m.linked) == 0 && m.blocks[0].shown() && m.blocks[0].src.seg.PrefixBits == m.snap.bits
+	return len(m.blocks) == 1 && len(m.linked) == 0 && !m.cut && m.blocks[0].shown() && m.blocks[0].src.seg.PrefixBits == m.snap.bits
 }
 
 // key names what the tile is made of: segments never change, so equal keys
 // are equal tiles, and a tile outlives every change that does not touch it.
 func (m *tileMerge) key() string {
 	key := []byte{'t'}
+	if m.cut {
+		key[0] = 's'
+		key = binary.AppendVarint(key, int64(m.slice.from))
+		key = binary.AppendVarint(key, int64(m.slice.to))
+	}
 	key = binary.AppendUvarint(key, uint64(m.snap.bits))
 	key = binary.AppendUvarint(key, uint64(m.tile))
 	for _, b := range m.blocks {
@@ -135,21 +134,25 @@ func (m *tileMerge) merge() (*hotTile, error) {
 	m.tileScratch = tileScratches.Get().(*tileScratch)
 	defer m.giveBack()
 	m.ranked = m.needsRanks()
-	h := &hotTile{layout: layout{key: m.key(), linked: len(m.linked) > 0}}
+	h := &hotTile{layout: layout{key: m.key(), shared: m.cut || len(m.linked) > 0}}
 	read := make([]*tileBlock, len(m.blocks))
 	var parts []*part
 	var events [][]uint32
 	for i, b := range m.blocks {
 		// A block of this tile alone is not asked for again while the tile is kept.
 		var err error
-		if read[i], err = s.cache.read(b, b.src.seg.held == nil && (i >= m.own || b.src.seg.PrefixBits < s.bits)); err != nil {
+		shared := m.cut || i >= m.own || b.src.seg.PrefixBits < s.bits
+		if read[i], err = s.cache.read(b, shared && b.src.seg.held == nil); err != nil {
 			return nil, err
 		}
+		if i >= m.own || m.cut && b.src.seg.held == nil {
+			h.blocks = append(h.blocks, b) // other tiles share it: it is read again when it is needed
+		} else {
+			h.blocks = append(h.blocks, read[i].slim())
+		}
 		if i >= m.own {
-			h.blocks = append(h.blocks, b) // many tiles share it: it is read again when it is needed
 			continue
 		}
-		h.blocks = append(h.blocks, read[i].slim())
 		p, err := m.part(read[i])
 		if err != nil {
 			return nil, err
@@ -171,6 +174,9 @@ func (m *tileMerge) merge() (*hotTile, error) {
 		p, err := s.aliasPart(b, place.customer)
 		if err != nil {
 			return nil, err
+		}
+		if m.cut {
+			p.dropped = m.slice.drop(p.dropped, p.times)
 		}
 		parts, events = append(parts, p), append(events, decodeCodes(&m.codes, b.Event, int(p.base), len(p.times)))
 		brought[place.to] = runsOf(brought[place.to], parts, member{part: uint32(len(parts) - 1)})
@@ -280,7 +286,9 @@ func (m *tileMerge) part(b *tileBlock) (*part, error) {
 			return nil, err
 		}
 	}
-	p.dropped, err = b.droppedRows()
+	if p.dropped, err = b.droppedRows(); err == nil && m.cut {
+		p.dropped = m.slice.drop(p.dropped, p.times)
+	}
 	return p, err
 }
 

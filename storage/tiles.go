@@ -19,7 +19,7 @@ type layout struct {
 	rows   pieces
 	who    []identity // the name of each customer; nil if whole
 	others []string   // names of customers who have events only through links
-	linked bool       // blocks of other tiles take part
+	shared bool       // other tiles need the blocks, too
 }
 
 // identity is a customer of one of the blocks, or an index into layout.others
@@ -72,13 +72,13 @@ func blockBytes(b *block) int {
 	return 128 + 4*(len(b.Starts)+len(b.Lasts)) + 8*(len(b.Firsts)+len(b.Ties)+len(b.Same)) + codesBytes(b.Event) + timesBytes(b.Time)
 }
 
-// Tile returns tile i with the columns that need names. Rows outside of
-// need's times are left out where whole sources lie outside.
+// Tile returns tile i with the columns that need names. Rows outside of the
+// months of need's times are left out where that leaves out much.
 func (s *Snapshot) Tile(ctx context.Context, i int, need tile.Need) (*tile.Tile, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	hot, err := s.layout(i, s.worth(need))
+	hot, err := s.layout(i, s.slice(need))
 	if err != nil {
 		return nil, err
 	}
@@ -111,21 +111,6 @@ func (s *Snapshot) Tile(ctx context.Context, i int, need tile.Need) (*tile.Tile,
 	return t, nil
 }
 
-// worth drops the times that matter where they leave out less than half of the
-// rows: a tile of its own for them would take more room and work than it saves.
-func (s *Snapshot) worth(need tile.Need) tile.Need {
-	rows := int64(0)
-	for _, src := range s.sources {
-		if src.within(need) {
-			rows += src.seg.Rows - src.undone
-		}
-	}
-	if 2*rows > s.rows {
-		need.From, need.To = 0, 0
-	}
-	return need
-}
-
 func (s *Snapshot) names(h *hotTile) (*tile.Strings, error) {
 	if h.whole {
 		n, err := s.cache.names(h.blocks[0], true)
@@ -149,10 +134,10 @@ func (s *Snapshot) names(h *hotTile) (*tile.Strings, error) {
 	return names.done(), nil
 }
 
-// layout merges the blocks of tile i.
-func (s *Snapshot) layout(i int, need tile.Need) (*hotTile, error) {
-	m := tileMerge{snap: s, tile: i}
-	if err := m.gather(need); err != nil {
+// layout merges the blocks of tile i, or what a slice has of them.
+func (s *Snapshot) layout(i int, times timeslice) (*hotTile, error) {
+	m := tileMerge{snap: s, tile: i, slice: times}
+	if err := m.gather(); err != nil {
 		return nil, err
 	}
 	if len(m.blocks) == 0 {
@@ -256,7 +241,7 @@ func (s *Snapshot) channel(h *hotTile) (*tile.Codes, error) {
 		defer scratch.giveBack()
 		parts := make([][]uint32, len(h.blocks))
 		for i, b := range h.blocks {
-			codes, err := s.cache.channel(b, h.linked)
+			codes, err := s.cache.channel(b, h.shared)
 			if err != nil {
 				return nil, err
 			}
@@ -282,7 +267,7 @@ func (s *Snapshot) column(h *hotTile, property int, t event.Type) (*tile.Column,
 		parts := make([]*tile.Column, len(h.blocks))
 		for i, b := range h.blocks {
 			var err error
-			if parts[i], err = s.cache.column(b, property, h.linked || b.src.seg.PrefixBits < s.bits); err != nil {
+			if parts[i], err = s.cache.column(b, property, h.shared || b.src.seg.PrefixBits < s.bits); err != nil {
 				return nil, err
 			}
 		}

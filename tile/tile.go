@@ -34,7 +34,7 @@ type Need struct {
 	Properties []int // indexes into Schema.Properties
 
 	// From and To bound the times that matter, To exclusive; both zero means all.
-	// Rows outside may be left out (whole partitions are) or not: the caller
+	// Rows outside may be left out (other months are, where that is much) or not: the caller
 	// still compares times. Customers without rows may then be missing.
 	From, To event.Time
 }
