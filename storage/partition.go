@@ -8,9 +8,12 @@ import (
 )
 
 // A store is cut into time partitions so that a query reads, and retention
-// drops, whole ones. Months suit most data. Data that is thin for its span
-// would be cut into crumbs, so the first events of a store choose the width,
-// and the manifest keeps the choice.
+// drops, whole ones, and so that what is old is left alone when what is new is
+// merged. They are wide: a tile that is one block as it is can be read as it
+// is, while a journey that lies in several has to be put together from them. A
+// year suits most data. Data that is thin for its span would be cut into
+// crumbs, so the first events of a store choose the width, and the manifest
+// keeps the choice. Stores that were made before this was so have months.
 const (
 	widthMonth   = "month"
 	widthYear    = "year"
@@ -18,11 +21,12 @@ const (
 	widthCentury = "century"
 	widthAll     = "all"
 
-	partitionsFew  = 36      // this many partitions are never too many
-	partitionsRows = 100_000 // beyond that, each should hold so many rows on average
+	partitionsFew  = 4         // this many partitions are never too many
+	partitionsRows = 1_000_000 // beyond that, each should hold so many rows on average
 )
 
-var widths = []string{widthMonth, widthYear, widthDecade, widthCentury, widthAll}
+// widths are those that are chosen from.
+var widths = []string{widthYear, widthDecade, widthCentury, widthAll}
 
 func yearsOf(width string) int {
 	switch width {

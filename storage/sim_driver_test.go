@@ -30,7 +30,8 @@ type sim struct {
 	lives  int64
 	errors int // that calls returned
 	logger *slog.Logger
-	large  bool // batches of many events: ordinary sizes of everything
+	large  bool   // batches of many events: ordinary sizes of everything
+	width  string // of partitions: the events are of a few months
 	seq    int
 	clock  time.Time
 	ids    *rand.Rand // the store's randomness
@@ -112,6 +113,7 @@ func newSim(seed uint64, tally *simTally) *sim {
 		m: newSimModel(), known: map[int64]*event.Event{}, tally: tally, stateMax: 1 << 30,
 		clock: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC),
 	}
+	d.width = []string{widthMonth, widthYear}[seed/8%2]
 	d.order = simfs.Strict
 	if d.r.IntN(5) == 0 {
 		d.order = simfs.Ext4
@@ -151,7 +153,7 @@ func (d *sim) sizedOptions(fs *simfs.FS, ids *rand.Rand) Options {
 	}
 	opt := Options{
 		FS: fs, Rand: ids, Clock: func() time.Time { return d.clock },
-		Log: d.logger, MemtableEvents: 20 + int(d.seed%5)*10, SegmentRows: 30, ChunkRows: 20, BlockCustomers: 3,
+		Log: d.logger, Partition: d.width, MemtableEvents: 20 + int(d.seed%5)*10, SegmentRows: 30, ChunkRows: 20, BlockCustomers: 3,
 		BallastBytes: int64(d.seed%3+d.openings%2) * 1500, CacheBytes: -1, // what is read is in files
 	}
 	if d.seed%2 == 1 && fs == d.fs {

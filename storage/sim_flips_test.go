@@ -28,7 +28,7 @@ func damagedStore(t *testing.T) (*sim, *simfs.FS, map[string]map[int64]bool) {
 func storeOfSegments(t *testing.T, seed uint64, rounds int) (*sim, *simfs.FS, map[string]map[int64]bool) {
 	t.Helper()
 	d := newSim(seed, newSimTally())
-	d.order, d.fs = simfs.Strict, simfs.New(simfs.Strict)
+	d.order, d.fs, d.width = simfs.Strict, simfs.New(simfs.Strict), widthMonth
 	t.Cleanup(d.abandon)
 	if err := d.open(powerLost); err != nil {
 		t.Fatal(err)

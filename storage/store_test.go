@@ -473,34 +473,6 @@ func TestLongJourney(t *testing.T) {
 	}
 }
 
-// Whole partitions outside of a query's times are left out.
-func TestTimePruning(t *testing.T) {
-	s := open(t, vfs.NewMem(), "store")
-	var events []event.Event
-	for month := range 3 {
-		for c := range 4 {
-			events = append(events, event.Event{Customer: fmt.Sprint("c", c), Name: "view", Time: event.At(time.Date(2025, time.Month(1+month), 15, 0, 0, 0, 0, time.UTC))})
-		}
-	}
-	loadEvents(t, s, events...)
-	snap, err := s.Snapshot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer snap.Release()
-	rows := 0
-	for i := range snap.Tiles() {
-		tl, err := snap.Tile(t.Context(), i, tile.Need{From: at("2025-02-01T00:00:00Z"), To: at("2025-03-01T00:00:00Z")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		rows += tl.Rows
-	}
-	if rows != 4 {
-		t.Errorf("%d rows for one month of three, want 4", rows)
-	}
-}
-
 func TestDefinitions(t *testing.T) {
 	mem := vfs.NewMem()
 	s := open(t, mem, "store")
@@ -574,7 +546,8 @@ func TestWidths(t *testing.T) {
 		years, perYear int
 		want           string
 	}{
-		{1, 12, "month"}, {3, 12, "month"}, {14, 50_000, "year"}, {30, 2_000_000, "month"}, {200, 100, "decade"}, {2000, 50, "century"}, {9000, 1, "all"},
+		{1, 12, "year"}, {4, 12, "year"}, {5, 12, "decade"}, {5, 250_000, "year"}, {14, 50_000, "decade"}, {30, 2_000_000, "year"},
+		{300, 100, "century"}, {2000, 50, "all"}, {9000, 1, "all"},
 	} {
 		h := newHistogram()
 		for y := range c.years {
@@ -587,7 +560,7 @@ func TestWidths(t *testing.T) {
 			t.Errorf("%d years of %d events: width %s, want %s", c.years, c.perYear, got, c.want)
 		}
 	}
-	for _, width := range widths {
+	for _, width := range append([]string{widthMonth}, widths...) {
 		for _, text := range []string{"0001-01-01T00:00:00Z", "1969-12-31T23:59:59.999999Z", "2024-02-29T12:00:00Z", "9999-12-31T23:59:59.999999Z"} {
 			p, from, to := partitionOf(width, at(text))
 			if before, _, _ := partitionOf(width, from); from > event.MinTime && before != p || at(text) < from || at(text) >= to {

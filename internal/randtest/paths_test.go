@@ -181,6 +181,7 @@ func onDisk(w *World, index uint64, merged bool) (vfs.FS, error) {
 	r := rand.New(rand.NewPCG(index, 8))
 	ctx := context.Background()
 	opt := path{}.options(w, vfs.NewMem()).Storage
+	opt.Partition = pick(r, []string{"", "month"})
 	s, err := storage.Open("store", opt)
 	if err != nil {
 		return nil, err

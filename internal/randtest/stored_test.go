@@ -46,6 +46,7 @@ func stored(w *World, layout uint64) (storedSnapshot, error) {
 		SegmentRows:    pick(r, []int{0, 16, 200}),
 		ChunkRows:      pick(r, []int{0, 10, 64}),
 		BlockCustomers: pick(r, []int{0, 1, 2, 4}),
+		Partition:      pick(r, []string{"", "month"}),
 	}
 	l := layouter{r: r, opt: opt, ctx: context.Background(), seen: map[string]bool{}}
 	if err := l.build(w); err != nil {
