@@ -1,10 +1,10 @@
 package ingest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -35,6 +35,9 @@ type JSONOptions struct {
 	// Limits; 0: 64 KiB an event, 256 properties, names of 128 bytes, 50,000
 	// events, depth 16.
 	EventBytesMax, PropertiesMax, NameBytesMax, EventsMax, DepthMax int
+
+	// Length is how long the text is said to be; 0: nobody knows.
+	Length int64
 }
 
 // Decoded are events that were sent, less those that cannot be taken.
@@ -68,12 +71,17 @@ func (e *TooManyError) Error() string {
 // An event that cannot be taken is rejected by itself; an error is one of
 // reading, or of a text that does not fall into events.
 func DecodeJSON(r io.Reader, opt JSONOptions) (*Decoded, error) {
-	body, err := io.ReadAll(r)
-	if err != nil {
+	const believed = 1 << 20 // more memory is taken when there is something to put into it
+	var body bytes.Buffer
+	body.Grow(int(min(max(opt.Length, 0), believed)) + bytes.MinRead)
+	if _, err := body.ReadFrom(r); err != nil {
 		return nil, err
 	}
 	d := newDecoder(opt)
-	text := strings.TrimPrefix(textOf(body), "\ufeff")
+	text := strings.TrimPrefix(textOf(body.Bytes()), "\ufeff")
+	d.valid = utf8.ValidString(text)
+	d.rows.expect(min(strings.Count(text, "\n")+1, d.opt.EventsMax))
+	var err error
 	if begin := strings.TrimLeft(text, " \t\r\n"); strings.HasPrefix(begin, "[") {
 		err = d.array(begin)
 	} else if first, _, _ := strings.Cut(begin, "\n"); strings.TrimSpace(first) == "{" {
@@ -86,18 +94,18 @@ func DecodeJSON(r io.Reader, opt JSONOptions) (*Decoded, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.out.Batch = d.builder.Batch()
+	d.out.Batch = d.rows.finish()
 	return &d.out, nil
 }
 
 // decoder turns texts of events into a batch.
 type decoder struct {
-	opt     JSONOptions
-	walker  *walker
-	clock   *clock
-	builder *event.Builder
-	types   map[string]event.Type // of the properties so far
-	out     Decoded
+	opt    JSONOptions
+	walker *walker
+	clock  *clock
+	valid  bool // the whole text is UTF-8
+	rows   sentRows
+	out    Decoded
 }
 
 func newDecoder(opt JSONOptions) *decoder {
@@ -114,7 +122,7 @@ func newDecoder(opt JSONOptions) *decoder {
 	if opt.Received == 0 {
 		opt.Received = event.At(time.Now())
 	}
-	d := &decoder{opt: opt, builder: event.NewBuilder(), types: map[string]event.Type{}}
+	d := &decoder{opt: opt}
 	d.clock, _ = newClock(opt.Timezone, "") // only a layout can be mistaken
 	d.walker = newWalker()
 	d.walker.depthMax, d.walker.nameMax = opt.DepthMax, opt.NameBytesMax
@@ -135,7 +143,7 @@ func (d *decoder) next(text string) error {
 		d.out.Rejected = append(d.out.Rejected, Rejection{index, err.Error()})
 		return nil
 	}
-	d.builder.Add(e)
+	d.rows.add(e)
 	d.out.Index = append(d.out.Index, index)
 	return nil
 }
@@ -198,143 +206,155 @@ func elementEnd(s string) int {
 	return -1
 }
 
-// sentFields are the keys of an event that are not properties.
-var sentFields = map[string]bool{"customer": true, "time": true, "event": true, "channel": true, "id": true, "sent_at": true}
+// sentField is a key of an event that is not a property.
+type sentField int
 
-func (d *decoder) event(text string) (event.Event, error) {
-	var e event.Event
-	if len(text) > d.opt.EventBytesMax {
-		return e, fmt.Errorf("the event is longer than %d bytes", d.opt.EventBytesMax)
+const (
+	sentCustomer sentField = iota
+	sentTime
+	sentEvent
+	sentChannel
+	sentID
+	sentAt
+)
+
+var sentFields = map[string]sentField{"customer": sentCustomer, "time": sentTime, "event": sentEvent, "channel": sentChannel, "id": sentID, "sent_at": sentAt}
+
+// target is what a node's values are for: a property, by its column, or one of
+// sentFields, as -1 less its number.
+func (d *decoder) target(n *node) int {
+	if n.target == unresolved {
+		if f, ok := sentFields[n.name]; ok {
+			n.target = -1 - int(f)
+		} else {
+			n.target = d.rows.column(n.name, d.opt.Known)
+		}
 	}
-	if !utf8.ValidString(text) {
-		return e, errors.New("the event is not UTF-8")
+	return n.target
+}
+
+// event reads an event. What it returns is valid until the next.
+func (d *decoder) event(text string) (*sentRow, error) {
+	if len(text) > d.opt.EventBytesMax {
+		return nil, fmt.Errorf("the event is longer than %d bytes", d.opt.EventBytesMax)
+	}
+	if !d.valid && !utf8.ValidString(text) {
+		return nil, errors.New("the event is not UTF-8")
 	}
 	if err := d.walker.walk(text); err != nil {
 		if strings.HasPrefix(err.Error(), "text follows the JSON object: \"{") {
 			err = errors.New("two objects stand on one line; curl keeps line ends with --data-binary")
 		}
-		return e, err
+		return nil, err
 	}
-	if err := d.ownFields(&e); err != nil {
-		return e, err
+	e := d.rows.begin()
+	if err := d.ownFields(e); err != nil {
+		return nil, err
 	}
 	for _, l := range d.walker.leaves {
-		name := l.node.name
-		if sentFields[name] {
+		column := d.target(l.node)
+		if column < 0 {
 			continue
 		}
-		v, err := d.property(name, l)
+		v, err := d.property(&d.rows.columns[column], l)
 		if err != nil {
-			return e, err
+			return nil, err
 		}
-		e.Props = append(e.Props, event.Prop{Name: name, Value: v})
+		e.set(column, v)
 	}
-	if len(e.Props) > d.opt.PropertiesMax {
-		return e, fmt.Errorf("more than %d properties", d.opt.PropertiesMax)
+	if len(e.values) > d.opt.PropertiesMax {
+		return nil, fmt.Errorf("more than %d properties", d.opt.PropertiesMax)
 	}
-	slices.SortFunc(e.Props, func(p, q event.Prop) int { return strings.Compare(p.Name, q.Name) })
-	for i := range e.Props[min(1, len(e.Props)):] {
-		if e.Props[i].Name == e.Props[i+1].Name {
-			return e, fmt.Errorf("the property %q has two values", e.Props[i].Name)
-		}
-	}
-	for _, p := range e.Props { // only an event that is taken decides types
-		if t, ok := d.types[p.Name]; !ok || t == event.IntegerType {
-			d.types[p.Name] = p.Value.Type()
-		}
+	if name := d.rows.twice(e); name != "" {
+		return nil, fmt.Errorf("the property %q has two values", name)
 	}
 	return e, nil
 }
 
 // ownFields reads an event's own fields.
-func (d *decoder) ownFields(e *event.Event) error {
-	var sentAt event.Time
-	var hasTime, hasSentAt bool
+func (d *decoder) ownFields(e *sentRow) error {
+	var sent event.Time
+	var hasTime, hasSent bool
 	for _, l := range d.walker.leaves {
-		name := l.node.name
-		if !sentFields[name] {
+		target := d.target(l.node)
+		if target >= 0 {
 			continue
 		}
+		name := l.node.name
 		if l.kind == jsonBool || l.kind == jsonArray {
 			return fmt.Errorf("%s: %s", name, misfit(event.StringType, l.kind, l.raw))
 		}
-		switch name {
-		case "customer":
-			e.Customer = l.raw
-		case "event":
-			e.Name = l.raw
-		case "channel":
-			e.Channel = l.raw
-		case "id":
-			e.ID = l.raw
-		case "time", "sent_at":
+		switch field := sentField(-1 - target); field {
+		case sentCustomer:
+			e.customer = l.raw
+		case sentEvent:
+			e.name = l.raw
+		case sentChannel:
+			e.channel = l.raw
+		case sentID:
+			e.id = l.raw
+		case sentTime, sentAt:
 			t, fault := d.clock.usual(l.raw)
 			if fault == outOfRange {
 				return fmt.Errorf("%s: %s is outside the years 1 to 9999", name, quoteShort(l.raw))
 			} else if fault != timeOK {
 				return fmt.Errorf("%s: expected a time, got %s", name, quoteShort(l.raw))
 			}
-			if name == "time" {
-				e.Time, hasTime = t, true
+			if field == sentTime {
+				e.time, hasTime = t, true
 			} else {
-				sentAt, hasSentAt = t, true
+				sent, hasSent = t, true
 			}
 		}
 	}
 	switch {
-	case e.Customer == "":
+	case e.customer == "":
 		return errors.New("there is no customer")
-	case e.Name == "":
+	case e.name == "":
 		return errors.New("there is no event")
-	case len(e.Name) > d.opt.NameBytesMax:
+	case len(e.name) > d.opt.NameBytesMax:
 		return fmt.Errorf("the event's name is longer than %d bytes", d.opt.NameBytesMax)
-	case len(e.Channel) > d.opt.NameBytesMax:
+	case len(e.channel) > d.opt.NameBytesMax:
 		return fmt.Errorf("the channel's name is longer than %d bytes", d.opt.NameBytesMax)
-	case len(e.Customer) > fieldBytesMax:
+	case len(e.customer) > fieldBytesMax:
 		return fmt.Errorf("customer is longer than %d bytes", fieldBytesMax)
-	case len(e.ID) > fieldBytesMax:
+	case len(e.id) > fieldBytesMax:
 		return fmt.Errorf("id is longer than %d bytes", fieldBytesMax)
-	case !hasTime && e.Name == "profile":
-		e.Time = d.opt.Received
+	case !hasTime && e.name == "profile":
+		e.time = d.opt.Received
 		return nil
 	case !hasTime:
 		return errors.New("there is no time")
 	}
-	if hasSentAt { // both are far from int64's ends
-		e.Time += d.opt.Received - sentAt
+	if hasSent { // both are far from int64's ends
+		e.time += d.opt.Received - sent
 	}
-	if e.Time < event.MinTime || e.Time > event.MaxTime {
+	if e.time < event.MinTime || e.time > event.MaxTime {
 		return errors.New("time: corrected by sent_at it is outside the years 1 to 9999")
 	}
-	if e.Time > d.opt.Received.Add(futureMax) {
-		return fmt.Errorf("time: %s lies more than 48 hours ahead", e.Time)
+	if e.time > d.opt.Received.Add(futureMax) {
+		return fmt.Errorf("time: %s lies more than 48 hours ahead", e.time)
 	}
 	return nil
 }
 
 // property reads a property's value as the type that the store, or an event
-// before, has given it.
-func (d *decoder) property(name string, l leaf) (event.Value, error) {
-	want, ok := d.opt.Known[name]
-	if before, seen := d.types[name]; seen && (!ok || want == event.IntegerType) {
-		want, ok = before, true
-	}
+// before, has given its column.
+func (d *decoder) property(c *sentColumn, l leaf) (event.Value, error) {
 	v := event.Null
 	switch l.kind {
 	case jsonBool:
 		v = event.Boolean(l.raw == "true")
 	case jsonNumber:
-		if n, ok := anyInteger(l.raw); ok {
-			v = event.Integer(n)
-		} else if f, ok := (&reading{}).anyNumber(l.raw); ok {
-			v = event.Float(f)
-		} else {
-			return v, fmt.Errorf("%s: the number %s is too large", name, quoteShort(l.raw))
+		var ok bool
+		if v, ok = sentNumber(l.raw); !ok {
+			return v, fmt.Errorf("%s: the number %s is too large", c.Name, quoteShort(l.raw))
 		}
 	default:
 		v = event.String(l.raw)
 	}
-	if !ok || v.Type() == want {
+	want := c.Type
+	if want == event.None || v.Type() == want {
 		return v, nil
 	}
 	switch {
@@ -347,5 +367,20 @@ func (d *decoder) property(name string, l leaf) (event.Value, error) {
 			return event.Instant(t), nil
 		}
 	}
-	return v, fmt.Errorf("%s: %s", name, misfit(want, l.kind, l.raw))
+	return v, fmt.Errorf("%s: %s", c.Name, misfit(want, l.kind, l.raw))
+}
+
+// sentNumber reads a number of JSON's grammar.
+func sentNumber(raw string) (event.Value, bool) {
+	if n, ok := integer(raw); ok {
+		return event.Integer(n), true
+	}
+	if f, ok := decimal(raw); ok && widens(raw) && raw != "-0" {
+		return event.Float(f), true
+	}
+	if n, ok := anyInteger(raw); ok {
+		return event.Integer(n), true
+	}
+	f, ok := (&reading{}).anyNumber(raw)
+	return event.Float(f), ok
 }

@@ -34,9 +34,10 @@ type node struct {
 	children map[string]*node
 	next     *node // what followed it in the object before: a guess
 	key      string
-	first    *node // what an object at this node began with
-	object   int64 // number of the object in which the key was last seen
-	target   int   // for the walker's user: what the value is for
+	written  string // "key": as texts mostly have it; empty if the key needs escapes
+	first    *node  // what an object at this node began with
+	object   int64  // number of the object in which the key was last seen
+	target   int    // for the walker's user: what the value is for
 }
 
 // unresolved is a node's target until somebody sets one.
@@ -105,26 +106,15 @@ func (w *walker) object(at *node) error {
 	}
 	var before *node
 	for {
-		key, err := w.key()
+		n, err := w.next(at, before)
 		if err != nil {
 			return err
 		}
-		if key == "" {
-			return errors.New("a key is empty")
-		}
-		n := w.child(at, before, key)
-		if n == nil {
-			return fmt.Errorf("more than %d different names in this file", w.nodesMax)
-		}
 		if n.object == number {
-			return fmt.Errorf("the key %s stands twice in one object", quoteShort(key))
+			return fmt.Errorf("the key %s stands twice in one object", quoteShort(n.key))
 		}
 		n.object = number
 		before = n
-		w.space()
-		if !w.accept(':') {
-			return w.unexpected("a colon after a key")
-		}
 		w.space()
 		if err := w.value(n); err != nil {
 			return err
@@ -142,16 +132,38 @@ func (w *walker) object(at *node) error {
 	}
 }
 
-// child returns the node of key. Objects of one file mostly have the same keys
-// in the same order, so the node that came next last time is tried first.
-func (w *walker) child(at, before *node, key string) *node {
+// next reads a key and its colon and returns its node. Objects of one file
+// mostly have the same keys in the same order, so the node that came next last
+// time is tried first.
+func (w *walker) next(at, before *node) (*node, error) {
 	guess := &at.first
 	if before != nil {
 		guess = &before.next
 	}
-	if n := *guess; n != nil && n.key == key {
-		return n
+	if n := *guess; n != nil && n.written != "" && strings.HasPrefix(w.text[w.pos:], n.written) {
+		w.pos += len(n.written)
+		return n, nil
 	}
+	key, err := w.key()
+	if err != nil {
+		return nil, err
+	}
+	if key == "" {
+		return nil, errors.New("a key is empty")
+	}
+	n := w.child(at, key)
+	if n == nil {
+		return nil, fmt.Errorf("more than %d different names in this file", w.nodesMax)
+	}
+	*guess = n
+	if w.space(); !w.accept(':') {
+		return n, w.unexpected("a colon after a key")
+	}
+	return n, nil
+}
+
+// child returns the node of key.
+func (w *walker) child(at *node, key string) *node {
 	n := at.children[key]
 	if n == nil {
 		if w.nodes == w.nodesMax {
@@ -164,12 +176,14 @@ func (w *walker) child(at, before *node, key string) *node {
 			name = at.name + "." + key
 		}
 		n = &node{key: key, name: name, target: unresolved}
+		if !strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r == '"' || r == '\\' }) {
+			n.written = `"` + key + `":`
+		}
 		if at.children == nil {
 			at.children = map[string]*node{}
 		}
 		at.children[key] = n
 	}
-	*guess = n
 	return n
 }
 
@@ -341,6 +355,7 @@ func (w *walker) str() (string, error) {
 	start := w.pos + 1
 	for i := start; i < len(w.text); i++ {
 		switch c := w.text[i]; {
+		case c > '"' && c != '\\':
 		case c == '"':
 			w.pos = i + 1
 			return w.text[start:i], nil

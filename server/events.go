@@ -172,7 +172,7 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	decoded, err := ingest.DecodeJSON(body, ingest.JSONOptions{EventsMax: eventsPerBatch, Known: known})
+	decoded, err := ingest.DecodeJSON(body, ingest.JSONOptions{EventsMax: eventsPerBatch, Known: known, Length: r.ContentLength})
 	var many *ingest.TooManyError
 	switch {
 	case errors.As(err, &many):

@@ -1,0 +1,186 @@
+package ingest
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"wend/event"
+)
+
+// sentRows collects sent events, column by column. What columns there are, and
+// of which types, comes to light on the way.
+type sentRows struct {
+	batch   event.Batch
+	n       int
+	names   dictionary
+	chans   dictionary
+	columns []sentColumn
+	byName  map[string]int
+	row     sentRow
+	events  int64 // looked at, taken or not
+	room    int   // rows that memory is taken for at once
+}
+
+// sentColumn is the values of one property. Its type is that of the store, or of
+// the first value; None until there is one. Lists reach to the last row that has a value.
+type sentColumn struct {
+	event.Column
+	first, count int   // row of the first value; how many there are
+	seen         int64 // number of the event that last had one
+}
+
+// sentRow is one event, not taken yet: until it is, it decides nothing.
+type sentRow struct {
+	customer, name, channel, id string
+
+	time   event.Time
+	values []sentValue
+}
+
+type sentValue struct {
+	column int
+	value  event.Value
+}
+
+// expect says how many events are to come, roughly.
+func (r *sentRows) expect(n int) {
+	r.room = n
+	r.batch = event.Batch{
+		Customer: make([]string, 0, n), Time: make([]event.Time, 0, n),
+		Name: make([]uint32, 0, n), Channel: make([]uint32, 0, n),
+	}
+	r.byName = map[string]int{}
+	r.names.reset()
+	r.chans.reset()
+	r.chans.code("")
+}
+
+// column returns the place of a property's column.
+func (r *sentRows) column(name string, known map[string]event.Type) int {
+	i, ok := r.byName[name]
+	if !ok {
+		i = len(r.columns)
+		r.byName[name] = i
+		r.columns = append(r.columns, sentColumn{Column: event.Column{Name: name, Type: known[name]}})
+	}
+	return i
+}
+
+// begin returns an empty row.
+func (r *sentRows) begin() *sentRow {
+	r.row = sentRow{values: r.row.values[:0]}
+	return &r.row
+}
+
+func (e *sentRow) set(column int, v event.Value) { e.values = append(e.values, sentValue{column, v}) }
+
+// twice returns the first of the properties, by name, that the row has two
+// values of: two keys may be one property, as in {"a.b": 1, "a": {"b": 2}}.
+func (r *sentRows) twice(e *sentRow) (name string) {
+	r.events++
+	for _, v := range e.values {
+		c := &r.columns[v.column]
+		if c.seen == r.events && (name == "" || c.Name < name) {
+			name = c.Name
+		}
+		c.seen = r.events
+	}
+	return name
+}
+
+// add takes a row.
+func (r *sentRows) add(e *sentRow) {
+	b := &r.batch
+	b.Customer = append(b.Customer, e.customer)
+	b.Time = append(b.Time, e.time)
+	b.Name = append(b.Name, r.names.code(e.name))
+	b.Channel = append(b.Channel, r.chans.code(e.channel))
+	if e.id != "" && b.ID == nil {
+		b.ID = make([]string, r.n, r.room)
+	}
+	if b.ID != nil {
+		b.ID = append(b.ID, e.id)
+	}
+	for _, v := range e.values {
+		r.columns[v.column].set(r.n, v.value, r.room)
+	}
+	r.n++
+}
+
+// set gives a row a value. room is for how many rows memory is taken, once the
+// column has turned out to be more than an oddity.
+func (c *sentColumn) set(row int, v event.Value, room int) {
+	const some = 8
+	switch {
+	case c.Type == event.None:
+		c.Type = v.Type()
+	case c.Type == event.IntegerType && v.Type() == event.FloatType:
+		widen(&c.Column, len(c.Ints))
+	}
+	if c.count == 0 {
+		c.first = row
+	}
+	if c.count++; c.count == some {
+		c.reserve(room)
+	}
+	c.reach(row)
+	c.Present = append(c.Present, true)
+	switch c.Type {
+	case event.StringType:
+		c.Texts = append(c.Texts, v.Text())
+	case event.FloatType:
+		c.Floats = append(c.Floats, v.Float())
+	default:
+		c.Ints = append(c.Ints, v.Int())
+	}
+}
+
+// reach fills the column up with rows that have no value.
+func (c *sentColumn) reach(rows int) {
+	gap := rows - len(c.Present)
+	if gap == 0 {
+		return
+	}
+	c.Present = append(c.Present, make([]bool, gap)...)
+	switch c.Type {
+	case event.StringType:
+		c.Texts = append(c.Texts, make([]string, gap)...)
+	case event.FloatType:
+		c.Floats = append(c.Floats, make([]float64, gap)...)
+	default:
+		c.Ints = append(c.Ints, make([]int64, gap)...)
+	}
+}
+
+// reserve takes memory for so many rows.
+func (c *sentColumn) reserve(rows int) {
+	more := max(rows-len(c.Present), 0)
+	c.Present = slices.Grow(c.Present, more)
+	switch c.Type {
+	case event.StringType:
+		c.Texts = slices.Grow(c.Texts, more)
+	case event.FloatType:
+		c.Floats = slices.Grow(c.Floats, more)
+	default:
+		c.Ints = slices.Grow(c.Ints, more)
+	}
+}
+
+// finish returns the batch. Its columns are in the order of their first values.
+func (r *sentRows) finish() *event.Batch {
+	b := &r.batch
+	b.Names, b.Channels = r.names.list, r.chans.list
+	used := slices.DeleteFunc(r.columns, func(c sentColumn) bool { return c.count == 0 })
+	slices.SortFunc(used, func(p, q sentColumn) int {
+		return cmp.Or(cmp.Compare(p.first, q.first), strings.Compare(p.Name, q.Name))
+	})
+	for i := range used {
+		c := &used[i]
+		if c.reach(r.n); c.count == r.n {
+			c.Present = nil // all have it
+		}
+		b.Columns = append(b.Columns, c.Column)
+	}
+	return b
+}
