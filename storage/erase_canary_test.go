@@ -482,3 +482,28 @@ func (e *eraseStore) again(after After, before string) {
 		e.open()
 	}
 }
+
+// A batch that no log has is in memory alone, with what its sender called it and
+// why an event of it was rejected. That is not written down after the erasure.
+func TestEraseWhatNoLogHas(t *testing.T) {
+	e := newEraseStore(t, 1)
+	defer func() { kill(e.s) }()
+	ctx := t.Context()
+	sent := append((&shop{r: e.r}).events(3), event.Event{Customer: canaryName, Time: 1, Name: canaryEvent + "\xff"})
+	opt := AppendOptions{Durability: Memory, Token: canaryToken}
+	ack, err := e.s.Append(ctx, batchOf(sent), opt)
+	e.must(err)
+	_, err = e.s.Erase(ctx, canaryName, EraseOptions{})
+	e.must(err)
+	e.finish()
+	_, err = e.s.Append(ctx, batchOf((&shop{r: e.r}).events(3)), AppendOptions{})
+	e.must(err)
+	e.must(e.s.Flush(ctx))
+	if left := singing(e.fs, canaries); len(left) > 0 {
+		t.Errorf("left are\n%s", strings.Join(left, "\n"))
+	}
+	again, err := e.s.Append(ctx, batchOf(sent), opt)
+	if err != nil || again.Accepted != ack.Accepted || again.LSN != ack.LSN {
+		t.Errorf("sent again: %+v, %v; at first %+v", again, err, ack)
+	}
+}
