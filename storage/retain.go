@@ -19,7 +19,8 @@ import (
 // moves in steps of an hour, by an edit that also takes out the segments that
 // lie wholly before it; their files are removed when that edit is durable.
 // Segments that lie partly before it are filtered, see aged.go, until they are
-// compacted, or until half of their rows are old: then a step writes them anew.
+// compacted, or a step writes them anew: when half of their rows are old, and,
+// as segments may cover years, when the oldest have been so for a month.
 //
 // The clock alone does not move the cutoff, for it may be wrong. What is trusted
 // is the time at which events were received when retention began, and since
@@ -31,7 +32,8 @@ import (
 const (
 	retainStep  = event.Hour
 	retainDoubt = event.Day
-	retainShare = 10 // of the events, one in so many an hour
+	retainShare = 10             // of the events, one in so many an hour
+	retainFiles = 30 * event.Day // what is gone may be in a file for so long
 )
 
 // retainRecord is what the manifest knows of retention.
@@ -451,12 +453,18 @@ func (s *Store) moveCutoff(next *retainRecord) error {
 	return nil
 }
 
-// worthRewriting returns a segment half of whose rows are too old, or one that
-// has any if the retention is to become longer. The caller holds mu.
+// worthRewriting returns a segment half of whose rows are too old, or that has
+// held some for a month, or one that has any if the retention is to become
+// longer. The caller holds mu.
 func (s *Store) worthRewriting() *segmentFile {
 	longer := s.state.retain != nil && s.kept() > s.state.retain.For
 	for _, r := range s.state.segments {
-		if f := s.segments[r.ID]; f != nil && f.aged != nil && (longer || 2*f.aged.rows >= r.Rows) {
+		f := s.segments[r.ID]
+		if f == nil || f.aged == nil {
+			continue
+		}
+		stale := r.MinTime < f.aged.before.Add(-retainFiles) && !seeded.On("old_rows_kept_in_files")
+		if longer || stale || 2*f.aged.rows >= r.Rows {
 			return f
 		}
 	}

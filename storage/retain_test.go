@@ -49,7 +49,8 @@ func newAging(t testing.TB, seed uint64) *aging {
 }
 
 func (a *aging) options() Options {
-	return Options{FS: a.fs, Rand: rand.New(rand.NewPCG(a.seed, 3)), Retention: a.keep,
+	// Segments of a month go whole, those of a year are written anew.
+	return Options{FS: a.fs, Rand: rand.New(rand.NewPCG(a.seed, 3)), Retention: a.keep, Partition: []string{widthMonth, widthYear}[a.seed%2],
 		Clock: func() time.Time { return a.now.Add(a.wrong) }, Uptime: func() time.Duration { return a.up },
 		MemtableEvents: 40, SegmentRows: 30, BlockCustomers: 3, CacheBytes: 1 << 20}
 }
@@ -173,6 +174,11 @@ func (a *aging) retain() {
 		}
 		if i > 50 {
 			a.fail("retention does not come to an end")
+		}
+	}
+	for _, r := range a.s.state.segments {
+		if gone := a.s.state.cutoff().Sub(r.MinTime); gone > 30*event.Day {
+			a.fail("%s holds an event that was to go %s ago", r.file(), gone)
 		}
 	}
 	a.look()
@@ -520,6 +526,37 @@ func TestRetentionHidesWhatIsPutBack(t *testing.T) {
 	defer func() { kill(a.s) }()
 	if got := a.read(a.s); !maps.Equal(got, map[int64]bool{2: true, 3: true, 4: true}) || len(a.s.missingData()) > 0 {
 		t.Errorf("put back, there are %v; missing %v", got, a.s.missingData())
+	}
+}
+
+// Of a segment that covers a year, what is too old stays in the file for a month
+// and no longer, however much of it still lives; and it is not written anew for
+// every hour that the cutoff moves.
+func TestRetentionOfWideSegments(t *testing.T) {
+	a := newAging(t, 7)
+	defer func() { kill(a.s) }()
+	a.must(a.s.Close())
+	a.keep = 68 * 24 * time.Hour
+	a.open()
+	var events []event.Event
+	for i := range 68 * 24 {
+		events = append(events, a.event(time.Duration(i)*time.Hour))
+	}
+	a.load(events)
+	number := a.s.next
+	for day := range 29 {
+		a.retain()
+		if a.s.next != number {
+			t.Fatalf("on day %d files were written", day)
+		}
+		a.pass(24 * time.Hour)
+	}
+	a.pass(3 * 24 * time.Hour)
+	a.retain()
+	for _, r := range a.s.state.segments {
+		if r.MinTime < a.s.state.cutoff() {
+			t.Errorf("%s begins at %s, the cutoff is %s", r.file(), r.MinTime, a.s.state.cutoff())
+		}
 	}
 }
 

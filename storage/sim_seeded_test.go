@@ -61,6 +61,7 @@ tokens_kept | answers to batch tokens keep what was erased | TestEraseCanaries W
 newer_format_opened | a store of a newer format is opened | TestNewerFormatIsRefused
 retention_without_brake | the clock alone says what is too old | TestRetentionBrake
 retention_unlinks_first | retention removes segments before its edit | TestRetentionCrashes -test.short
+old_rows_kept_in_files | old rows stay in a file until they are half of it | TestRetentionOfWideSegments
 put_back_too_old | a segment that is put back shows what retention dropped meanwhile | TestRetentionHidesWhatIsPutBack
 cutoff_forgotten | an opening does not hide what is too old | TestSimSeed WEND_SEED=27
 version_by_lsn | two states have one version | TestVersionTellsOfABatchThatComesAfterALaterOne
