@@ -77,7 +77,7 @@ type eraseRecord struct {
 	Number     uint64     `json:"number"` // counts the store's erasures, from 1
 	ID         string     `json:"id"`
 	LSN        uint64     `json:"lsn"`
-	WAL        uint64     `json:"wal,omitempty"` // log files below, and the memtable, may hold something
+	WAL        uint64     `json:"wal,omitempty"` // log files below may hold something
 	Requested  event.Time `json:"requested"`
 	Finished   event.Time `json:"finished,omitempty"`
 	After      string     `json:"after"`
@@ -292,9 +292,7 @@ func (s *Store) recordErasures(e *edit) error {
 		if r.LSN == 0 {
 			r.LSN = s.lsn
 		}
-		// What is in memory alone counts, too: a flush writes what its senders
-		// called the batches, and why events of them were rejected.
-		if s.wal != nil || len(s.oldWAL) > 0 || len(s.mem.batches) > 0 {
+		if s.wal != nil || len(s.oldWAL) > 0 {
 			r.WAL = s.next
 		}
 	}

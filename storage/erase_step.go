@@ -45,7 +45,7 @@ func (s *Store) eraseStep(ctx context.Context) (worked bool, err error) {
 	gone := s.unusedNames()
 	f := s.toRewrite(gone)
 	switch {
-	case slices.ContainsFunc(left, func(r eraseRecord) bool { return r.WAL > s.state.wal }):
+	case slices.ContainsFunc(left, func(r eraseRecord) bool { return r.WAL > s.state.wal || s.mem.holds(r.LSN) }):
 		err = s.dropLog(ctx)
 	case f != nil:
 		err = s.rewrite(ctx, f)

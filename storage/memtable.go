@@ -55,6 +55,9 @@ func (m *memtable) add(b *memBatch) {
 	}
 }
 
+// holds reports whether it has a batch that arrived up to an LSN.
+func (m *memtable) holds(lsn uint64) bool { return len(m.batches) > 0 && m.batches[0].lsn <= lsn }
+
 // remove takes back batches that did not become durable.
 func (m *memtable) remove(gone func(*memBatch) bool) {
 	m.batches = slices.DeleteFunc(m.batches, func(b *memBatch) bool {
