@@ -307,6 +307,9 @@ func (e *eraseStore) tell() {
 		_, err := e.s.Define(ctx, event.Definition{Kind: "touchpoint", Name: fmt.Sprint("d", i), Text: text})
 		e.must(err)
 	}
+	// The last definition stays: somebody else has what it names.
+	_, err := e.s.Append(ctx, batchOf([]event.Event{{Customer: "c1", Time: event.At(time.Date(2025, 2, 1, 0, 0, 0, 0, time.UTC)), Name: "view"}}), AppendOptions{})
+	e.must(err)
 	// The row that the second definition is about, and one of each canary.
 	full := event.Event{Customer: canaryAnon, Time: event.At(time.Date(2025, 2, 1, 0, 0, 0, 0, time.UTC)), Name: canaryEvent, Channel: canaryPath, ID: canaryID,
 		Props: []event.Prop{{Name: canaryProp, Value: event.String(canaryText)}, {Name: "page", Value: event.String(canaryDefine)}}}
