@@ -96,7 +96,7 @@ type dropoffKey struct {
 
 type dropoffNext struct {
 	count int64
-	gaps  []event.Duration
+	gaps  durations
 }
 
 // dropoffBytes is about what a label of a group takes.
@@ -118,7 +118,7 @@ func (o *dropoffOperator) run(r *run) (*Result, error) {
 			if err != nil || a.next < 0 {
 				return err
 			}
-			n.gaps = append(n.gaps, v.Time.At(a.next).Sub(a.time[a.level-1]))
+			n.gaps.add(v.Time.At(a.next).Sub(a.time[a.level-1]))
 			return w.memory.take(8)
 		}
 		w.takeTiles()
@@ -136,6 +136,7 @@ func (o *dropoffOperator) run(r *run) (*Result, error) {
 		for _, part := range of {
 			res.Meta.Open += part.open
 		}
+		var shown []dropoffRow
 		for k, step := range o.byStep(of) {
 			dropped := int64(0)
 			for _, n := range step {
@@ -144,14 +145,18 @@ func (o *dropoffOperator) run(r *run) (*Result, error) {
 			all += dropped
 			cut.Of += int64(len(step))
 			for _, n := range o.keep(step) {
-				if n.label != otherLabel {
-					kept += n.count
-					cut.Kept++
-				}
-				if err := r.add(res, append(m.cells(i), int64(k+1), o.pattern.title(k), n.label, n.count,
-					ratio(n.count, dropped), medianElapsed(n.gaps))); err != nil {
-					return nil, err
-				}
+				shown = append(shown, dropoffRow{nextLabel: n, step: k, dropped: dropped})
+			}
+		}
+		r.parallel(len(shown), func(i int) { shown[i].median = medianElapsed(shown[i].gaps) })
+		for _, n := range shown {
+			if n.label != otherLabel {
+				kept += n.count
+				cut.Kept++
+			}
+			if err := r.add(res, append(m.cells(i), int64(n.step+1), o.pattern.title(n.step), n.label, n.count,
+				ratio(n.count, n.dropped), n.median)); err != nil {
+				return nil, err
 			}
 		}
 	}
@@ -170,6 +175,14 @@ type nextLabel struct {
 	code  uint32 // of the label, where it matters
 	count int64
 	gaps  [][]event.Duration
+}
+
+// dropoffRow is one of a step.
+type dropoffRow struct {
+	nextLabel
+	step    int   // from 0
+	dropped int64 // units that stopped at it
+	median  Cell
 }
 
 func (n *nextLabel) add(count int64, gaps ...[]event.Duration) {
@@ -194,7 +207,7 @@ func (o *dropoffOperator) byStep(parts []*dropoffGroup) [][]nextLabel {
 				}
 				steps[key.step] = append(steps[key.step], nextLabel{label: label})
 			}
-			steps[key.step][at].add(n.count, n.gaps)
+			steps[key.step][at].add(n.count, n.gaps...)
 		}
 	}
 	for _, labels := range steps {

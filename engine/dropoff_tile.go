@@ -104,7 +104,7 @@ func (w *dropoffWorker) count(v *view) error {
 			return err
 		}
 		if s.next >= 0 {
-			n.gaps = append(n.gaps, times[1].Sub(times[0]))
+			n.gaps.add(times[1].Sub(times[0]))
 			times = times[2:]
 		}
 	}

@@ -125,7 +125,7 @@ func (o *nextAfterOperator) count(r *run, split event.Time) (*groups, [][]*nextG
 			if n.count++; row < 0 {
 				return nil
 			}
-			n.gaps = append(n.gaps, v.Time.At(row).Sub(a.time[steps-1]))
+			n.gaps.add(v.Time.At(row).Sub(a.time[steps-1]))
 			return w.memory.take(8)
 		}
 		return w, nil
@@ -184,7 +184,7 @@ func (o *nextAfterOperator) list(parts []*nextGroup, late bool) []nextLabel {
 				}
 				labels = append(labels, nextLabel{label: label})
 			}
-			labels[at].add(n.count, n.gaps)
+			labels[at].add(n.count, n.gaps...)
 		}
 	}
 	slices.SortFunc(labels, compareNext)

@@ -202,7 +202,7 @@ func (w *suffixWorker) follow(length int, label uint32, gap event.Duration) erro
 			}
 		}
 		next.count++
-		next.gaps = append(next.gaps, gap)
+		next.gaps.add(gap)
 		if err := w.memory.take(8); err != nil {
 			return err
 		}
@@ -227,7 +227,7 @@ func (o *nextForOperator) result(r *run, ws []*suffixWorker, suffix []uint32) (*
 				index[code] = at
 				labels = append(labels, nextLabel{label: o.labels.text(code)})
 			}
-			labels[at].add(n.count, n.gaps)
+			labels[at].add(n.count, n.gaps...)
 			support += n.count
 		}
 	}
