@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"math"
 	"math/bits"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"wend/event"
 	"wend/internal/seeded"
@@ -270,61 +272,51 @@ type packedTotal struct {
 // countPacked counts the paths of all workers, bucket by bucket.
 func (o *pathsOperator) countPacked(ws []*pathsWorker) (packedTotal, error) {
 	var total packedTotal
+	var paths atomic.Int64
 	var mu sync.Mutex
 	var failed error
 	workers := o.r.opt.Workers
 	o.r.parallel(workers, func(i int) {
-		table := packedTable{memory: ration{budget: o.r.memory}}
-		for b := i; b < pathBuckets; b += workers {
-			err := table.count(ws, b)
-			if err == nil {
+		table := packedTable{memory: ration{budget: o.r.memory}, least: 1}
+		if o.r.plan.Cover == 0 {
+			table.top = int(min(o.r.plan.Top, math.MaxInt32))
+		}
+		var err error
+		for b := i; b < pathBuckets && err == nil; b += workers {
+			if err = table.count(ws, b); err != nil {
+				break
+			}
+			if all := int(paths.Add(int64(table.paths))); all > o.r.opt.Groups {
+				err = tooManyPaths(o.r.opt.Groups, all)
+			} else {
 				err = o.r.ctx.Err()
 			}
-			mu.Lock()
-			total.paths += len(table.found)
-			for _, found := range table.found {
-				total.journeys += found.count
-			}
-			total.candidates = append(total.candidates, o.candidates(table.found)...)
-			if total.paths > o.r.opt.Groups && err == nil {
-				err = tooManyPaths(o.r.opt.Groups, total.paths)
-			}
-			if failed == nil {
-				failed = err
-			}
-			stop := failed != nil
-			mu.Unlock()
-			if stop {
-				return
-			}
 		}
+		mu.Lock()
+		defer mu.Unlock()
+		if failed == nil {
+			failed = err
+		}
+		total.journeys += table.journeys
+		total.candidates = append(total.candidates, table.candidates...)
 	})
+	total.paths = int(paths.Load())
 	return total, failed
-}
-
-// candidates returns the paths of a bucket that may be shown: with top those
-// that are among the bucket's own first, and those as frequent as the last of
-// them. It reorders found.
-func (o *pathsOperator) candidates(found []countedPath) []countedPath {
-	top := o.r.plan.Top
-	if o.r.plan.Cover > 0 || top == 0 || int64(len(found)) <= top {
-		return found
-	}
-	counts := make([]int64, len(found))
-	for i := range found {
-		counts[i] = found[i].count
-	}
-	least := -selectRank(negated(counts), int(top)-1)
-	return slices.DeleteFunc(found, func(p countedPath) bool { return p.count < least })
 }
 
 // packedTable counts the paths of one bucket after the other.
 type packedTable struct {
 	slots  []countedPath // open addressing; a count of 0 is free
-	found  []countedPath
 	room   []countedPath // what slots lie in
-	paths  int
+	moved  []countedPath // scratch of grow
+	paths  int           // of the bucket at hand
 	memory ration
+
+	journeys   int64
+	candidates []countedPath // paths that may be shown
+	top        int           // how many are; 0: all
+	least      int64         // as many journeys have the first top of the candidates
+	pruned     int           // candidates there were after least was found
 }
 
 // packedSlots is how many a table begins with: it grows by the different paths,
@@ -333,10 +325,10 @@ const packedSlots = 1 << 8
 
 func (t *packedTable) count(ws []*pathsWorker, b int) error {
 	size := packedSlots
-	for size < 4*len(t.found) { // buckets are alike: there will be as many as in the one before
+	for size < 2*t.paths+t.paths/4 { // buckets are alike: there will be as many as in the one before
 		size *= 2
 	}
-	t.found, t.paths = t.found[:0], 0
+	t.paths = 0
 	if err := t.resize(size); err != nil {
 		return err
 	}
@@ -346,15 +338,32 @@ func (t *packedTable) count(ws []*pathsWorker, b int) error {
 		}
 	}
 	for _, slot := range t.slots {
-		if slot.count != 0 {
-			t.found = append(t.found, slot)
+		if slot.count >= t.least {
+			t.candidates = append(t.candidates, slot)
 		}
 	}
+	t.prune()
 	return nil
+}
+
+// prune leaves of the candidates those among the first, and those as frequent
+// as the last of them, once there are many more.
+func (t *packedTable) prune() {
+	if t.top == 0 || len(t.candidates) < 2*max(t.top, t.pruned) {
+		return
+	}
+	counts := make([]int64, len(t.candidates))
+	for i := range counts {
+		counts[i] = -t.candidates[i].count
+	}
+	t.least = -selectRank(counts, t.top-1)
+	t.candidates = slices.DeleteFunc(t.candidates, func(p countedPath) bool { return p.count < t.least })
+	t.pruned = len(t.candidates)
 }
 
 // add counts journeys.
 func (t *packedTable) add(journeys []packedJourney) error {
+	t.journeys += int64(len(journeys))
 	for i := range journeys {
 		path := journeys[i].path
 		slot := t.slot(path)
@@ -381,20 +390,20 @@ func (t *packedTable) slot(path uint64) *countedPath {
 	return &t.slots[at]
 }
 
-// grow doubles the slots. Those of before are in found meanwhile.
+// grow doubles the slots.
 func (t *packedTable) grow() error {
+	t.moved = t.moved[:0]
 	for _, slot := range t.slots {
 		if slot.count != 0 {
-			t.found = append(t.found, slot)
+			t.moved = append(t.moved, slot)
 		}
 	}
 	if err := t.resize(2 * len(t.slots)); err != nil {
 		return err
 	}
-	for _, slot := range t.found {
+	for _, slot := range t.moved {
 		*t.slot(slot.path) = slot
 	}
-	t.found = t.found[:0]
 	return nil
 }
 
