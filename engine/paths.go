@@ -415,7 +415,7 @@ func (w *pathsWorker) emit(v *view, u unit, anchor, first, last int, codes []uin
 	if err != nil {
 		return err
 	}
-	return w.journeys.add(path, v.Time.At(last).Sub(v.Time.At(first)), &w.memory)
+	return w.journeys.add(path, v.Time.Elapsed(first, last), &w.memory)
 }
 
 // labelRuns are a unit's events cut into runs of one label, for collapse: a

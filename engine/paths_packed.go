@@ -224,7 +224,7 @@ func (p *packedPaths) add(w *pathsWorker, v *view, path uint64, n, first, last i
 			return err
 		}
 	}
-	bucket.last = append(bucket.last, packedJourney{path, v.Time.At(last).Sub(v.Time.At(first))})
+	bucket.last = append(bucket.last, packedJourney{path, v.Time.Elapsed(first, last)})
 	return nil
 }
 

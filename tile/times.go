@@ -153,6 +153,22 @@ func (t *Times) At(i int) event.Time {
 	return t.Origin + event.Time(tick*t.Unit)
 }
 
+// Elapsed returns what lies between the times of two rows.
+func (t *Times) Elapsed(from, to int) event.Duration {
+	anchors, slots, bases := t.Anchors, t.Slots, t.Bases
+	rank := t.rank[:len(anchors)]
+	width, mask := t.Width, uint64(1)<<(t.Width&63)-1
+	slot := func(i int) uint64 {
+		bit := uint64(i) * uint64(width)
+		return binary.LittleEndian.Uint64(slots[bit>>3:]) >> (bit & 7) & mask
+	}
+	base := func(i int) int64 {
+		return int64(bases[rank[i>>6]+uint32(bits.OnesCount64(anchors[i>>6]<<(63-i&63)))-1])
+	}
+	ticks := (base(to)-base(from))<<(t.Shift&63) + int64(slot(to)) - int64(slot(from))
+	return event.Duration(ticks * t.Unit)
+}
+
 // Gather writes the times of some rows to dst, which is as long as rows. One
 // row does not wait for the other, as it may where At's callers decide between.
 func (t *Times) Gather(rows []uint32, dst []event.Time) {

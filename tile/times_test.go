@@ -35,6 +35,10 @@ func checkTimes(t interface{ Fatalf(string, ...any) }, times []event.Time, start
 		if got := c.At(i); got != want {
 			t.Fatalf("At(%d) = %v, want %v (width %d, shift %d, unit %d)", i, got, want, c.Width, c.Shift, c.Unit)
 		}
+		other := len(times) - 1 - i
+		if got := c.Elapsed(other, i); got != want.Sub(times[other]) {
+			t.Fatalf("Elapsed(%d, %d) = %v, want %v (width %d, shift %d, unit %d)", other, i, got, want.Sub(times[other]), c.Width, c.Shift, c.Unit)
+		}
 	}
 	return c
 }
