@@ -173,6 +173,9 @@ func (c *cursor) times(n int) *tile.Times {
 	switch {
 	case c.err != nil:
 		return nil
+	case t.Unit < 1:
+		c.fail("time", "unit %d", t.Unit)
+		return nil
 	case t.Width > tile.WidthMax || t.Shift > t.Width:
 		c.fail("time", "widths %d and %d", t.Shift, t.Width)
 		return nil

@@ -26,11 +26,7 @@ func (p *pieces) add(part, row, n uint32) {
 
 // times gathers the time column.
 func (p *pieces) times(parts [][]event.Time) []event.Time {
-	return p.timesTo(make([]event.Time, p.rows), parts)
-}
-
-// timesTo is times into dst, which has the length of the outcome.
-func (p *pieces) timesTo(dst []event.Time, parts [][]event.Time) []event.Time {
+	dst := make([]event.Time, p.rows)
 	at := 0
 	for _, q := range p.list {
 		at += copy(dst[at:], parts[q.part][q.row:q.row+q.n])
@@ -38,11 +34,26 @@ func (p *pieces) timesTo(dst []event.Time, parts [][]event.Time) []event.Time {
 	return dst
 }
 
-// codes gathers a column of small numbers; a part may lack it. It is nil if all are 0.
-func (p *pieces) codes(parts [][]uint32) []uint32 { return p.codesTo(nil, parts) }
+// sample fills dst with times that follow each other in the outcome, from its
+// middle if it has more, and returns those that there are.
+func (p *pieces) sample(dst []event.Time, parts []*tile.Times) []event.Time {
+	list := p.list
+	if p.rows > len(dst) {
+		list = list[len(list)/2:]
+	}
+	at := 0
+	for _, q := range list {
+		some := dst[at:min(at+int(q.n), len(dst))]
+		parts[q.part].Decode(int(q.row), some)
+		if at += len(some); at == len(dst) {
+			break
+		}
+	}
+	return dst[:at]
+}
 
-// codesTo is codes into dst, which has the length of the outcome if it is not nil.
-func (p *pieces) codesTo(dst []uint32, parts [][]uint32) []uint32 {
+// codes gathers a column of small numbers; a part may lack it. It is nil if all are 0.
+func (p *pieces) codes(parts [][]uint32) []uint32 {
 	any := false
 	for _, part := range parts {
 		any = any || part != nil
@@ -50,9 +61,7 @@ func (p *pieces) codesTo(dst []uint32, parts [][]uint32) []uint32 {
 	if !any {
 		return nil
 	}
-	if dst == nil {
-		dst = make([]uint32, p.rows)
-	}
+	dst := make([]uint32, p.rows)
 	at := 0
 	var or uint32
 	for _, q := range p.list {
@@ -60,7 +69,6 @@ func (p *pieces) codesTo(dst []uint32, parts [][]uint32) []uint32 {
 		at += int(q.n)
 		src := parts[q.part]
 		if src == nil {
-			clear(own)
 			continue
 		}
 		for k, c := range src[q.row : q.row+q.n] {

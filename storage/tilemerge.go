@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 
@@ -20,6 +21,7 @@ type tileMerge struct {
 	extra  []aliasPlace // rows that links bring in
 	from   []int        // the block of each
 	ranked bool         // equal times of two parts may be told apart by tie ranks only
+	apart  bool         // each block is later than all before it
 	*tileScratch
 }
 
@@ -54,6 +56,7 @@ func (m *tileMerge) gather() error {
 	m.own, m.cut = len(m.blocks), m.slice.cuts(m.blocks)
 	m.linked = s.links.within(m.tile, s.bits)
 	if len(m.linked) == 0 {
+		m.apart = inTime(m.blocks)
 		return nil
 	}
 	for _, src := range s.sources {
@@ -75,6 +78,19 @@ func (m *tileMerge) gather() error {
 		}
 	}
 	return nil
+}
+
+// inTime puts blocks in the order of their times, if none of them overlap.
+func inTime(blocks []*tileBlock) bool {
+	stats := func(b *tileBlock) blockStats { return b.src.seg.Stats(b.index) }
+	sorted := slices.SortedStableFunc(slices.Values(blocks), func(a, b *tileBlock) int { return cmp.Compare(stats(a).MinTime, stats(b).MinTime) })
+	for i := 1; i < len(sorted); i++ {
+		if stats(sorted[i-1]).MaxTime >= stats(sorted[i]).MinTime {
+			return false
+		}
+	}
+	copy(blocks, sorted)
+	return true
 }
 
 // TileRows says beforehand about how many rows tile i has: of blocks that are
@@ -137,7 +153,6 @@ func (m *tileMerge) merge() (*hotTile, error) {
 	h := &hotTile{layout: layout{key: m.key(), shared: m.cut || len(m.linked) > 0}}
 	read := make([]*tileBlock, len(m.blocks))
 	var parts []*part
-	var events [][]uint32
 	for i, b := range m.blocks {
 		// A block of this tile alone is not asked for again while the tile is kept.
 		var err error
@@ -157,14 +172,7 @@ func (m *tileMerge) merge() (*hotTile, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.lo, p.hi = cut(p.hashes, m.tile, s.bits)
-		codes := []uint32(nil)
-		if rows := read[i].rows; rows != nil {
-			codes = rows.Event
-		} else {
-			codes = decodeCodes(&m.codes, read[i].Event, 0, b.Rows())
-		}
-		parts, events = append(parts, p), append(events, codes)
+		parts = append(parts, p)
 	}
 	all := m.members.list(parts, s.bits)
 	// What links bring in is a part of its own for each identity, with just its rows.
@@ -178,25 +186,35 @@ func (m *tileMerge) merge() (*hotTile, error) {
 		if m.cut {
 			p.dropped = m.slice.drop(p.dropped, p.times)
 		}
-		parts, events = append(parts, p), append(events, decodeCodes(&m.codes, b.Event, int(p.base), len(p.times)))
+		parts = append(parts, p)
 		brought[place.to] = runsOf(brought[place.to], parts, member{part: uint32(len(parts) - 1)})
 	}
 
 	h.starts, h.who = make([]uint32, 0, len(all)+1), make([]identity, 0, len(all))
 	h.rows.list = m.list[:0]
-	runs := m.runs[:0]
-	emit := func(name string, who identity) {
-		if name != "" {
+	runs, tied := m.runs[:0], m.tied[:0]
+	emit := func(name string, who identity, ties bool) {
+		if own := len(runs); name != "" {
 			runs = append(runs, brought[name]...)
+			ties = ties || len(runs) > own
 		}
 		if len(runs) > 0 {
+			if ties {
+				tied = append(tied, uint32(len(h.who)))
+			}
 			if who.block < 0 {
 				who.customer = uint32(len(h.others))
 				h.others = append(h.others, name)
 			}
 			h.starts = append(h.starts, uint32(h.rows.rows))
 			h.who = append(h.who, who)
-			join(&h.rows, parts, runs)
+			if m.apart {
+				for _, r := range runs {
+					h.rows.add(r.part, r.row, r.end-r.row)
+				}
+			} else {
+				join(&h.rows, parts, runs)
+			}
 		}
 		runs = runs[:0]
 	}
@@ -217,48 +235,64 @@ func (m *tileMerge) merge() (*hotTile, error) {
 				continue
 			}
 		}
+		ties := false
 		for _, member := range all[lo:hi] {
 			runs = runsOf(runs, parts, member)
+			ties = ties || read[member.part].Ties.Get(int(member.customer))
 		}
-		emit(name, identity{int32(first.part), first.customer})
+		emit(name, identity{int32(first.part), first.customer}, ties)
 		lo = hi
 	}
 	for _, l := range touched {
 		m.onlyLinked(l.name, emit)
 	}
 	h.starts = append(h.starts, uint32(h.rows.rows))
-	m.runs, m.list = runs, h.rows.list
-	m.encode(h, parts, events)
+	m.runs, m.tied, m.list = runs, tied, h.rows.list
+	m.encode(h, parts, read)
 	return h, nil
 }
 
-// encode gathers the hot columns, and then lets the pieces mean rows of blocks
-// in place of rows of parts.
-func (m *tileMerge) encode(h *hotTile, parts []*part, events [][]uint32) {
-	times := make([][]event.Time, len(parts))
-	for i, p := range parts {
-		times[i] = p.times
-	}
-	gathered := h.rows.timesTo(m.times.take(h.rows.rows), times)
-	h.firsts = tile.NewFirsts(h.starts)
-	h.ties = tile.NewTies(gathered, h.starts)
-	h.time = m.encoder.Encode(gathered, h.starts)
-	h.lasts = h.time.LastBases(h.starts)
-	h.same = h.time.Same(h.starts, h.ties)
-	h.event = gatherCodes(&m.codes, &h.rows, events)
+// encode lets the pieces mean rows of blocks in place of rows of parts, and
+// gathers the hot columns from the blocks.
+func (m *tileMerge) encode(h *hotTile, parts []*part, read []*tileBlock) {
 	for i := range h.rows.list {
 		if q := &h.rows.list[i]; int(q.part) >= m.own {
 			q.row += parts[q.part].base
 			q.part = uint32(m.from[int(q.part)-m.own])
 		}
 	}
+	times, events := make([]*tile.Times, len(read)), make([]*tile.Codes, len(read))
+	for i, b := range read {
+		times[i], events[i] = b.Time, b.Event
+	}
+	h.firsts, h.ties = tile.NewFirsts(h.starts), tile.NewBitmap(h.customers())
+	for _, c := range m.tied {
+		h.ties.Set(int(c))
+	}
+	m.splicer.Begin(times, h.rows.rows, h.rows.sample(m.times.take(tile.SampleRows), times))
+	at, c := uint32(0), 0
+	for _, q := range h.rows.list {
+		if m.splicer.Add(int(q.part), int(q.row), int(q.n)) {
+			for h.starts[c+1] <= at {
+				c++
+			}
+			if at > h.starts[c] {
+				h.ties.Set(c)
+			}
+		}
+		at += q.n
+	}
+	h.time = m.splicer.Times()
+	h.lasts = h.time.LastBases(h.starts)
+	h.same = h.time.Tied(h.starts, h.ties)
+	h.event = m.codes.gather(&h.rows, events)
 	h.rows.list = slices.Clone(h.rows.list) // m.list is used again
 }
 
 // onlyLinked emits a customer who may have events through links only.
-func (m *tileMerge) onlyLinked(name string, emit func(string, identity)) {
+func (m *tileMerge) onlyLinked(name string, emit func(string, identity, bool)) {
 	if m.snap.links.resolve(name) == name {
-		emit(name, identity{block: -1})
+		emit(name, identity{block: -1}, false)
 	}
 }
 
@@ -275,11 +309,13 @@ func (m *tileMerge) part(b *tileBlock) (*part, error) {
 		return nil, err
 	}
 	p := &part{lsn: b.src.lsn, names: names.Strings, hashes: names.hashes, starts: b.Starts}
+	p.lo, p.hi = cut(p.hashes, m.tile, s.bits)
 	if b.rows != nil {
 		p.times = b.rows.Time
-	} else {
-		p.times = m.times.take(b.Rows())
-		b.Time.Decode(0, p.times)
+	} else if !m.apart || m.cut {
+		p.times = m.times.take(b.Rows()) // of the tile's own rows, and whatever of others
+		lo, hi := int(p.starts[p.lo]), int(p.starts[p.hi])
+		b.Time.Decode(lo, p.times[lo:hi])
 	}
 	if m.ranked {
 		if p.ranks, err = b.TieRank(); err != nil {
@@ -365,24 +401,4 @@ func (b *tileBlock) droppedRows() (tile.Bitmap, error) {
 		}
 	}
 	return dropped, nil
-}
-
-func decodeCodes(a *arena[uint32], c *tile.Codes, lo, rows int) []uint32 {
-	if c == nil {
-		return nil
-	}
-	codes := a.take(rows)
-	c.Decode(lo, codes)
-	return codes
-}
-
-// gatherCodes gathers a column of codes and encodes it; nil parts are all 0.
-func gatherCodes(a *arena[uint32], rows *pieces, parts [][]uint32) *tile.Codes {
-	gathered := a.take(rows.rows)
-	codes := rows.codesTo(gathered, parts)
-	if codes == nil {
-		codes = gathered
-		clear(codes)
-	}
-	return tile.NewCodes(codes)
 }

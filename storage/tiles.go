@@ -239,21 +239,20 @@ func (s *Snapshot) channel(h *hotTile) (*tile.Codes, error) {
 	return cached(s.cache, "c"+h.key, func(c *tile.Codes) int64 { return int64(codesBytes(c)) }, func() (*tile.Codes, error) {
 		scratch := tileScratches.Get().(*tileScratch)
 		defer scratch.giveBack()
-		parts := make([][]uint32, len(h.blocks))
+		parts := make([]*tile.Codes, len(h.blocks))
 		for i, b := range h.blocks {
-			codes, err := s.cache.channel(b, h.shared)
-			if err != nil {
+			var err error
+			if parts[i], err = s.cache.channel(b, h.shared); err != nil {
 				return nil, err
 			}
-			if h.whole && codes != nil {
-				return codes, nil
-			}
-			parts[i] = decodeCodes(&scratch.codes, codes, 0, b.Rows())
 		}
-		if h.whole {
+		if !h.whole {
+			return scratch.codes.gather(&h.rows, parts), nil
+		}
+		if parts[0] == nil {
 			return tile.NewCodes(make([]uint32, h.blocks[0].Rows())), nil
 		}
-		return gatherCodes(&scratch.codes, &h.rows, parts), nil
+		return parts[0], nil
 	})
 }
 

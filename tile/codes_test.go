@@ -34,6 +34,13 @@ func TestCodesRoundTrip(t *testing.T) {
 		if c.Bits > 8 {
 			return
 		}
+		eight := make([]byte, len(codes))
+		for i, code := range codes {
+			eight[i] = byte(code)
+		}
+		if again := NewCodes8(eight); again.Bits != c.Bits || !slices.Equal(again.Words, c.Words) {
+			t.Fatalf("of bytes %x, want %x", again.Words, c.Words)
+		}
 		narrow := make([]byte, hi-lo)
 		c.Decode8(lo, narrow)
 		for i, got := range narrow {

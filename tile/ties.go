@@ -17,6 +17,27 @@ func NewTies(times []event.Time, starts []uint32) Bitmap {
 	return ties
 }
 
+// Tied clears ties of customers who have no two events at one time, and returns
+// what Same does of the rest.
+func (t *Times) Tied(starts []uint32, ties Bitmap) (same Bitmap) {
+	same = t.Same(starts, ties)
+	if same == nil {
+		return nil
+	}
+	some := false
+	for c := ties.Next(0, len(starts)-1); c < len(starts)-1; c = ties.Next(c+1, len(starts)-1) {
+		if hi := int(starts[c+1]); same.Next(int(starts[c]), hi) == hi {
+			ties.Clear(c)
+		} else {
+			some = true
+		}
+	}
+	if !some {
+		return nil
+	}
+	return same
+}
+
 // Same marks the rows at the time of the row before, if both are one
 // customer's. Ties are the customers who have such rows; it is nil if none has.
 func (t *Times) Same(starts []uint32, ties Bitmap) Bitmap {
