@@ -1,6 +1,11 @@
 package storage
 
 import (
+	"math"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
 	"wend/event"
 	"wend/internal/seeded"
 	"wend/tile"
@@ -12,6 +17,7 @@ import (
 // segment's mask leaves out anyway are not counted.
 type aged struct {
 	before   event.Time
+	least    event.Time // of the rows that are left; MaxInt64: there are none
 	rows     int64
 	imports  []int64 // rows by import code
 	events   []int64 // and by event
@@ -36,22 +42,55 @@ func (c *cache) aged(src *source, before event.Time, m *mask) (*aged, error) {
 		return nil, nil
 	}
 	if src.seg.MaxTime < before && m == nil {
-		return &aged{before, src.seg.Rows, src.seg.ImportCounts, src.seg.EventCounts, src.seg.ChannelCounts}, nil
+		return &aged{before, math.MaxInt64, src.seg.Rows, src.seg.ImportCounts, src.seg.EventCounts, src.seg.ChannelCounts}, nil
 	}
-	a := &aged{before: before, imports: make([]int64, len(src.seg.Imports)), events: make([]int64, len(src.seg.Events)), channels: make([]int64, len(src.seg.Channels))}
-	for index := range 1 << src.seg.PrefixBits {
-		b := src.block(index)
-		if b == nil || !a.hides(src.seg.Stats(index).MinTime) {
-			continue
-		}
-		if err := c.countAged(a, b, m); err != nil {
-			return nil, err
-		}
+	// Every opening does this, of segments that may cover years: with all processors, where that is worth it.
+	workers := min(runtime.GOMAXPROCS(0), int(src.seg.Rows>>16)+1)
+	counts := make([]*aged, workers)
+	var g errgroup.Group
+	for w := range counts {
+		a := &aged{before: before, least: math.MaxInt64, imports: make([]int64, len(src.seg.Imports)), events: make([]int64, len(src.seg.Events)), channels: make([]int64, len(src.seg.Channels))}
+		counts[w] = a
+		g.Go(func() error {
+			return shielded(func() error {
+				for index := w; index < 1<<src.seg.PrefixBits; index += workers {
+					if err := c.countAged(a, src, index, m); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		})
 	}
-	return a, nil
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for _, a := range counts[1:] {
+		counts[0].add(a)
+	}
+	return counts[0], nil
 }
 
-func (c *cache) countAged(a *aged, b *tileBlock, m *mask) error {
+// add adds the rows of other blocks.
+func (a *aged) add(o *aged) {
+	a.least = min(a.least, o.least)
+	a.rows += o.rows
+	for _, lists := range [][2][]int64{{a.imports, o.imports}, {a.events, o.events}, {a.channels, o.channels}} {
+		for code, n := range lists[1] {
+			lists[0][code] += n
+		}
+	}
+}
+
+func (c *cache) countAged(a *aged, src *source, index int, m *mask) error {
+	b, stats := src.block(index), src.seg.Stats(index)
+	if b == nil {
+		return nil
+	}
+	if !a.hides(stats.MinTime) {
+		a.least = min(a.least, stats.MinTime)
+		return nil
+	}
 	b, err := c.read(b, false)
 	if err != nil {
 		return err
@@ -70,7 +109,8 @@ func (c *cache) countAged(a *aged, b *tileBlock, m *mask) error {
 		if m.has(b.index, customer) {
 			continue
 		}
-		for row := int(b.Starts[customer]); row < int(b.Starts[customer+1]) && times[row] < a.before; row++ { // in order of time
+		row, end := int(b.Starts[customer]), int(b.Starts[customer+1])
+		for ; row < end && times[row] < a.before; row++ { // in order of time
 			a.rows++
 			a.imports[codeAt(imports, row)]++
 			a.events[b.Event.At(row)]++
@@ -79,6 +119,9 @@ func (c *cache) countAged(a *aged, b *tileBlock, m *mask) error {
 				code = channel.At(row)
 			}
 			a.channels[code]++
+		}
+		if row < end {
+			a.least = min(a.least, times[row])
 		}
 	}
 	return nil

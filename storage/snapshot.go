@@ -375,6 +375,13 @@ func (s *Snapshot) findNewest() (span, error) {
 // theirs are not read.
 func (s *source) span() (span, error) {
 	var all span
+	if s.drop == nil && s.mask == nil {
+		// What is too old is all that is hidden, and the youngest row is not.
+		if s.aged.rows < s.seg.Rows {
+			all = all.with(s.aged.least, s.seg.MaxTime)
+		}
+		return all, nil
+	}
 	for index := range 1 << s.seg.PrefixBits {
 		b, stats := s.block(index), s.seg.Stats(index)
 		if b == nil {

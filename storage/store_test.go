@@ -102,6 +102,7 @@ func TestNoHiddenInputs(t *testing.T) {
 		"segment_check.go checkBlocks": "checks several blocks at a time",
 		"merge.go run":                 "merges ahead of the writing, which goes on in one order",
 		"snapshot.go Customers":        "reads several tiles at a time",
+		"aged.go aged":                 "counts in several blocks at a time",
 	}
 	seen := 0
 	for _, name := range files {
