@@ -368,7 +368,7 @@ type runFiles struct {
 func (s *Store) runsByPartition() [][]runFiles {
 	records := slices.Clone(s.state.segments)
 	for _, q := range s.state.quarantine {
-		if q.Segment != nil {
+		if q.Segment != nil && q.Erasure != neverBack {
 			records = append(records, *q.Segment)
 		}
 	}

@@ -58,6 +58,10 @@ type quarantineRecord struct {
 	met bool // by a read of a page, not by the opening of the file
 }
 
+// neverBack is the erasure of files that stay set aside, sound or not: a repair
+// could not tell whether their rows are elsewhere, too, or erased.
+const neverBack = 1 << 63
+
 func (q quarantineRecord) missing() Missing {
 	m := Missing{Segment: q.File, Reason: q.Reason, FirstLSN: q.First, LastLSN: q.Last}
 	if q.Gone {
@@ -473,6 +477,11 @@ func (s *Store) takeBack() error {
 		var files []*segmentFile
 		if err == nil {
 			files, err = s.openKept(*q.Segment)
+		}
+		if err == nil {
+			if err = s.state.knowsNamesOf(files[0].seg); err != nil { // a repair may have given them other codes
+				files[0].release()
+			}
 		}
 		if err != nil { // as before: missing
 			s.opt.Log.Warn("look at a file that was set aside", "file", q.File, "error", err)

@@ -120,6 +120,11 @@ func (s *state) lastErasure() uint64 {
 	return s.erasures[len(s.erasures)-1].Number
 }
 
+// erasure reports whether a number is that of an erasure.
+func (s *state) erasure(number uint64) bool {
+	return slices.ContainsFunc(s.erasures, func(r eraseRecord) bool { return r.Number == number })
+}
+
 // erasing lists the erasures that are not finished.
 func (s *state) erasing() []eraseRecord {
 	var list []eraseRecord

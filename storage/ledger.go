@@ -298,7 +298,7 @@ type Applied struct {
 // anybody is served.
 func (s *Store) ApplyLedger(ctx context.Context, l *Ledger) (Applied, error) {
 	done := Applied{Entries: len(l.Entries)}
-	numbers, err := s.recordLedger(ctx, l, &done)
+	numbers, err := s.recordLedger(ctx, l, &done, false)
 	if err != nil {
 		return done, fmt.Errorf("apply the ledger of erasures: %w", err)
 	}
@@ -327,7 +327,9 @@ func (s *Store) ApplyLedger(ctx context.Context, l *Ledger) (Applied, error) {
 }
 
 // recordLedger makes the entries that are new to the store erasures of its own.
-func (s *Store) recordLedger(ctx context.Context, l *Ledger, done *Applied) (numbers []uint64, err error) {
+// They come behind those that it knows, or, where it is the store that made
+// them, have the numbers that they had.
+func (s *Store) recordLedger(ctx context.Context, l *Ledger, done *Applied, own bool) (numbers []uint64, err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if err := errors.Join(ctx.Err(), s.erasable()); err != nil {
@@ -342,14 +344,23 @@ func (s *Store) recordLedger(ctx context.Context, l *Ledger, done *Applied) (num
 		key, e.EraseKey = l.Key, l.Key
 	}
 	number := s.state.lastErasure()
+	if own {
+		for _, x := range l.Entries {
+			number = max(number, x.Number)
+		}
+	}
 	byHash := map[string]map[string]*eraseRecord{} // by key and hash
 	var fresh []*eraseRecord
 	for _, x := range l.Entries {
 		if slices.ContainsFunc(s.state.erasures, func(r eraseRecord) bool { return r.ID == x.ID }) {
 			continue
 		}
-		number++
-		r := &eraseRecord{Number: number, ID: x.ID, LSN: x.LSN, Requested: x.At, After: x.After, Request: x.Request, Identities: x.Identities, Key: x.Key, Lifts: x.Lifts}
+		n := x.Number
+		if !own || s.state.erasure(n) || slices.Contains(numbers, n) {
+			number++
+			n = number
+		}
+		r := &eraseRecord{Number: n, ID: x.ID, LSN: x.LSN, Requested: x.At, After: x.After, Request: x.Request, Identities: x.Identities, Key: x.Key, Lifts: x.Lifts}
 		if r.Key == nil && !bytes.Equal(key, l.Key) {
 			r.Key = l.Key
 		}
@@ -364,7 +375,7 @@ func (s *Store) recordLedger(ctx context.Context, l *Ledger, done *Applied) (num
 			byHash[string(of)][h] = r
 		}
 		fresh = append(fresh, r)
-		numbers = append(numbers, number)
+		numbers = append(numbers, n)
 	}
 	done.New = len(fresh)
 	if len(fresh) == 0 {

@@ -67,6 +67,8 @@ type manifest struct {
 	second vfs.File // its copy; nil in a store of format 1, and when file is
 	damage []Damage // found when it was read, in one of the two files
 
+	unwritten bool // edits change the state only: a repair writes all of it at once
+
 	store [16]byte
 	read  [2]int64 // bytes of the file and its copy that were read, -1 of one that is missing
 	torn  bool     // some of them were no edits
@@ -79,8 +81,8 @@ func manifestName(number uint64) string { return fmt.Sprintf("%s%06d", manifestP
 // it: the next commit writes a new file from the state in memory, which decides.
 func (m *manifest) commit(st *state, e *edit) (*state, error) {
 	next, err := st.apply(e)
-	if err != nil {
-		return nil, err
+	if err != nil || m.unwritten {
+		return next, err
 	}
 	if m.file == nil || m.size > 2*m.base+rewriteBytes {
 		return next, m.rewrite(next)

@@ -25,7 +25,7 @@ func readManifest(fsys vfs.FS, dir string) (m *manifest, st *state, err error) {
 	if m.number == 0 {
 		// A manifest is durable before anything else of a store is written.
 		if i := slices.IndexFunc(names, isData); i >= 0 {
-			return nil, nil, corrupt("the manifest of %s is missing, and %s is there; put the manifest back, or restore a backup", dir, names[i])
+			return nil, nil, corrupt("the manifest of %s is missing, and %s is there; %s", dir, names[i], repairHint)
 		}
 		return m, nil, nil
 	}
@@ -43,10 +43,14 @@ func readManifest(fsys vfs.FS, dir string) (m *manifest, st *state, err error) {
 	case whole != nil:
 		best = *whole
 	case first.err != nil && second.err != nil:
-		if isNotExist(first.err) {
-			return nil, nil, second.err
+		err := first.err
+		if isNotExist(err) {
+			err = second.err
 		}
-		return nil, nil, first.err
+		if errors.Is(err, ErrCorrupt) {
+			err = fmt.Errorf("%w; %s", err, repairHint)
+		}
+		return nil, nil, err
 	case first.err != nil, second.err == nil && second.count > first.count:
 		best = second
 	}
@@ -62,6 +66,9 @@ func readManifest(fsys vfs.FS, dir string) (m *manifest, st *state, err error) {
 	m.torn = first.all > first.size || second.all > second.size
 	return m, best.st, nil
 }
+
+// repairHint ends the errors of stores that are not opened.
+const repairHint = "`wend repair` tells what can be saved; or restore a backup"
 
 // newestManifest is the highest number of a manifest among names, 0 of none.
 func newestManifest(names []string) uint64 {
@@ -160,8 +167,8 @@ func parseManifest(data []byte, number uint64) (st *state, count uint64, valid i
 		pos += editHeader + len(payload)
 		count++
 	}
-	// A torn tail has nothing readable behind it, and lacks its end, or sectors
-	// that read as zeros; JSON has no zeros. Damage is neither.
+	// A torn tail is one edit, has nothing readable behind it, and lacks its end,
+	// or sectors that read as zeros; JSON has no zeros. Damage is neither.
 	for i := pos + 1; i+editHeader <= len(data); i++ {
 		if string(data[i:i+4]) != editMagic {
 			continue
@@ -173,7 +180,7 @@ func parseManifest(data []byte, number uint64) (st *state, count uint64, valid i
 		}
 	}
 	if rest := data[pos:]; len(rest) > editHeader && !torn(data, int64(pos), int64(len(data))) &&
-		(uint64(binary.LittleEndian.Uint32(rest[4:])) == uint64(len(rest)-editHeader) || json.Valid(rest[editHeader:])) {
+		(uint64(binary.LittleEndian.Uint32(rest[4:])) <= uint64(len(rest)-editHeader) || json.Valid(rest[editHeader:])) {
 		return nil, 0, 0, fmt.Errorf("%w: edit %d at offset %d: it is all there, and its checksum is wrong", ErrCorrupt, count, pos)
 	}
 	if count == 0 {

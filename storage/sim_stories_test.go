@@ -100,6 +100,7 @@ var faultStories = []faultStory{
 	{"damage", damageStory},
 	{"a manifest of which both files are damaged", bothStory},
 	{"damage that grows old", agedStory},
+	{"a repair", repairStory},
 }
 
 // restoreStory restores over what a restore left that was stopped, and looks

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -203,6 +204,7 @@ func (s *state) apply(e *edit) (*state, error) {
 				n.erasures[i] = r
 			}
 		}
+		slices.SortFunc(n.erasures, func(a, b eraseRecord) int { return cmp.Compare(a.Number, b.Number) })
 	}
 	if len(e.Tokens) > 0 {
 		n.tokens = maps.Clone(s.tokens)

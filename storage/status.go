@@ -286,11 +286,21 @@ func (s *Store) checkFile(st *state, r segmentRecord) error {
 	if f == nil {
 		return nil // it was left out when the store was opened, and is whole again
 	}
-	if !namesOf(f.seg.Events, st.events) || !namesOf(f.seg.Channels, st.channels) {
+	return st.knowsNamesOf(f.seg)
+}
+
+// knowsNamesOf is the error of a segment whose codes stand for other names than
+// the store's.
+func (st *state) knowsNamesOf(seg *segment) error {
+	imports := []string{""}
+	for _, i := range st.imports {
+		imports = append(imports, i.ID)
+	}
+	if !namesOf(seg.Events, st.events) || !namesOf(seg.Channels, st.channels) || !namesOf(seg.Imports, imports) {
 		return fmt.Errorf("%w: its names are not those of the store", ErrCorrupt)
 	}
-	for i, p := range f.seg.Properties {
-		if p.Name == "" && f.seg.ValueCounts[i] == 0 {
+	for i, p := range seg.Properties {
+		if p.Name == "" && seg.ValueCounts[i] == 0 {
 			continue // unused there
 		}
 		widened := i < len(st.properties) && p.Type == event.IntegerType && st.properties[i].Type == event.FloatType

@@ -103,8 +103,7 @@ type Store struct {
 // Open opens the store in dir, and makes one if there is none, unless it is
 // opened for reading only.
 func Open(dir string, opt Options) (*Store, error) {
-	s := &Store{dir: dir, opt: opt.withDefaults(), segments: map[uint64]*segmentFile{}, retired: map[uint64]*segmentFile{}, spilled: map[string]bool{}, stop: make(chan struct{}), wake: make(chan struct{}, 1)}
-	s.fs = s.opt.FS
+	s := newStore(dir, opt)
 	var err error
 	if s.opt.ReadOnly {
 		err = s.openReader()
@@ -118,6 +117,13 @@ func Open(dir string, opt Options) (*Store, error) {
 	return s, nil
 }
 
+// newStore is a store that is not open yet.
+func newStore(dir string, opt Options) *Store {
+	s := &Store{dir: dir, opt: opt.withDefaults(), segments: map[uint64]*segmentFile{}, retired: map[uint64]*segmentFile{}, spilled: map[string]bool{}, stop: make(chan struct{}), wake: make(chan struct{}, 1)}
+	s.fs = s.opt.FS
+	return s
+}
+
 func (s *Store) openWriter() error {
 	if err := errors.Join(s.refuseUnfinished(), s.refuseNewer()); err != nil {
 		return err
@@ -125,21 +131,13 @@ func (s *Store) openWriter() error {
 	if err := s.fs.MkdirAll(s.dir); err != nil {
 		return err
 	}
-	lock, err := s.fs.Lock(path.Join(s.dir, lockName))
-	if seeded.On("lock_not_taken") {
-		err = nil
-	}
-	var held *vfs.LockedError
-	if errors.As(err, &held) {
-		return fmt.Errorf("%w: %w; stop it, or open the store read-only", ErrLocked, held)
-	}
-	if err != nil {
+	if err := s.takeLock(); err != nil {
 		return err
 	}
-	s.lock = lock
 	if err := s.refuseUnfinished(); err != nil { // a restore may have begun since
 		return err
 	}
+	var err error
 	if s.manifest, s.state, err = readManifest(s.fs, s.dir); err != nil {
 		return err
 	}
@@ -189,6 +187,22 @@ func (s *Store) openWriter() error {
 		go s.work()
 	}
 	return nil
+}
+
+// takeLock makes this process the store's writer.
+func (s *Store) takeLock() error {
+	lock, err := s.fs.Lock(path.Join(s.dir, lockName))
+	if seeded.On("lock_not_taken") {
+		err = nil
+	}
+	var held *vfs.LockedError
+	if errors.As(err, &held) {
+		return fmt.Errorf("%w: %w; stop it, or open the store read-only", ErrLocked, held)
+	}
+	if err == nil {
+		s.lock = lock
+	}
+	return err
 }
 
 // keepDirectory makes the names durable that lead to a new directory.

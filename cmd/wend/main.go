@@ -91,8 +91,9 @@ func exitStatus(err error) int {
 	var q query.Errors
 	var one *query.Error
 	var refused *client.Error
+	var looked errUnrepaired
 	switch {
-	case errors.Is(err, errPartial):
+	case errors.Is(err, errPartial), errors.As(err, &looked):
 		return exitPartial
 	case errors.As(err, &m), errors.As(err, &q), errors.As(err, &one), errors.Is(err, engine.ErrLimit),
 		errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrIsBackup), errors.Is(err, storage.ErrBadLink), errors.Is(err, access.ErrNoToken),
@@ -133,6 +134,8 @@ func advice(err error) string {
 	switch {
 	case errors.Is(err, storage.ErrLocked):
 		return "\nwend query, repl, status, check and export read beside the writer; if it is wend serve, give its http:// address in place of the folder"
+	case errors.Is(err, storage.ErrCorrupt) && strings.Contains(err.Error(), "wend repair"):
+		return "\nsee \"When data is damaged\" in docs/operations.md"
 	case errors.Is(err, storage.ErrCorrupt):
 		return "\nwend check tells what is damaged; see \"When data is damaged\" in docs/operations.md"
 	case errors.As(err, &missing) && errors.Is(err, fs.ErrPermission):
@@ -162,7 +165,7 @@ func newRoot() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true // ours knows the names of shells
 	root.AddCommand(
 		demoCommand(), importCommand(), queryCommand(), replCommand(), serveCommand(), tokenCommand(),
-		statusCommand(), checkCommand(), compactCommand(), backupCommand(), restoreCommand(), upgradeCommand(), dumpCommand(), exportCommand(), undoCommand(),
+		statusCommand(), checkCommand(), compactCommand(), backupCommand(), restoreCommand(), repairCommand(), upgradeCommand(), dumpCommand(), exportCommand(), undoCommand(),
 		linkCommand(), linksCommand(), unlinkCommand(), eraseCommand(), completionCommand(), versionCommand(),
 	)
 	for _, c := range root.Commands() {

@@ -1,0 +1,421 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"wend/event"
+	"wend/internal/trust"
+	"wend/storage/vfs"
+	"wend/storage/vfs/simfs"
+)
+
+// past is a store with a past: whatever an edit can say was said. Its events
+// are named by their ids.
+type past struct {
+	t     testing.TB
+	fs    *simfs.FS
+	s     *Store
+	n     int
+	shown map[string]bool   // events that the store shows
+	gone  map[string]string // those that it does not: the import, "erased", or "old"
+	links []Link
+	files map[string][]byte // segments that were removed
+}
+
+func (p *past) options() Options {
+	opt := small(nil)
+	opt.FS = p.fs
+	return opt
+}
+
+func (p *past) must(err error) {
+	if err != nil {
+		p.t.Helper()
+		p.t.Fatal(err)
+	}
+}
+
+// events makes n events of each customer, in the months after a year's beginning.
+func (p *past) events(year, n int, customers ...string) (list []event.Event) {
+	for i := range n {
+		for _, c := range customers {
+			p.n++
+			list = append(list, event.Event{
+				Customer: c, ID: fmt.Sprint("e", p.n), Name: []string{"view", "buy"}[p.n%2], Channel: []string{"", "ads"}[p.n/2%2],
+				Time:  event.At(time.Date(year, time.Month(1+i%3), 2, 3, p.n%60, 0, 0, time.UTC)),
+				Props: []event.Prop{{Name: "value", Value: event.Integer(int64(p.n))}, {Name: "of", Value: event.String(c)}},
+			})
+		}
+	}
+	return list
+}
+
+func (p *past) append(list []event.Event, opt AppendOptions) {
+	_, err := p.s.Append(context.Background(), batchOf(list), opt)
+	p.must(err)
+	for _, e := range list {
+		p.shown[e.ID] = true
+	}
+}
+
+func (p *past) load(list []event.Event) string {
+	l, err := p.s.NewLoad(context.Background(), LoadOptions{Source: "test.csv"})
+	p.must(err)
+	p.must(l.Add(batchOf(list)))
+	res, err := l.Commit(context.Background())
+	p.must(err)
+	for _, e := range list {
+		p.shown[e.ID] = true
+	}
+	return res.ImportID
+}
+
+func (p *past) hide(list []event.Event, why string) {
+	for _, e := range list {
+		delete(p.shown, e.ID)
+		p.gone[e.ID] = why
+	}
+}
+
+// newPast lives through it; erased says how far the erasure at its end has
+// come: 0, nobody was erased; 1, it was asked for; 2, it is done.
+func newPast(t testing.TB, erased int) *past {
+	ctx := context.Background()
+	p := &past{t: t, fs: simfs.New(simfs.Strict), shown: map[string]bool{}, gone: map[string]string{}, files: map[string][]byte{}}
+	p.fs.Hook = func(op *simfs.Op, after bool) {
+		if data, there := p.fs.Files()[op.Name]; there && !after && op.Kind == simfs.Remove && strings.HasSuffix(op.Name, ".seg") {
+			p.files[op.Name] = data
+		}
+	}
+	var err error
+	p.s, err = Open("data/store", p.options())
+	p.must(err)
+	p.append(p.events(2024, 3, "ann", "bob"), AppendOptions{Token: "one"})
+	p.must(p.s.Flush(ctx))
+	old := p.events(2018, 2, "ann", "bob", "cid")
+	p.load(old)
+	first := p.events(2024, 4, "bob", "dan")
+	id := p.load(first)
+	_, err = p.s.Undo(ctx, id)
+	p.must(err)
+	p.hide(first, id)
+	p.must(p.s.Link(ctx, "ann", "anna"))
+	_, err = p.s.Define(ctx, event.Definition{Kind: "stage", Name: "a", Text: "define stage a as view"})
+	p.must(err)
+	p.append(p.events(2025, 3, "ann", "eve"), AppendOptions{Token: "two"})
+	zoe := p.events(2025, 4, "zoe")
+	p.append(zoe, AppendOptions{})
+	p.must(p.s.Flush(ctx))
+	p.must(p.s.Compact(ctx))
+	second := p.events(2026, 2, "eve", "fay")
+	id = p.load(second)
+	_, err = p.s.Undo(ctx, id)
+	p.must(err)
+	p.hide(second, id)
+	p.s.opt.Retention = 10 * 365 * 24 * time.Hour
+	p.s.retaining.trust(p.s.now(), 0)
+	p.must(p.s.retain(ctx))
+	p.hide(old, "old")
+	p.append(p.events(2027, 2, "ann", "gus"), AppendOptions{Token: "three"})
+	p.must(p.s.Flush(ctx))
+	if erased > 0 {
+		_, err = p.s.Erase(ctx, "zoe", EraseOptions{})
+		p.must(err)
+		p.hide(zoe, "erased")
+	}
+	for worked := erased > 1; worked; {
+		worked, err = p.s.EraseStep(ctx)
+		p.must(err)
+	}
+	p.must(p.s.Link(ctx, "gus", "gustav"))
+	p.append(p.events(2028, 2, "zoe2", "gus"), AppendOptions{Token: "four"})
+	p.must(p.s.Flush(ctx))
+	p.append(p.events(2028, 1, "hal"), AppendOptions{Token: "five"})
+	p.links = p.s.Links()
+	kill(p.s)
+	p.fs.Hook = nil
+	p.fs = p.fs.Kill()
+	return p
+}
+
+// manifest is the name of the newest manifest.
+func (p *past) manifest() string {
+	names, err := p.fs.ReadDir("data/store")
+	p.must(err)
+	return path.Join("data/store", manifestName(newestManifest(names)))
+}
+
+// edits lists where the edits of a manifest begin, and its end.
+func edits(data []byte) (at []int) {
+	for i := range data {
+		if strings.HasPrefix(string(data[i:]), editMagic) {
+			at = append(at, i)
+		}
+	}
+	return append(at, len(data))
+}
+
+// read lists the events that a store shows. Twice is too often.
+func (p *past) read(s *Store) (map[string]bool, error) {
+	snap, err := s.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	defer snap.Release()
+	got := map[string]bool{}
+	id := regexp.MustCompile(` id="(e\d+)"`)
+	for _, lines := range everything(p.t.(*testing.T), snap) {
+		for _, l := range lines {
+			m := id.FindStringSubmatch(l)
+			if got[m[1]] {
+				return nil, fmt.Errorf("%s is shown twice", m[1])
+			}
+			got[m[1]] = true
+		}
+	}
+	return got, nil
+}
+
+// fits holds a repaired store against the past. What differs must have been
+// told: lost names words of what the repair says cannot be known.
+func (p *past) fits(s *Store, done Repaired) error {
+	got, err := p.read(s)
+	if err != nil {
+		return err
+	}
+	told := strings.Join(done.Unknown, "\n")
+	for id := range p.shown {
+		if !got[id] && len(s.missingData()) == 0 && !strings.Contains(told, "no file holds") {
+			return fmt.Errorf("%s is not shown, and nobody says so", id)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(got)) {
+		why, gone := p.gone[id]
+		switch {
+		case !gone && !p.shown[id]:
+			return fmt.Errorf("%s was never there", id)
+		case why == "erased":
+			return fmt.Errorf("%s is shown, and its customer was erased", id)
+		case why == "old" && !strings.Contains(told, "how far retention had gone"),
+			gone && why != "old" && !(strings.Contains(told, "whether an import was taken back") && strings.Contains(told, why)):
+			return fmt.Errorf("%s is shown (%s), and nobody says that it may be", id, why)
+		}
+	}
+	if links := s.Links(); !slices.Equal(links, p.links) && !strings.Contains(told, "links that were made") {
+		return fmt.Errorf("links are %v, and nobody says that they may be others than %v", links, p.links)
+	}
+	if n := s.Summary().Definitions; n != 1 && !strings.Contains(told, "definitions:") {
+		return fmt.Errorf("there are %d definitions, and nobody says that some may be missing", n)
+	}
+	for _, token := range []string{"one", "two", "three", "four", "five"} {
+		if _, known := s.token(token); !known && !strings.Contains(told, "sent again") {
+			return fmt.Errorf("the answer to batch %q is gone, and nobody says so", token)
+		}
+	}
+	report, err := s.Check(context.Background())
+	if err != nil {
+		return err
+	}
+	for _, d := range report.Damaged {
+		if !slices.ContainsFunc(s.missingData(), func(m Missing) bool { return m.Segment == d.File }) {
+			return fmt.Errorf("check finds %+v", d)
+		}
+	}
+	return nil
+}
+
+// lives goes on with a repaired store: what is new has numbers that nothing had.
+func (p *past) lives(s *Store) error {
+	ctx := context.Background()
+	names, err := p.fs.ReadDir("data/store")
+	if err != nil {
+		return err
+	}
+	before, err := p.read(s)
+	if err != nil {
+		return err
+	}
+	for range 2 {
+		more := p.events(2029, 2, "new", "ann")
+		if _, err := s.Append(ctx, batchOf(more), AppendOptions{}); err != nil {
+			return err
+		}
+		for _, e := range more {
+			before[e.ID] = true
+		}
+		if err := s.Flush(ctx); err != nil {
+			return err
+		}
+	}
+	after, err := p.fs.ReadDir("data/store")
+	if err != nil {
+		return err
+	}
+	for _, r := range s.state.segments[max(0, len(s.state.segments)-2):] {
+		if r.ID < maxNumber(names) && !slices.Contains(names, r.file()) {
+			return fmt.Errorf("%s is new, among %v; now there are %v", r.file(), names, after)
+		}
+	}
+	if err := s.Compact(ctx); err != nil {
+		return err
+	}
+	got, err := p.read(s)
+	if err == nil && !maps.Equal(got, before) {
+		err = fmt.Errorf("after some more batches and a compaction it shows %d events, want %d", len(got), len(before))
+	}
+	return err
+}
+
+func maxNumber(names []string) (most uint64) {
+	for _, name := range names {
+		if n, ok := fileNumber(name); ok {
+			most = max(most, n)
+		}
+	}
+	return most
+}
+
+// repaired repairs a damaged store and holds it against the past.
+func (p *past) repaired() (Repaired, error) {
+	ctx := context.Background()
+	if s, err := Open("data/store", p.options()); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "wend repair") {
+		if err == nil {
+			kill(s)
+		}
+		return Repaired{}, fmt.Errorf("opened before it is repaired: %v", err)
+	}
+	before := p.fs.StateHash()
+	plan, err := Repair(ctx, "data/store", p.options(), RepairOptions{})
+	if err != nil {
+		return plan, err
+	}
+	if p.fs.StateHash() != before {
+		return plan, errors.New("looking changed something")
+	}
+	done, err := Repair(ctx, "data/store", p.options(), RepairOptions{Write: true})
+	if err != nil {
+		return done, err
+	}
+	s, err := Open("data/store", p.options())
+	if err != nil {
+		return done, fmt.Errorf("open when it is repaired: %w", err)
+	}
+	defer func() { kill(s) }()
+	if n := s.Summary().Events; n != plan.Events || plan.Events != done.Events {
+		return done, fmt.Errorf("%d events, it was to have %d", n, plan.Events)
+	}
+	if err := p.fits(s, done); err != nil {
+		return done, err
+	}
+	if err := p.lives(s); err != nil {
+		return done, err
+	}
+	kill(s)
+	if s, err = Open("data/store", p.options()); err != nil {
+		return done, err
+	}
+	again, err := Repair(ctx, "data/store", p.options(), RepairOptions{})
+	if err != nil || !again.Sound {
+		return done, fmt.Errorf("repaired again: %+v, %v", again, err)
+	}
+	return done, nil
+}
+
+// copyOf is the past with files of its own.
+func (p *past) copyOf(t *testing.T) *past {
+	c := *p
+	c.t, c.fs = t, p.fs.Kill()
+	return &c
+}
+
+// TestRepair is promise P6 for the manifest: whichever edit is damaged in both
+// its files, the repaired store shows what it showed before, or less and says
+// what, and nothing twice, nor anybody who was erased.
+func TestRepair(t *testing.T) {
+	cases, missing, whole := 0, 0, 0
+	for erased, story := range []string{"nobody erased", "an erasure begun", "an erasure done"} {
+		p := newPast(t, erased)
+		name := p.manifest()
+		data, err := vfs.ReadFile(p.fs, name)
+		p.must(err)
+		at := edits(data)
+		flip := func(p *past, file string, k int) {
+			p.must(p.fs.Edit(file, func(b []byte) []byte { b[at[k]+editHeader+3] ^= 1; return b }))
+		}
+		remove := func(p *past, files ...string) {
+			for _, file := range files {
+				p.must(p.fs.Remove(file))
+			}
+			p.must(p.fs.SyncDir("data/store"))
+		}
+		damages := []struct {
+			name string
+			do   func(p *past, k int)
+		}{
+			{"edit %d of both files", func(p *past, k int) { flip(p, name, k); flip(p, name+copySuffix, k) }},
+			{"edit %d and no copy", func(p *past, k int) { flip(p, name, k); remove(p, name+copySuffix) }},
+			{"edit %d and an empty copy", func(p *past, k int) { flip(p, name, k); p.must(p.fs.Put(name+copySuffix, []byte{})) }},
+			{"edits %d and the next of both files", func(p *past, k int) {
+				for i := range at[k:min(k+2, len(at)-1)] {
+					flip(p, name, k+i)
+					flip(p, name+copySuffix, k+i)
+				}
+			}},
+			{"edits from %d on of both files", func(p *past, k int) {
+				for i := range at[k : len(at)-1] {
+					flip(p, name, k+i)
+					flip(p, name+copySuffix, k+i)
+				}
+			}},
+			{"edit %d of one file, the header of the other", func(p *past, k int) {
+				flip(p, name, k)
+				p.must(p.fs.Edit(name+copySuffix, func(b []byte) []byte { clear(b[:at[k]+20]); return b }))
+			}},
+			{"no manifest (%d)", func(p *past, k int) { remove(p, name, name+copySuffix) }},
+		}
+		for _, back := range []bool{false, true} {
+			if back && erased == 2 {
+				continue // when an erasure is done, what it removed is gone for good
+			}
+			for _, d := range damages {
+				for k := range len(at) - 1 {
+					if strings.HasPrefix(d.name, "no") && k > 0 || testing.Short() && k%4 != 0 {
+						continue
+					}
+					title := story + ", " + fmt.Sprintf(d.name, k)
+					if back {
+						title += ", removed segments are back"
+					}
+					t.Run(title, func(t *testing.T) {
+						p := p.copyOf(t)
+						if back {
+							for file, data := range p.files {
+								p.must(p.fs.Put(file, data))
+							}
+						}
+						d.do(p, k)
+						done, err := p.repaired()
+						if err != nil {
+							t.Fatalf("%v\n%s\n%+v", err, data[at[k]+editHeader:at[k+1]], done)
+						}
+						cases++
+						missing += len(done.Missing)
+						if len(done.Missing)+len(done.Unknown) == 0 {
+							whole++
+						}
+					})
+				}
+			}
+		}
+	}
+	trust.Report(t, "P6", "manifests repaired", cases, "nothing missing or in doubt", whole, "files named as missing", missing, "violations", 0)
+}
