@@ -130,9 +130,8 @@ func (s *Store) append(ctx context.Context, b *event.Batch, opt AppendOptions) (
 	}
 	if s.mem.rows >= s.opt.MemtableEvents && !s.closing {
 		const behind = 4 // memtables that the background may owe before appends do its work
-		if s.opt.Background && s.mem.rows < behind*s.opt.MemtableEvents {
-			s.nudge()
-		} else if s.writing.TryLock() {
+		s.nudge()
+		if (!s.opt.Background || s.mem.rows >= behind*s.opt.MemtableEvents) && s.writing.TryLock() {
 			defer s.writing.Unlock()
 			if err := s.flush(ctx); err != nil {
 				// The batch is in the log and stays there: nothing is lost.

@@ -338,9 +338,47 @@ func (s *Store) nudge() {
 	if !s.opt.Background {
 		return
 	}
-	select {
-	case s.wake <- struct{}{}:
-	default:
+	for _, c := range []chan struct{}{s.wake, s.full} {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// flushBeside flushes the memtable when it is full, while the caller, who holds
+// writing, merges: a merge of a year takes long, and what is appended meanwhile
+// must not pile up in memory. What it writes is younger than all that is merged.
+// The caller ends it before it publishes.
+func (s *Store) flushBeside(ctx context.Context) (end func()) {
+	if !s.opt.Background {
+		return func() {}
+	}
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-s.full:
+			}
+			err := s.writes("flush", func() error {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if err := s.usable(true); err != nil || s.mem.rows < s.opt.MemtableEvents {
+					return err
+				}
+				return s.flush(ctx)
+			})
+			if err != nil {
+				s.opt.Log.Warn("flush", "error", err) // the batches are in memory and in the log, as before
+			}
+		}
+	}()
+	return func() {
+		close(stop)
+		<-ended
 	}
 }
 
@@ -501,12 +539,15 @@ func (s *Store) mergeSome(ctx context.Context, choose func([]runFiles) []runFile
 	}()
 
 	begin := s.opt.Clock()
-	sum := &mergeSum{}
-	records, err := s.writeRun(ctx, sources, width, meta, s.lockedNumber, sum)
+	var records []segmentRecord
 	var written []*segmentFile
-	if err == nil {
-		written, err = s.verify(records, sum)
-	}
+	func() {
+		defer s.flushBeside(ctx)() // it ends also when the merge panics
+		sum := &mergeSum{}
+		if records, err = s.writeRun(ctx, sources, width, meta, s.lockedNumber, sum); err == nil {
+			written, err = s.verify(records, sum)
+		}
+	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil && s.leaveOut(err) {

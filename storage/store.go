@@ -98,6 +98,7 @@ type Store struct {
 	background sync.WaitGroup
 	stop       chan struct{}
 	wake       chan struct{}
+	full       chan struct{} // the memtable has become so, for who merges
 }
 
 // Open opens the store in dir, and makes one if there is none, unless it is
@@ -119,7 +120,7 @@ func Open(dir string, opt Options) (*Store, error) {
 
 // newStore is a store that is not open yet.
 func newStore(dir string, opt Options) *Store {
-	s := &Store{dir: dir, opt: opt.withDefaults(), segments: map[uint64]*segmentFile{}, retired: map[uint64]*segmentFile{}, spilled: map[string]bool{}, stop: make(chan struct{}), wake: make(chan struct{}, 1)}
+	s := &Store{dir: dir, opt: opt.withDefaults(), segments: map[uint64]*segmentFile{}, retired: map[uint64]*segmentFile{}, spilled: map[string]bool{}, stop: make(chan struct{}), wake: make(chan struct{}, 1), full: make(chan struct{}, 1)}
 	s.fs = s.opt.FS
 	return s
 }
@@ -183,8 +184,9 @@ func (s *Store) openWriter() error {
 		s.opt.Log.Warn("ledger of erasures", "error", err)
 	}
 	if s.opt.Background {
-		s.background.Add(1)
+		s.background.Add(2)
 		go s.work()
+		go s.keepSynced()
 	}
 	return nil
 }
@@ -655,10 +657,28 @@ func (s *Store) release() error {
 	return errors.Join(errs...)
 }
 
-// work is the background: it flushes, compacts and syncs what is due.
+const interval = 200 * time.Millisecond // the loss that durability "interval" allows
+
+// keepSynced syncs the log, however long the background is at something else.
+func (s *Store) keepSynced() {
+	defer s.background.Done()
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+			if err := s.syncWritten(); err != nil {
+				s.opt.Log.Warn("sync the log", "error", err)
+			}
+		}
+	}
+}
+
+// work is the background: it flushes, compacts and takes out what is due.
 func (s *Store) work() {
 	defer s.background.Done()
-	const interval = 200 * time.Millisecond // the loss that durability "interval" allows
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -690,9 +710,6 @@ func (s *Store) work() {
 		case <-s.stop:
 			return
 		case <-tick.C:
-			if err := s.syncWritten(); err != nil {
-				s.opt.Log.Warn("sync the log", "error", err)
-			}
 			if pause--; pause <= 0 {
 				erase()
 			}

@@ -96,6 +96,8 @@ func TestNoHiddenInputs(t *testing.T) {
 	parallel := map[string]string{
 		"store.go work":                "the background, which Options.Background turns on",
 		"store.go openWriter":          "begins it",
+		"store.go keepSynced":          "keeps what durability interval promises",
+		"compact.go flushBeside":       "flushes while a merge goes on, if there is a background",
 		"load.go startDealing":         "makes records of batches while others are read; take waits",
 		"load.go startSpill":           "writes records to a file while the next are made; finishSpill waits",
 		"bucket_rows.go findTies":      "looks at the times of all buckets, of which the order does not matter",
