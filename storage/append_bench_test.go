@@ -74,6 +74,39 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
+// BenchmarkSnapshot takes a snapshot after every twenty batches of a thousand, as
+// queries beside senders do: what is new is sorted, and merged with what was
+// sorted before.
+func BenchmarkSnapshot(b *testing.B) {
+	const rounds, batches, size = 12, 20, 1000
+	all := shopBatches(rounds*batches, size)
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		s := openForBench(b)
+		for round := range rounds {
+			for _, batch := range all[round*batches:][:batches] {
+				again := *batch
+				if _, err := s.Append(b.Context(), &again, AppendOptions{Durability: Memory}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.StartTimer()
+			snap, err := s.Snapshot()
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			if snap.Events() != int64((round+1)*batches*size) {
+				b.Fatal(snap.Events())
+			}
+			snap.Release()
+		}
+		b.StartTimer()
+	}
+	perEvent(b, rounds*batches*size)
+}
+
 // BenchmarkCompact merges ten segments of 20,000 events into one, verified as
 // compaction always is.
 func BenchmarkCompact(b *testing.B) {

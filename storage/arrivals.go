@@ -2,6 +2,7 @@ package storage
 
 import (
 	"cmp"
+	"hash/maphash"
 	"math/bits"
 	"slices"
 	"strings"
@@ -190,7 +191,13 @@ func (a *arrivals) block(sorted *sortedRows, lo, hi int, properties []event.Prop
 	refs := sorted.refs[first:sorted.starts[hi]]
 	rows := len(refs)
 	b := &rowBlock{Event: make([]uint32, rows), Time: make([]event.Time, rows), TieRank: make([]uint32, rows)}
-	var names texts
+	names := texts{ends: make([]uint32, 0, hi-lo)}
+	size := 0
+	for c := lo; c < hi; c++ {
+		size += len(a.customer(sorted.refs[sorted.starts[c]]))
+	}
+	names.bytes = make([]byte, 0, size)
+	b.Starts = make([]uint32, 0, hi-lo+1)
 	for c := lo; c < hi; c++ {
 		b.Starts = append(b.Starts, sorted.starts[c]-first)
 		names.add(a.customer(sorted.refs[sorted.starts[c]]))
@@ -293,7 +300,7 @@ func (t *texts) done() *tile.Strings { return &tile.Strings{Text: string(t.bytes
 type columnBuilder struct {
 	col   tile.Column
 	any   bool
-	codes map[string]uint32
+	codes textCodes
 }
 
 func newColumnBuilder(t event.Type, rows int) *columnBuilder {
@@ -301,7 +308,6 @@ func newColumnBuilder(t event.Type, rows int) *columnBuilder {
 	switch t {
 	case event.StringType:
 		b.col.Codes = make([]uint32, rows)
-		b.codes = map[string]uint32{}
 	case event.FloatType:
 		b.col.Floats = make([]float64, rows)
 	default:
@@ -331,13 +337,46 @@ func (b *columnBuilder) text(i int, s string) {
 }
 
 func (b *columnBuilder) code(s string) uint32 {
-	code, ok := b.codes[s]
-	if !ok {
-		code = uint32(len(b.col.Dict))
+	code := b.codes.of(s, b.col.Dict)
+	if int(code) == len(b.col.Dict) {
 		b.col.Dict = append(b.col.Dict, s)
-		b.codes[s] = code
 	}
 	return code
+}
+
+// textCodes finds texts in a list of different ones that grows.
+type textCodes struct {
+	slots []uint32 // place in the list + 1, by hash; 0: empty
+}
+
+var textCodesSeed = maphash.MakeSeed()
+
+// of returns the place of a text in the list: its end, if the caller is to add it.
+func (t *textCodes) of(text string, list []string) uint32 {
+	if 2*len(list) >= len(t.slots) {
+		t.grow(list)
+	}
+	at := t.slot(text, list)
+	if *at == 0 {
+		*at = uint32(len(list)) + 1
+	}
+	return *at - 1
+}
+
+func (t *textCodes) slot(text string, list []string) *uint32 {
+	mask := uint64(len(t.slots) - 1)
+	for i := maphash.String(textCodesSeed, text) & mask; ; i = (i + 1) & mask {
+		if at := &t.slots[i]; *at == 0 || list[*at-1] == text {
+			return at
+		}
+	}
+}
+
+func (t *textCodes) grow(list []string) {
+	t.slots = make([]uint32, max(64, 2*len(t.slots)))
+	for i, text := range list {
+		*t.slot(text, list) = uint32(i) + 1
+	}
 }
 
 // column returns what was filled, nil if no row has a value.

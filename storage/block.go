@@ -24,7 +24,6 @@ type block struct {
 	segment *segment
 	entry   *blockEntry // nil: the block is empty
 	rows    *rowBlock   // of a segment in memory: all columns; nil: they are in pages
-	names   *blockNames // of a segment in memory
 }
 
 // Block reads the columns of block p that every query needs.
@@ -36,8 +35,11 @@ func (s *segment) Block(p int) (*block, error) {
 		return b, nil
 	}
 	if b.entry.memory != nil {
-		*b = *b.entry.memory
-		return b, nil
+		shared, err := b.entry.memory.block(s, b.entry)
+		if err == nil {
+			*b = *shared
+		}
+		return b, err
 	}
 	b.Rows = b.entry.rows
 	err := b.required("event", func(c *cursor) { b.Event = c.planes("event", b.Rows, len(s.Events)) })
@@ -187,12 +189,8 @@ func (b *block) Column(prop int) (column *tile.Column, err error) {
 	return column, err
 }
 
-// Decode reads everything, for a merge. The columns may be shared.
+// Decode reads everything, for a merge.
 func (b *block) Decode() (*rowBlock, error) {
-	if b.rows != nil {
-		rows := *b.rows
-		return &rows, nil
-	}
 	rows := &rowBlock{Starts: b.Starts, Event: make([]uint32, b.Rows), Time: make([]event.Time, b.Rows)}
 	b.Event.Decode(0, rows.Event)
 	b.Time.Decode(0, rows.Time)

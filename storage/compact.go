@@ -285,6 +285,12 @@ func countCustomers(sources []*source) (int64, error) {
 			if src.seg.Stats(b).Rows == 0 {
 				continue
 			}
+			if held := src.seg.inMemory(b); held != nil {
+				for _, h := range held.names.hashes {
+					seen.add(h)
+				}
+				continue
+			}
 			block, err := src.seg.Block(b)
 			if err != nil {
 				return 0, err

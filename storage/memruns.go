@@ -3,8 +3,8 @@ package storage
 import "slices"
 
 // memRun is batches of a memtable that follow one another, as a segment in
-// memory. Runs are merged so that their number grows with the logarithm of the
-// batches, and every event takes part in as many merges.
+// memory. Runs are merged so that their number, and that of the merges that an
+// event takes part in, grow with the logarithm of the batches.
 type memRun struct {
 	*source
 	batches int
@@ -45,8 +45,11 @@ func (m *memtable) pin(s *Store, all bool) *pinnedBatches {
 	return p
 }
 
-// sort makes a run of what is fresh, and merges it with runs that are at most
-// twice as large: runs that nobody asks for again would only cost memory.
+// runsFew is how many runs of similar size are left apart. A tile of a few more
+// runs costs little more, and every merge writes all that it reads.
+const runsFew = 3
+
+// sort makes a run of what is fresh, and merges the last runs if they have become many.
 func (p *pinnedBatches) sort(perBlock int, merge bool) error {
 	if p.fresh.rows == 0 {
 		return nil
@@ -55,12 +58,12 @@ func (p *pinnedBatches) sort(perBlock int, merge bool) error {
 	if !merge {
 		return nil
 	}
-	k, rows := len(p.runs)-1, p.fresh.rows
-	for k > 0 && int(p.runs[k-1].seg.Rows) <= 2*rows {
+	k, rows := len(p.runs)-1, p.runs[len(p.runs)-1].seg.Rows
+	for k > 0 && p.runs[k-1].seg.Rows <= rows {
 		k--
-		rows += int(p.runs[k].seg.Rows)
+		rows += p.runs[k].seg.Rows
 	}
-	if k == len(p.runs)-1 {
+	if len(p.runs)-k <= runsFew {
 		return nil
 	}
 	r, err := joinRuns(p.runs[k:], p.meta, perBlock)

@@ -180,6 +180,7 @@ func (m *merger) prefix(p int) ([]partitionRows, error) {
 	months := partitioner{width: m.width}
 	var outs []*outputRows
 	var runs []run
+	var list []piece
 	for lo := 0; lo < len(all); {
 		hi := same(inner, all, lo)
 		if m.duplicates != nil {
@@ -191,8 +192,9 @@ func (m *merger) prefix(p int) ([]partitionRows, error) {
 				runs = runsOf(runs, inner, member)
 			}
 		}
-		var rows pieces
+		rows := pieces{list: list[:0]}
 		join(&rows, inner, runs)
+		list = rows.list
 		if rows.rows > 0 {
 			m.customers.Add(1)
 		}
@@ -353,26 +355,26 @@ func (s *mergeSource) coarse(b int) (*mergePart, error) {
 }
 
 func (s *mergeSource) decode(b int) (*mergePart, error) {
-	block, err := s.seg.Block(b)
-	if err != nil {
-		return nil, err
+	p := &mergePart{}
+	if held := s.seg.inMemory(b); held != nil {
+		rows := *held.rows
+		p.rows, p.hashes = &rows, held.names.hashes
+	} else {
+		block, err := s.seg.Block(b)
+		if err != nil {
+			return nil, err
+		}
+		if p.rows, err = block.Decode(); err != nil {
+			return nil, err
+		}
+		p.hashes = hashesOf(p.rows.Names)
 	}
-	rows, err := block.Decode()
-	if err != nil {
-		return nil, err
-	}
-	var fields []uint64
+	rows := p.rows
 	if s.hasher != nil {
-		fields = s.hasher.hashes(rows)
+		p.fields = s.hasher.hashes(rows)
 	}
-	p := &mergePart{rows: rows, fields: fields}
 	p.onlyStored = s.only
 	p.lsn, p.names, p.starts, p.times = s.lsn, rows.Names, rows.Starts, rows.Time
-	if block.names != nil {
-		p.hashes = block.names.hashes
-	} else {
-		p.hashes = hashesOf(rows.Names)
-	}
 	p.hi = len(p.hashes)
 	if len(s.mask.of(b)) > 0 {
 		p.dropped = tile.NewBitmap(len(rows.Time))

@@ -18,11 +18,7 @@ func newMemorySegment(meta segmentMeta) *segment {
 // hold adds block p, which becomes the segment's; blocks come in rising order.
 func (s *segment) hold(p int, rows *rowBlock) {
 	n := len(rows.Time)
-	b := &block{
-		Rows: n, Starts: rows.Starts, Event: tile.NewCodes(rows.Event), Time: tile.NewTimes(rows.Time, rows.Starts), Ties: tile.NewTies(rows.Time, rows.Starts),
-		segment: s, rows: rows, names: &blockNames{rows.Names, hashesOf(rows.Names)},
-	}
-	e := blockEntry{block: p, rows: n, customers: rows.Names.Len(), least: rows.Time[0], greatest: rows.Time[0], memory: b}
+	e := blockEntry{block: p, rows: n, customers: rows.Names.Len(), least: rows.Time[0], greatest: rows.Time[0], memory: &memoryBlock{rows: rows, names: &blockNames{rows.Names, hashesOf(rows.Names)}}}
 	for i, t := range rows.Time {
 		e.least, e.greatest = min(e.least, t), max(e.greatest, t)
 		s.EventCounts[rows.Event[i]]++
@@ -43,8 +39,24 @@ func (s *segment) hold(p int, rows *rowBlock) {
 	s.blocks = append(s.blocks, e)
 }
 
+// memoryBlock is a block of a segment in memory.
+type memoryBlock struct {
+	rows    *rowBlock
+	names   *blockNames
+	encoded lazy[*block] // for tiles; merges of segments do without
+}
+
+func (m *memoryBlock) block(s *segment, e *blockEntry) (*block, error) {
+	return m.encoded.get(func() (*block, error) {
+		return &block{
+			Rows: e.rows, Starts: m.rows.Starts, segment: s, entry: e, rows: m.rows,
+			Event: tile.NewCodes(m.rows.Event), Time: tile.NewTimes(m.rows.Time, m.rows.Starts), Ties: tile.NewTies(m.rows.Time, m.rows.Starts),
+		}, nil
+	})
+}
+
 // inMemory returns block p of a segment in memory, nil of any other.
-func (s *segment) inMemory(p int) *block {
+func (s *segment) inMemory(p int) *memoryBlock {
 	if e := s.entry(p); e != nil {
 		return e.memory
 	}
@@ -91,9 +103,7 @@ func (s *segment) ranked(ranks []uint32) *segment {
 				rows.TieRank[k] = ranks[codeAt(e.memory.rows.TieRank, k)]
 			}
 		}
-		b := *e.memory
-		b.rows = &rows
-		e.memory = &b
+		e.memory = &memoryBlock{rows: &rows, names: e.memory.names}
 		c.blocks[i] = e
 	}
 	return &c

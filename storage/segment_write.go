@@ -48,7 +48,7 @@ type blockEntry struct {
 	least, greatest        event.Time
 	offset                 int64
 	pages                  []pageEntry
-	memory                 *block // of a segment in memory, which has no pages
+	memory                 *memoryBlock // of a segment in memory, which has no pages
 }
 
 type pageEntry struct{ column, length int }

@@ -58,6 +58,12 @@ func (h *hotTile) cost() int64 {
 			n += blockBytes(b.block)
 		}
 	}
+	const held = 64 // of a row in memory, which is there as long as a tile that shows it
+	for _, q := range h.rows.list {
+		if b := h.blocks[q.part]; b.block != nil && b.rows != nil {
+			n += held * int(q.n)
+		}
+	}
 	return int64(n)
 }
 
