@@ -25,16 +25,15 @@ func quantile[T number](share float64, parts ...[]T) (value float64, ok bool) {
 	rank := share * float64(n-1)
 	low := int(math.Floor(rank))
 	fraction := rank - float64(low)
-	all := parts[0]
-	if len(parts) > 1 {
-		if n > distributionMin {
-			all, low = narrow(parts, low, fraction > 0)
-		} else {
-			all = make([]T, 0, n)
-			for _, part := range parts {
-				all = append(all, part...)
-			}
+	all, narrowed := parts[0], false
+	if n >= narrowMin {
+		var near []T
+		if near, narrowed = narrow(parts, n, &low, fraction > 0); narrowed {
+			all = near
 		}
+	}
+	if !narrowed && len(parts) > 1 {
+		all = slices.Concat(parts...)
 	}
 	a := selectRank(all, low)
 	if fraction == 0 || seeded.On("median_lower") {
@@ -79,63 +78,68 @@ type number interface {
 	~int64 | ~float64 | ~uint32
 }
 
-// distributionMin is from how many values on it pays to look only at those
-// near the wanted rank: a first pass counts values by range, a second collects
-// one range.
-const distributionMin = 1 << 20
+// narrowMin is from how many values on it pays to look only at those near the
+// wanted rank, which a sample of at most so many tells.
+const (
+	narrowMin    = 1 << 14
+	narrowSample = 1 << 11
+)
 
-// narrow returns the values of the range that holds rank low (and, if next is
-// set, low+1), and the rank within them.
-func narrow[T number](parts [][]T, low int, next bool) ([]T, int) {
-	const ranges = 1 << 12
-	least, most := extremes(parts)
-	width := (float64(most) - float64(least)) / ranges
-	if width == 0 || math.IsInf(width, 0) {
-		var all []T
-		for _, part := range parts {
-			all = append(all, part...)
+// narrow returns the values near the one of rank low (and, if next is set, the
+// one after it), and makes low the rank among them. A sample tells an interval
+// in which that value very likely is: the values below are counted, those
+// within kept. ok is false if it is not there.
+func narrow[T number](parts [][]T, n int, low *int, next bool) (near []T, ok bool) {
+	stride := max(16, n/narrowSample)
+	sample := make([]T, 0, n/stride+1)
+	at := 0
+	for _, part := range parts {
+		for ; at < len(part); at += stride {
+			sample = append(sample, part[at])
 		}
-		return all, low
+		at -= len(part)
 	}
-	index := func(x T) int { return min(int((float64(x)-float64(least))/width), ranges-1) }
-	var counts [ranges]int
+	reach := int(2.5 * math.Sqrt(float64(len(sample)))) // five standard deviations of a median's rank
+	middle := int(float64(*low) / float64(n) * float64(len(sample)))
+	if middle < reach || middle+reach >= len(sample) {
+		return nil, false
+	}
+	from := selectRank(sample, middle-reach)
+	to := selectRank(sample, middle+reach)
+	below, upTo := 0, 0
 	for _, part := range parts {
 		for _, x := range part {
-			counts[index(x)]++
-		}
-	}
-	first, before := 0, 0
-	for before+counts[first] <= low {
-		before += counts[first]
-		first++
-	}
-	last, kept := first, counts[first]
-	for next && before+kept <= low+1 {
-		last++
-		kept += counts[last]
-	}
-	near := make([]T, 0, kept)
-	for _, part := range parts {
-		for _, x := range part {
-			if i := index(x); i >= first && i <= last {
-				near = append(near, x)
+			under, notOver := 0, 0
+			if x < from {
+				under = 1
 			}
+			if x <= to {
+				notOver = 1
+			}
+			below += under
+			upTo += notOver
 		}
 	}
-	return near, low - before
-}
-
-func extremes[T number](parts [][]T) (least, most T) {
-	any := false
+	if *low < below || *low >= upTo || next && *low+1 >= upTo {
+		return nil, false
+	}
+	near = make([]T, upTo-below+1)
+	kept := 0
 	for _, part := range parts {
 		for _, x := range part {
-			if !any {
-				least, most, any = x, x, true
+			reached, over := 0, 0
+			if x >= from {
+				reached = 1
 			}
-			least, most = min(least, x), max(most, x)
+			if x > to {
+				over = 1
+			}
+			near[kept] = x
+			kept += reached - over
 		}
 	}
-	return least, most
+	*low -= below
+	return near[:kept], true
 }
 
 // selectRank reorders values so that the one of rank k stands at k, none
