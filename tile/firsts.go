@@ -107,6 +107,7 @@ func (t *Times) Since(at event.Time, firsts, dst Bitmap) {
 func (t *Times) Between(from, to event.Time, x, dst Bitmap) {
 	fromBegin, fromWithin := t.framesAt(from)
 	toBegin, toWithin := t.framesAt(to)
+	within := max(fromBegin, toWithin) - fromBegin // bases that tell a row to be in the range
 	anchors, bases := t.Anchors, t.Bases
 	rank, dst := t.rank[:len(x)], dst[:len(x)]
 	for w, left := range x {
@@ -118,14 +119,16 @@ func (t *Times) Between(from, to event.Time, x, dst Bitmap) {
 		for ; left != 0; left &= left - 1 {
 			row := left & -left
 			base := uint64(bases[before+uint32(bits.OnesCount64(flags&(row<<1-1)))-1])
-			if base-fromWithin < fromBegin-fromWithin || base-toWithin < toBegin-toWithin {
-				if at := t.At(w<<6 + bits.TrailingZeros64(row)); at < from || at >= to {
-					continue
-				}
-			} else if base < fromBegin || base >= toWithin {
-				continue
+			in := uint64(0)
+			if base-fromBegin < within {
+				in = row
 			}
-			rows |= row
+			if base-fromWithin < fromBegin-fromWithin || base-toWithin < toBegin-toWithin {
+				if at := t.At(w<<6 + bits.TrailingZeros64(row)); at >= from && at < to {
+					in = row
+				}
+			}
+			rows |= in
 		}
 		dst[w] = rows
 	}
