@@ -36,6 +36,9 @@ func (g *gen) furtherHead(s *Statement) {
 		g.columns = []string{"level", "source", "target", "journeys", "share"}
 	case "switches":
 		s.Head = pick(g.r, []string{"", "", "from " + g.channel(), "to " + g.channel(), "from " + g.channel() + " to " + g.channel()})
+		if len(g.w.channels)+len(g.w.groups) == 0 {
+			s.Head = "" // there is none to name
+		}
 		g.columns = []string{"source", "target", "count", "customers", "lost", "open", "loss_rate", "median_gap"}
 	case "match":
 		s.Head = g.regex(2)
