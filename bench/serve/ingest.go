@@ -77,7 +77,7 @@ func (r *runner) ingest(ctx context.Context) error {
 }
 
 func (r *runner) ingestAt(ctx context.Context, name string, rate float64) error {
-	const connections, queriesASecond = 16, 5
+	const connections = 16
 	store, remove, err := r.scratch()
 	if err != nil {
 		return err
@@ -121,7 +121,7 @@ func (r *runner) ingestAt(ctx context.Context, name string, rate float64) error 
 		}}
 	var mu sync.Mutex
 	before := map[int]int64{}
-	queries := &load{to: s, connections: 2, rate: queriesASecond, time: r.time,
+	queries := &load{to: s, connections: 2, rate: r.beside, time: r.time,
 		request: func(i int, buf []byte) []byte {
 			if i%2 == 1 {
 				return query(buf, funnel)
@@ -152,15 +152,19 @@ func (r *runner) ingestAt(ctx context.Context, name string, rate float64) error 
 	var beside *measured
 	var failed error
 	var asking sync.WaitGroup
-	asking.Go(func() { beside, failed = queries.run(ctx) })
+	if r.beside > 0 {
+		asking.Go(func() { beside, failed = queries.run(ctx) })
+	}
 	m, err := events.run(ctx)
 	asking.Wait()
 	if err = errors.Join(err, failed); err != nil {
 		return err
 	}
 	r.tell(name, connections, rate, m)
-	beside.processor = 0 // that of the batches is in it
-	r.tell("… queries beside them", 2, queriesASecond, beside)
+	if beside != nil {
+		beside.processor = 0 // that of the batches is in it
+		r.tell("… queries beside them", 2, r.beside, beside)
+	}
 	a, err := s.ask(ctx, "measure events")
 	if err != nil {
 		return err

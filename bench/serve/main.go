@@ -31,6 +31,7 @@ func main() {
 	flag.Float64Var(&r.distinct, "distinct", 10, "distinct queries a second")
 	flag.Float64Var(&r.customers, "customers", 200, "questions for one customer, a second")
 	flag.Float64Var(&r.batches, "batches", 150, "batches of 1,000 events a second")
+	flag.Float64Var(&r.beside, "beside", 5, "queries a second beside the batches; 0: none")
 	only := flag.String("only", "", "regular expression: the rows to measure")
 	flag.Parse()
 	var err error
@@ -51,6 +52,7 @@ type runner struct {
 	program, store, work                string
 	time                                time.Duration
 	again, distinct, customers, batches float64
+	beside                              float64
 	only                                *regexp.Regexp
 
 	wrong int

@@ -34,12 +34,9 @@ func expect(ctx context.Context, db *engine.DB, text string, general bool) (json
 	return a.Rows, nil
 }
 
-// queries measures the same query again, and others each time.
-func (r *runner) queries(ctx context.Context) error {
-	const repeated, distinct = "the same query again", "distinct queries"
-	if !r.wanted(repeated) && !r.wanted(distinct) {
-		return nil
-	}
+// served serves the workload's store to measure, and opens it in this process
+// beside, for the answers that are to come.
+func (r *runner) served(ctx context.Context, measure func(s *served, db *engine.DB) error) error {
 	s, err := r.serve(ctx, r.store)
 	if err != nil {
 		return err
@@ -50,15 +47,26 @@ func (r *runner) queries(ctx context.Context) error {
 		return err
 	}
 	defer db.Close()
-	if r.wanted(repeated) {
-		if err := r.repeated(ctx, repeated, s, db); err != nil {
-			return err
+	return measure(s, db)
+}
+
+// queries measures the same query again, and others each time.
+func (r *runner) queries(ctx context.Context) error {
+	const repeated, distinct = "the same query again", "distinct queries"
+	if !r.wanted(repeated) && !r.wanted(distinct) {
+		return nil
+	}
+	return r.served(ctx, func(s *served, db *engine.DB) error {
+		if r.wanted(repeated) {
+			if err := r.repeated(ctx, repeated, s, db); err != nil {
+				return err
+			}
 		}
-	}
-	if r.wanted(distinct) {
-		return r.distinctQueries(ctx, distinct, s, db)
-	}
-	return nil
+		if r.wanted(distinct) {
+			return r.distinctQueries(ctx, distinct, s, db)
+		}
+		return nil
+	})
 }
 
 func (r *runner) repeated(ctx context.Context, name string, s *served, db *engine.DB) error {
@@ -142,17 +150,13 @@ func (r *runner) oneCustomer(ctx context.Context) error {
 	if !r.wanted(journey) && !r.wanted(next) {
 		return nil
 	}
+	return r.served(ctx, func(s *served, db *engine.DB) error {
+		return r.customersOf(ctx, s, db, journey, next)
+	})
+}
+
+func (r *runner) customersOf(ctx context.Context, s *served, db *engine.DB, journey, next string) error {
 	const connections, compared = 16, 1000
-	s, err := r.serve(ctx, r.store)
-	if err != nil {
-		return err
-	}
-	defer s.stop()
-	db, err := engine.Open(r.store, engine.Options{ReadOnly: true})
-	if err != nil {
-		return err
-	}
-	defer db.Close()
 	res, err := db.Query(ctx, "customers among did purchase limit 10000")
 	if err != nil {
 		return err
