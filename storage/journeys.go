@@ -17,7 +17,8 @@ type part struct {
 	names      *tile.Strings
 	hashes     []uint64
 	starts     []uint32
-	times      []event.Time
+	times      []event.Time // nil: they are in encoded, and few are looked at
+	encoded    *tile.Times
 	ranks      []uint32    // tie ranks; nil: all 0
 	dropped    tile.Bitmap // rows to leave out; nil: none
 	onlyStored bool        // rows that decide about duplicates and are not written
@@ -162,10 +163,18 @@ func runsOf(runs []run, parts []*part, m member) []run {
 	return runs
 }
 
+// at returns a row's time.
+func (p *part) at(row uint32) event.Time {
+	if p.times == nil {
+		return p.encoded.At(int(row))
+	}
+	return p.times[row]
+}
+
 // compareRows orders rows by time, then arrival.
 func compareRows(parts []*part, p, prow, q, qrow uint32) int {
 	a, b := parts[p], parts[q]
-	if c := cmp.Compare(a.times[prow], b.times[qrow]); c != 0 {
+	if c := cmp.Compare(a.at(prow), b.at(qrow)); c != 0 {
 		return c
 	}
 	if c := cmp.Compare(a.lsn, b.lsn); c != 0 {

@@ -202,6 +202,22 @@ func TestStringColumnForms(t *testing.T) {
 	f(stringLocal, full, func(i int) string { return fmt.Sprint(i % 50) })
 }
 
+func TestAppendDecimal(t *testing.T) {
+	check := func(n int64) {
+		if got, want := string(appendDecimal([]byte("u"), n)), fmt.Sprint("u", n); got != want {
+			t.Fatalf("%d: %s", n, got)
+		}
+	}
+	for n := range int64(10_000) {
+		check(n)
+		check(n * 10_000)
+		check(99_999_999 - n)
+	}
+	for _, n := range []int64{-1, 100_000_000, math.MinInt64, math.MaxInt64} {
+		check(n)
+	}
+}
+
 func TestPackedEveryWidth(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for width := range 65 {

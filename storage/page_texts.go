@@ -1,8 +1,10 @@
 package storage
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"math"
+	"math/bits"
 	"strconv"
 	"strings"
 
@@ -103,6 +105,24 @@ func numbered(s *tile.Strings) (prefix string, numbers []int64, ok bool) {
 	return prefix, numbers, true
 }
 
+// appendDecimal is strconv.AppendInt, in less time for numbers of up to eight
+// digits: customers' names are most of what a merge of tiles reads as text.
+func appendDecimal(dst []byte, number int64) []byte {
+	if number < 0 || number >= 1e8 {
+		return strconv.AppendInt(dst, number, 10)
+	}
+	// Halves, quarters and eighths of the digits are divided off side by side.
+	// The factors are 2^20/100 and 2^10/10, rounded up.
+	digits := uint64(number)/10_000 | uint64(number)%10_000<<32
+	above := digits * 10486 >> 20 & 0x7f_0000_007f
+	digits = above | (digits-above*100)<<16
+	above = digits * 103 >> 10 & 0x0f_000f_000f_000f
+	digits = above | (digits-above*10)<<8
+	zeros := min(bits.TrailingZeros64(digits)/8, 7)
+	ascii := (digits | 0x3030303030303030) >> (8 * zeros & 63)
+	return binary.LittleEndian.AppendUint64(dst, ascii)[:len(dst)+8-zeros]
+}
+
 // texts reads a list of n texts.
 func (c *cursor) texts(what string, n int) *tile.Strings {
 	s := &tile.Strings{}
@@ -118,12 +138,13 @@ func (c *cursor) texts(what string, n int) *tile.Strings {
 		if c.err != nil {
 			return s
 		}
-		var all []byte
+		all := c.raw[:0]
 		s.Ends = make([]uint32, n)
 		for i, number := range numbers {
-			all = strconv.AppendInt(append(all, prefix...), number, 10)
+			all = appendDecimal(append(all, prefix...), number)
 			s.Ends[i] = uint32(len(all))
 		}
+		c.raw = all[:0]
 		if len(all) > math.MaxUint32 {
 			c.fail(what, "%d bytes of text", len(all))
 			return &tile.Strings{}

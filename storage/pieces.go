@@ -102,7 +102,7 @@ func (p *pieces) column(t event.Type, parts []*tile.Column) *tile.Column {
 			at += int(q.n)
 			continue
 		}
-		if copyBits(dst.col.Present, at, src.Present, int(q.row), int(q.n)) {
+		if dst.col.Present.Copy(at, src.Present, int(q.row), int(q.n)) {
 			dst.any = true
 		}
 		lo, hi := int(q.row), int(q.row+q.n)
@@ -137,21 +137,4 @@ func (b *columnBuilder) translate(at int, src *tile.Column, lo, hi int, codes []
 		}
 		b.col.Codes[at+k-lo] = codes[old] - 1
 	}
-}
-
-// copyBits copies n bits and reports whether one of them is set. The
-// destination's bits must be zero before.
-func copyBits(dst tile.Bitmap, at int, src tile.Bitmap, from, n int) bool {
-	any := false
-	for n > 0 {
-		step := min(n, 64-at&63, 64-from&63)
-		w := src[from>>6] >> (from & 63)
-		if step < 64 {
-			w &= 1<<step - 1
-		}
-		dst[at>>6] |= w << (at & 63)
-		any = any || w != 0
-		at, from, n = at+step, from+step, n-step
-	}
-	return any
 }

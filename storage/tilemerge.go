@@ -301,6 +301,10 @@ func (l linked) before(hash uint64, name string) bool {
 	return l.hash < hash || l.hash == hash && l.name < name
 }
 
+// lookedUp is how many rows a customer has where the times of a few rows are
+// looked up in less time than all are decoded.
+const lookedUp = 8
+
 // part prepares a block for a merge.
 func (m *tileMerge) part(b *tileBlock) (*part, error) {
 	s := m.snap
@@ -312,11 +316,11 @@ func (m *tileMerge) part(b *tileBlock) (*part, error) {
 	p.lo, p.hi = cut(p.hashes, m.tile, s.bits)
 	if b.rows != nil {
 		p.times = b.rows.Time
-	} else if !m.apart || m.cut {
+	} else if lo, hi := int(p.starts[p.lo]), int(p.starts[p.hi]); m.cut || !m.apart && hi-lo < lookedUp*(p.hi-p.lo) {
 		p.times = m.times.take(b.Rows()) // of the tile's own rows, and whatever of others
-		lo, hi := int(p.starts[p.lo]), int(p.starts[p.hi])
 		b.Time.Decode(lo, p.times[lo:hi])
 	}
+	p.encoded = b.Time
 	if m.ranked {
 		if p.ranks, err = b.TieRank(); err != nil {
 			return nil, err
@@ -361,7 +365,7 @@ func (s *Snapshot) aliasPart(b *tileBlock, customer int) (*part, error) {
 		return nil, err
 	}
 	p.dropped = tile.NewBitmap(int(hi - lo))
-	copyBits(p.dropped, 0, all, int(lo), int(hi-lo))
+	p.dropped.Copy(0, all, int(lo), int(hi-lo))
 	return p, nil
 }
 

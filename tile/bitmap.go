@@ -55,6 +55,22 @@ func (b Bitmap) SetRange(lo, hi int) {
 	b[to] |= last
 }
 
+// Copy copies n bits of src from a bit on, and reports whether one of them is
+// set. The bits that they are copied to must be zero before.
+func (b Bitmap) Copy(at int, src Bitmap, from, n int) (any bool) {
+	for n > 0 {
+		step := min(n, 64-at&63, 64-from&63)
+		w := src[from>>6] >> (from & 63)
+		if step < 64 {
+			w &= 1<<step - 1
+		}
+		b[at>>6] |= w << (at & 63)
+		any = any || w != 0
+		at, from, n = at+step, from+step, n-step
+	}
+	return any
+}
+
 // And keeps the bits that o has too.
 func (b Bitmap) And(o Bitmap) {
 	for i := range b {

@@ -32,6 +32,7 @@ type spliceSource struct {
 	*Times
 	origin uint64 // in ticks
 	factor uint64 // ticks of the outcome in one
+	alike  bool   // slots are what they are in the outcome
 }
 
 // SampleRows is how many rows tell enough of a column to choose its width.
@@ -58,19 +59,55 @@ func (s *TimesSplicer) Begin(sources []*Times, rows int, sample []event.Time) {
 	unit = max(unit, 1)
 	t.Unit = int64(unit)
 	for _, from := range sources {
-		s.sources = append(s.sources, spliceSource{from, uint64(from.Origin-t.Origin) / unit, uint64(from.Unit) / unit})
+		s.sources = append(s.sources, spliceSource{from, uint64(from.Origin-t.Origin) / unit, uint64(from.Unit) / unit, false})
 	}
-	rangeBits := bits.Len64(uint64(max(newest, t.Origin)-t.Origin) / unit)
-	t.Shift = uint8(max(0, rangeBits-baseBitsMax))
-	for _, at := range sample {
-		s.ticks = append(s.ticks, uint64(at-t.Origin)/unit)
+	ticks := uint64(max(newest, t.Origin)-t.Origin) / unit
+	shift := max(0, bits.Len64(ticks)-baseBitsMax)
+	shift = max(0, bits.Len64(ticks+1<<shift)-baseBitsMax) // with room to begin a little earlier
+	t.Shift = uint8(shift)
+	main := s.main(rows)
+	if main != nil { // its bases shall be bases of the outcome
+		if over := main.origin & (1<<shift - 1); over != 0 {
+			t.Origin -= event.Time((1<<shift - over) * unit)
+			for i := range s.sources {
+				s.sources[i].origin += 1<<shift - over
+			}
+		}
 	}
-	t.Width = t.Shift
-	if len(sample) > 0 {
-		t.Width = uint8(chooseWidth(s.ticks, rangeBits, int(t.Shift)))
-	}
+	rangeBits := bits.Len64(ticks + 1<<shift)
+	t.Width = s.width(main, rangeBits, sample)
 	s.limit = 1 << (t.Width & 63)
+	for i := range s.sources {
+		from := &s.sources[i]
+		from.alike = from.factor == 1 && from.Width == t.Width && from.Shift == t.Shift && from.origin&(1<<t.Shift-1) == 0
+	}
 	t.Slots = make([]byte, SlotBytes(rows, t.Width))
+}
+
+// main returns the source that most rows are from, if one is.
+func (s *TimesSplicer) main(rows int) *spliceSource {
+	for i := range s.sources {
+		if from := &s.sources[i]; 2*from.Rows > rows && from.factor == 1 {
+			return from
+		}
+	}
+	return nil
+}
+
+// width chooses the width of a slot: that of the main source, so that its slots
+// stay what they are, or the best for the sample.
+func (s *TimesSplicer) width(main *spliceSource, rangeBits int, sample []event.Time) uint8 {
+	t := s.times
+	if main != nil && main.Width >= t.Shift {
+		return main.Width
+	}
+	if len(sample) == 0 {
+		return t.Shift
+	}
+	for _, at := range sample {
+		s.ticks = append(s.ticks, uint64(at-t.Origin)/uint64(t.Unit))
+	}
+	return uint8(chooseWidth(s.ticks, rangeBits, int(t.Shift)))
 }
 
 // Add appends n rows of a source, of one customer or several whole ones, and
@@ -93,6 +130,10 @@ func (s *TimesSplicer) Add(source, row, n int) (tied bool) {
 	bit := uint(row) * fromWidth
 	first := origin + (uint64(fromBases[frame])<<fromShift+binary.LittleEndian.Uint64(fromSlots[bit>>3:])>>(bit&7)&mask)*factor
 	tied = first == s.lastTick
+	if from.alike {
+		s.copy(from, row, n, frame)
+		return tied
+	}
 	// Rows from the midst of a frame on are a frame, too.
 	frame--
 	flags = flags>>(row&63) | 1
@@ -133,6 +174,42 @@ func (s *TimesSplicer) Add(source, row, n int) (tied bool) {
 	s.at, s.pending, s.filled = at, pending, filled
 	s.row += n
 	return tied
+}
+
+// copy is Add of rows of a frame, and those behind it, whose slots stay what
+// they are.
+func (s *TimesSplicer) copy(from *spliceSource, row, n, frame int) {
+	const step = 56 // bits at once
+	to := s.times
+	to.Anchors.Copy(s.row, from.Anchors, row, n)
+	to.Anchors.Set(s.row) // of rows from the midst of a frame on, too
+	end := row + n - 1
+	last := int(from.rank[end>>6]) + bits.OnesCount64(from.Anchors[end>>6]<<(63-end&63)) - 1
+	later := uint32(from.origin >> (to.Shift & 63))
+	bases := s.bases[s.count+1:][:last+1-frame]
+	for i, base := range from.Bases[frame : last+1] {
+		bases[i] = base + later
+	}
+	s.count += len(bases)
+	s.base = uint64(s.bases[s.count]) << (to.Shift & 63)
+
+	width := int(to.Width)
+	at, pending, filled := s.at, s.pending, s.filled
+	for bit, behind := row*width, (end+1)*width; bit < behind; {
+		some := min(step, behind-bit)
+		word := binary.LittleEndian.Uint64(from.Slots[bit>>3:]) >> (bit & 7) & (1<<(some&63) - 1)
+		bit += some
+		pending |= word << (filled & 7)
+		binary.LittleEndian.PutUint64(to.Slots[at:], pending)
+		filled += uint(some)
+		at += int(filled >> 3)
+		pending >>= filled &^ 7 & 63
+		filled &= 7
+	}
+	s.at, s.pending, s.filled = at, pending, filled
+	bit := end * width
+	s.lastTick = s.base + binary.LittleEndian.Uint64(from.Slots[bit>>3:])>>(bit&7)&(1<<(width&63)-1)
+	s.row += n
 }
 
 // Times returns the column once all rows are there.

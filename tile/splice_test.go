@@ -54,30 +54,43 @@ func TestSplice(t *testing.T) {
 	})
 }
 
+// BenchmarkSplice merges two halves of a time, and all but a few late rows with these.
 func BenchmarkSplice(b *testing.B) {
 	times, starts := sessionTimes()
-	half := event.Time(45 * 86_400_000_000)
-	var early, late []event.Time
-	earlyStarts, lateStarts := []uint32{0}, []uint32{0}
-	for c := range len(starts) - 1 {
-		own := times[starts[c]:starts[c+1]]
-		k, _ := slices.BinarySearch(own, half)
-		early, late = append(early, own[:k]...), append(late, own[k:]...)
-		earlyStarts, lateStarts = append(earlyStarts, uint32(len(early))), append(lateStarts, uint32(len(late)))
-	}
-	sources := []*Times{NewTimes(early, earlyStarts), NewTimes(late, lateStarts)}
-	var s TimesSplicer
-	for b.Loop() {
-		s.Begin(sources, len(times), times[:SampleRows])
+	for name, cutoff := range map[string]event.Time{"halves": 45 * 86_400_000_000, "few late": 89 * 86_400_000_000} {
+		var columns [2][]event.Time
+		columnStarts := [2][]uint32{{0}, {0}}
 		for c := range len(starts) - 1 {
-			if lo, hi := earlyStarts[c], earlyStarts[c+1]; lo < hi {
-				s.Add(0, int(lo), int(hi-lo))
-			}
-			if lo, hi := lateStarts[c], lateStarts[c+1]; lo < hi {
-				s.Add(1, int(lo), int(hi-lo))
+			own := times[starts[c]:starts[c+1]]
+			k, _ := slices.BinarySearch(own, cutoff)
+			for i, some := range [][]event.Time{own[:k], own[k:]} {
+				columns[i] = append(columns[i], some...)
+				columnStarts[i] = append(columnStarts[i], uint32(len(columns[i])))
 			}
 		}
-		s.Times()
+		type piece struct{ source, row, n int }
+		var pieces []piece
+		for c := range len(starts) - 1 {
+			for i, own := range columnStarts {
+				lo, n := int(own[c]), int(own[c+1]-own[c])
+				if k := len(pieces) - 1; k >= 0 && pieces[k].source == i && pieces[k].row+pieces[k].n == lo {
+					pieces[k].n += n
+				} else if n > 0 {
+					pieces = append(pieces, piece{i, lo, n})
+				}
+			}
+		}
+		sources := []*Times{NewTimes(columns[0], columnStarts[0]), NewTimes(columns[1], columnStarts[1])}
+		b.Run(name, func(b *testing.B) {
+			var s TimesSplicer
+			for b.Loop() {
+				s.Begin(sources, len(times), times[:SampleRows])
+				for _, p := range pieces {
+					s.Add(p.source, p.row, p.n)
+				}
+				s.Times()
+			}
+			perRow(b)
+		})
 	}
-	perRow(b)
 }
