@@ -393,7 +393,7 @@ func (s *Store) flushBeside(ctx context.Context) (end func()) {
 // times that grows with the logarithm of the data.
 const (
 	tierRuns  = 8 // merge when so many runs of one partition ...
-	tierRatio = 4 // ... each have at most so many times the rows of all that are younger
+	tierRatio = 2 // ... each have at most so many times the rows of all that are younger
 )
 
 // runFiles is the files of one run of one partition.
