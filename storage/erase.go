@@ -205,7 +205,7 @@ func (s *Store) beginErasure(ctx context.Context, customer string, opt EraseOpti
 	slices.Sort(r.Identities) // no order that tells who was linked to whom
 	slices.Sort(r.Lifts)
 	e.Erase = []eraseRecord{r}
-	if err := s.recordErasures(e); err != nil {
+	if err := s.recordErasures(e, true); err != nil {
 		return Receipt{}, fmt.Errorf("erase a customer: %w", err)
 	}
 	s.mu.Lock()
@@ -234,8 +234,9 @@ func (s *state) belonging(name string) []string {
 }
 
 // recordErasures publishes erasures and hides what they erase. It fills in
-// what depends on the store's state. The caller holds writing.
-func (s *Store) recordErasures(e *edit) error {
+// what depends on the store's state. Those of now erase all that has arrived.
+// The caller holds writing.
+func (s *Store) recordErasures(e *edit, now bool) error {
 	gone := map[string]bool{}
 	for _, r := range e.Erase {
 		for _, name := range r.Names {
@@ -294,7 +295,7 @@ func (s *Store) recordErasures(e *edit) error {
 	s.mem.note(gone, n)
 	for i := range e.Erase {
 		r := &e.Erase[i]
-		if r.LSN == 0 {
+		if now {
 			r.LSN = s.lsn
 		}
 		if s.wal != nil || len(s.oldWAL) > 0 {

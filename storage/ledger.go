@@ -403,7 +403,7 @@ func (s *Store) recordLedger(ctx context.Context, l *Ledger, done *Applied, own 
 		slices.Sort(r.Names)
 		e.Erase = append(e.Erase, *r)
 	}
-	return numbers, s.recordErasures(e)
+	return numbers, s.recordErasures(e, false)
 }
 
 // names calls see with every identity of the store, some of them more than

@@ -88,17 +88,18 @@ func Repair(ctx context.Context, dir string, opt Options, how RepairOptions) (Re
 
 // repairer is one repair.
 type repairer struct {
-	s      *Store // as it would be
-	how    RepairOptions
-	store  [16]byte
-	names  []string // of the files in the store's folder
-	read   *remains // the newest manifest; nil: there is none
-	v      *salvage
-	ledger *Ledger // nil: there is none
-	choice *choice
-	logged map[uint64]bool // logs that hold batches
-	keep   []string        // files that get a name in the folder quarantine
-	done   Repaired
+	s        *Store // as it would be
+	how      RepairOptions
+	store    [16]byte
+	names    []string // of the files in the store's folder
+	read     *remains // the newest manifest; nil: there is none
+	v        *salvage
+	ledger   *Ledger // nil: there is none
+	choice   *choice
+	logged   map[uint64]bool // logs that hold batches
+	unlinked int             // links that went with erasures that are done again
+	keep     []string        // files that get a name in the folder quarantine
+	done     Repaired
 }
 
 func (r *repairer) run(ctx context.Context) (Repaired, error) {
@@ -488,10 +489,11 @@ func (r *repairer) eraseAgain(ctx context.Context) error {
 		return nil
 	}
 	var done Applied
+	links := len(r.s.state.links)
 	if _, err := r.s.recordLedger(ctx, r.ledger, &done, true); err != nil {
 		return err
 	}
-	r.done.Erased = done.New
+	r.done.Erased, r.unlinked = done.New, links-len(r.s.state.links)
 	if done.New == 0 {
 		return nil
 	}

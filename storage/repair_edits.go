@@ -33,8 +33,10 @@ type editGap struct {
 func (g editGap) String() string {
 	name := manifestName(g.number)
 	switch {
+	case g.count == 0 && g.first == 0:
+		return name
 	case g.count == 0:
-		return fmt.Sprintf("%s: what follows edit %d", name, int64(g.first)-1)
+		return fmt.Sprintf("%s: what follows edit %d", name, g.first-1)
 	case g.first == 0 && g.count == 1:
 		return fmt.Sprintf("%s: edit 0, which holds all that was before", name)
 	case g.count == 1:

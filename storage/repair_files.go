@@ -190,7 +190,7 @@ type choice struct {
 // more is verified; if it cannot be, they are in doubt.
 func (r *repairer) choose(ctx context.Context, files []*repairFile) (*choice, error) {
 	c := &choice{doubtful: map[*repairFile]string{}, merged: map[*repairFile]bool{}}
-	var rest []*repairFile
+	var rest, stale []*repairFile
 	for _, f := range files {
 		if f.sure {
 			c.kept = append(c.kept, f)
@@ -199,8 +199,10 @@ func (r *repairer) choose(ctx context.Context, files []*repairFile) (*choice, er
 	for _, f := range files {
 		switch {
 		case f.sure:
-		case !f.named && (overlapsAny(f, c.kept) || !r.v.mayBeOf(f.ID)):
+		case overlapsAny(f, c.kept), !f.named && !r.v.mayBeOf(f.ID):
 			c.replaced = append(c.replaced, f) // what a crash left: no edit has it
+		case !f.named && r.v.stale(f.ID):
+			stale = append(stale, f)
 		default:
 			rest = append(rest, f)
 		}
@@ -231,6 +233,13 @@ func (r *repairer) choose(ctx context.Context, files []*repairFile) (*choice, er
 		}
 	}
 	c.kept = append(c.kept, chosen...)
+	for _, f := range stale {
+		if overlapsAny(f, c.kept) {
+			c.replaced = append(c.replaced, f)
+		} else {
+			c.doubtful[f] = "it was written before the first edit of the manifest, which does not name it"
+		}
+	}
 	return c, nil
 }
 

@@ -12,7 +12,8 @@ type salvage struct {
 	st    *state
 	edits int       // that were read
 	gaps  []editGap // since the last edit that holds the whole state
-	next  []uint64  // Next of each edit since then; gaps[i].after are places in it
+	since []folded  // the edits since then; gaps[i].after are places in it
+	whole uint64    // Next of that edit, 0 if it cannot be read
 
 	added    map[uint64]int  // segments of st: after how many edits they were added
 	removed  map[uint64]bool // segments that an edit removed: no file of theirs is the store's
@@ -22,6 +23,12 @@ type salvage struct {
 	properties []propertyRecord
 	imports    []importRecord
 	undone     map[string]bool
+}
+
+// folded is what is kept of an edit when it is applied.
+type folded struct {
+	next    uint64 // numbers below were taken
+	passing bool   // it may have come between a file's number and the edit that added it
 }
 
 func newSalvage(store [16]byte) *salvage {
@@ -40,7 +47,7 @@ func (v *salvage) take(m *remains) error {
 			edits := v.edits
 			*v = *newSalvage(v.st.store)
 			v.edits = edits
-			v.st.format = 1
+			v.st.format, v.whole = 1, f.edit.Next
 		}
 		if err := v.fold(*f.edit); err != nil {
 			return fmt.Errorf("%w: edit %d of %s: %v", ErrCorrupt, f.place, manifestName(f.number), err)
@@ -53,14 +60,17 @@ func (v *salvage) take(m *remains) error {
 }
 
 func (v *salvage) gap(g editGap) {
-	g.after = len(v.next)
+	g.after = len(v.since)
 	v.gaps = append(v.gaps, g)
 }
 
 // fold applies an edit as far as what it changes is known.
 func (v *salvage) fold(e edit) error {
 	v.edits++
-	v.next = append(v.next, e.Next)
+	// Whoever writes segments holds off all other edits, but for those that begin
+	// a log; and any may have been written as the whole state.
+	first := len(v.since) == 0 && v.whole > 0
+	v.since = append(v.since, folded{e.Next, first || len(e.Logs) > 0})
 	if len(v.gaps) > 0 {
 		e.Events, e.Channels = nil, nil // the segments tell
 		v.properties, e.Properties = append(v.properties, e.Properties...), nil
@@ -75,7 +85,7 @@ func (v *salvage) fold(e edit) error {
 	e.Remove = slices.DeleteFunc(slices.Clone(e.Remove), func(id uint64) bool { return !known(id) })
 	e.Add = slices.DeleteFunc(slices.Clone(e.Add), func(r segmentRecord) bool { return known(r.ID) })
 	for _, r := range e.Add {
-		v.added[r.ID] = len(v.next)
+		v.added[r.ID] = len(v.since)
 	}
 	for _, file := range e.Release {
 		v.released[file] = true
@@ -100,16 +110,28 @@ func (v *salvage) sure(id uint64) bool {
 }
 
 // mayBeOf reports whether an edit that is missing can have added a file of
-// this number: one that is read says which numbers were not taken yet.
+// this number. It came after the last that says that the number was not taken
+// yet, and before any other that a writer of segments holds off.
 func (v *salvage) mayBeOf(id uint64) bool {
-	before := 0
-	for i, next := range v.next {
-		if next != 0 && next <= id {
-			before = i + 1
+	from := 0
+	for i, e := range v.since {
+		if e.next != 0 && e.next <= id {
+			from = i + 1
 		}
 	}
-	return slices.ContainsFunc(v.gaps, func(g editGap) bool { return g.after >= before })
+	for at := from; ; at++ {
+		if slices.ContainsFunc(v.gaps, func(g editGap) bool { return g.after == at }) {
+			return true
+		}
+		if at == len(v.since) || !v.since[at].passing {
+			return false
+		}
+	}
 }
+
+// stale reports whether a file's number was taken before the edit that holds
+// the whole state, which does not name it: hardly ever is it the store's.
+func (v *salvage) stale(id uint64) bool { return id < v.whole }
 
 // missing is how many edits cannot be read; known is false if nobody can say.
 func (v *salvage) missing() (count int, known bool) {

@@ -89,6 +89,9 @@ func (r *repairer) unknown() {
 	d := &r.done
 	say := func(format string, args ...any) { d.Unknown = append(d.Unknown, fmt.Sprintf(format, args...)) }
 	r.unknownBatches(say)
+	if r.unlinked > 0 {
+		say("links that were made after an erasure that is done again: %d of those who were erased then are taken back", r.unlinked)
+	}
 	if _, all := r.explained(); all {
 		return // no edit is missing that the files do not tell of
 	}
