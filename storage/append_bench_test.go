@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"wend/event"
+	"wend/tile"
 )
 
 // shopBatches makes batches of events a second apart by a hundred thousand
@@ -105,6 +106,49 @@ func BenchmarkSnapshot(b *testing.B) {
 		b.StartTimer()
 	}
 	perEvent(b, rounds*batches*size)
+}
+
+// BenchmarkFreshTiles makes all tiles of a quarter of a million events in
+// segments anew whenever another batch of a thousand has come.
+func BenchmarkFreshTiles(b *testing.B) {
+	const segments, size = 4, 1000
+	all := shopBatches(segments+1, 64*size)
+	s := openForBench(b)
+	for _, batch := range all[:segments] {
+		for lo := 0; lo < batch.Len(); lo += 32 * size {
+			rows := make([]int, 32*size)
+			for i := range rows {
+				rows[i] = lo + i
+			}
+			if _, err := s.Append(b.Context(), selectRows(batch, rows), AppendOptions{Durability: Memory}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := s.Flush(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		rows := make([]int, size)
+		for k := range rows {
+			rows[k] = (i*size + k) % (64 * size)
+		}
+		if _, err := s.Append(b.Context(), selectRows(all[segments], rows), AppendOptions{Durability: Memory}); err != nil {
+			b.Fatal(err)
+		}
+		snap, err := s.Snapshot()
+		if err != nil {
+			b.Fatal(err)
+		}
+		for t := range snap.Tiles() {
+			if _, err := snap.Tile(b.Context(), t, tile.Need{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		snap.Release()
+	}
+	perEvent(b, segments*64*size)
 }
 
 // BenchmarkCompact merges ten segments of 20,000 events into one, verified as

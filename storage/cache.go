@@ -7,6 +7,7 @@ import "github.com/dgraph-io/ristretto/v2"
 // was made of, so nothing in it is ever stale.
 type cache struct {
 	entries *ristretto.Cache[string, any] // nil: nothing is kept
+	bytes   int64
 }
 
 func newCache(bytes int64) (*cache, error) {
@@ -20,7 +21,7 @@ func newCache(bytes int64) (*cache, error) {
 		BufferItems:        64,
 		IgnoreInternalCost: true,
 	})
-	return &cache{entries}, err
+	return &cache{entries, bytes}, err
 }
 
 func (c *cache) close() {

@@ -34,6 +34,7 @@ type Snapshot struct {
 	removals   uint64
 	bits       int // tiles are the prefixes of so many bits
 	rows       int64
+	growing    bool // events come in: tiles are soon made anew of the same blocks
 	erasing    bool // something is masked: names without a row are those of the erased
 
 	customers once[int64]
@@ -180,10 +181,13 @@ func (s *Store) pinState() (*Snapshot, []*pinnedBatches, error) {
 	return snap, memory, nil
 }
 
-// chooseTiles chooses the number of tiles.
+// chooseTiles chooses the number of tiles, and whether the blocks that they are
+// made of are worth keeping beside them.
 func (s *Snapshot) chooseTiles(perBlock int) {
+	const blockRow = 32 // bytes of a row and its share of its customer's name, roughly, more than less
 	most, sum := int64(0), int64(0)
 	for _, src := range s.sources {
+		s.growing = s.growing || src.seg.held != nil && s.rows*blockRow <= s.cache.bytes/2
 		s.bits = max(s.bits, src.seg.PrefixBits)
 		most = max(most, src.seg.Customers)
 		sum += src.seg.Customers

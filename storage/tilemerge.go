@@ -154,10 +154,10 @@ func (m *tileMerge) merge() (*hotTile, error) {
 	read := make([]*tileBlock, len(m.blocks))
 	var parts []*part
 	for i, b := range m.blocks {
-		// A block of this tile alone is not asked for again while the tile is kept.
+		// A block of this tile alone is not asked for again while the tile is kept, which it is until events come.
 		var err error
 		shared := m.cut || i >= m.own || b.src.seg.PrefixBits < s.bits
-		if read[i], err = s.cache.read(b, shared && b.src.seg.held == nil); err != nil {
+		if read[i], err = s.cache.read(b, (shared || s.growing) && b.src.seg.held == nil); err != nil {
 			return nil, err
 		}
 		if i >= m.own || m.cut && b.src.seg.held == nil {
@@ -308,7 +308,7 @@ const lookedUp = 8
 // part prepares a block for a merge.
 func (m *tileMerge) part(b *tileBlock) (*part, error) {
 	s := m.snap
-	names, err := s.cache.names(b, b.src.seg.PrefixBits < s.bits) // those of this tile alone: just now
+	names, err := s.cache.names(b, s.growing || b.src.seg.PrefixBits < s.bits) // those of this tile alone: just now
 	if err != nil {
 		return nil, err
 	}
