@@ -265,7 +265,7 @@ func (o *affinityOperator) countBaskets(r *run, ws []*affinityWorker, total *aff
 	slices.SortFunc(all, func(a, b basketValue) int {
 		return cmp.Or(cmp.Compare(a.basket, b.basket), cmp.Compare(a.value, b.value))
 	})
-	v := &view{run: r, ctx: r.ctx}
+	v := &view{run: r, ctx: r.ctx, turn: r.turn}
 	var codes []uint32
 	for i := 0; i < len(all); {
 		codes = codes[:0]

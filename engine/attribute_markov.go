@@ -105,7 +105,7 @@ func (o *attributeOperator) removalEffects(counts transitionCounts, order int64)
 		return nil, err
 	}
 	defer o.r.memory.release(bytes)
-	inverse, err := c.system.inverse(o.r.ctx.Err)
+	inverse, err := c.system.inverse(o.r.look)
 	if err != nil {
 		return nil, err
 	}

@@ -236,7 +236,7 @@ func (v *view) subView(c *cohort) *subView {
 		if v.cohorts.subs == nil {
 			v.cohorts.subs = map[*cohort]*subView{}
 		}
-		s = &subView{view: &view{run: c.sub.run, ctx: v.ctx}, tracker: c.sub.worker(nil)}
+		s = &subView{view: &view{run: c.sub.run, ctx: v.ctx, turn: v.turn}, tracker: c.sub.worker(nil)}
 		v.cohorts.subs[c] = s
 	}
 	return s

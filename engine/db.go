@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -38,14 +40,16 @@ const (
 // DB is an open store together with the language: what an embedding program
 // holds. All its methods may be called from several goroutines.
 type DB struct {
-	store    *storage.Store
-	opt      Options
-	memory   *pool // of all queries
-	results  *resultCache
-	models   nextModels
-	eras     *eras // between erasures
-	flights  flights
-	defining sync.Mutex // held from checking a definition until it is stored
+	store     *storage.Store
+	opt       Options
+	memory    *pool  // of all queries
+	turns     *turns // of all queries, at the processors
+	results   *resultCache
+	models    nextModels
+	eras      *eras // between erasures
+	flights   flights
+	longTexts chan struct{} // has something in it while a long text is parsed
+	defining  sync.Mutex    // held from checking a definition until it is stored
 
 	mu      sync.Mutex
 	closed  bool
@@ -83,7 +87,7 @@ func Open(dir string, opt Options) (*DB, error) {
 		results.close()
 		return nil, err
 	}
-	db := &DB{store: store, opt: opt, memory: newPool(opt.MemoryBytes), results: results, eras: newEras()}
+	db := &DB{store: store, opt: opt, memory: newPool(opt.MemoryBytes), turns: newTurns(cmp.Or(opt.Workers, runtime.GOMAXPROCS(0))), longTexts: make(chan struct{}, 1), results: results, eras: newEras()}
 	db.models.now, db.models.max = time.Now, opt.CacheBytes/4
 	db.ctx, db.cancel = context.WithCancel(context.Background())
 	return db, nil

@@ -298,7 +298,7 @@ func (n *expr) decide(r *run, field fieldKind, count int) error {
 	t := &codeTruth{channel: field == fieldChannel}
 	for code := range count {
 		if code%1024 == 0 {
-			if err := r.ctx.Err(); err != nil {
+			if err := r.look(); err != nil {
 				return err
 			}
 		}

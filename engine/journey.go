@@ -76,7 +76,7 @@ func (r *run) locate() (v *view, c int, err error) {
 	if canonical != r.plan.Customer {
 		r.warn(fmt.Sprintf("%q is linked to customer %q", r.plan.Customer, canonical))
 	}
-	v = &view{run: r, ctx: r.ctx, index: index}
+	v = &view{run: r, ctx: r.ctx, turn: r.turn, index: index}
 	if v.Tile, err = v.read(index); err != nil {
 		return nil, 0, err
 	}

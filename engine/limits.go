@@ -20,8 +20,8 @@ const (
 	timeDefault   = 10 * time.Minute
 
 	// rowsBetweenChecks is how many rows of one journey an operator may read
-	// before it looks whether the query was cancelled.
-	rowsBetweenChecks = 1 << 16
+	// before it looks whether the query was cancelled, or has to give way to another.
+	rowsBetweenChecks = 1 << 10
 
 	// rowsBetweenLooks is the same for rows of the answer, some of which take
 	// long: those with medians.

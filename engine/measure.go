@@ -258,7 +258,7 @@ func (o *measureOperator) evaluate(e *query.ScalarExpr, values map[string]event.
 	if err != nil {
 		return event.Null, err
 	}
-	return x.value(&view{run: o.r, ctx: o.r.ctx}, &place{row: -1, customer: -1, last: -1})
+	return x.value(&view{run: o.r, ctx: o.r.ctx, turn: o.r.turn}, &place{row: -1, customer: -1, last: -1})
 }
 
 func substitute(e *query.ScalarExpr, values map[string]event.Value) *query.ScalarExpr {

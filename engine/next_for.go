@@ -107,7 +107,7 @@ func (o *nextForOperator) suffix(r *run) ([]uint32, error) {
 	}
 	// The whole tile: one that leaves out times may leave out customers too, and
 	// then c is not the place of this one.
-	v := &view{run: r, ctx: r.ctx, index: index}
+	v := &view{run: r, ctx: r.ctx, turn: r.turn, index: index}
 	if v.Tile, err = v.read(index); err != nil {
 		return nil, err
 	}

@@ -326,8 +326,10 @@ func (d *dealer) tail(shorter int32, label uint32, length int, records []nextRec
 	if length == suffixMax-1 {
 		return nil
 	}
-	if at%1024 == 0 && d.run.ctx.Err() != nil {
-		return d.run.ctx.Err()
+	if at%1024 == 0 {
+		if err := d.run.look(); err != nil {
+			return err
+		}
 	}
 	return d.deal(records, length, func(rank uint16, part []nextRecord) error {
 		if rank == 0 {

@@ -194,7 +194,7 @@ func (db *DB) learn(plan *query.Plan, key string, s QuerySettings) {
 		}
 		ctx, stop := mergeCancel(db.ctx, era.ctx) // nothing of somebody who was erased stays in memory
 		defer stop()
-		opt := RunOptions{Workers: max(1, cmp.Or(db.opt.Workers, runtime.GOMAXPROCS(0))/2), Groups: s.Limits.Groups, MemoryBytes: s.Limits.MemoryBytes, Time: -1, shared: db.memory}
+		opt := RunOptions{Workers: max(1, cmp.Or(db.opt.Workers, runtime.GOMAXPROCS(0))/2), Groups: s.Limits.Groups, MemoryBytes: s.Limits.MemoryBytes, Time: -1, shared: db.memory, claim: db.turns.claim()}
 		opt.learned = func(m *nextModel) { model = m }
 		if _, err := Run(ctx, plan, snap, opt); err != nil && ctx.Err() == nil && db.opt.Logger != nil {
 			db.opt.Logger.Debug("next for goes on scanning: its model cannot be made", "error", err)

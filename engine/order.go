@@ -56,7 +56,7 @@ func (r *run) add(res *Result, row []Cell) error {
 		return tooManyRows(r, n)
 	}
 	if n%rowsBetweenLooks == 0 {
-		if err := r.ctx.Err(); err != nil {
+		if err := r.look(); err != nil {
 			return err
 		}
 	}

@@ -72,7 +72,10 @@ func (db *DB) Query(ctx context.Context, text string, opts ...QueryOption) (*Res
 		return nil, err
 	}
 	defer db.running.Done()
-	s, err := oneStatement(text)
+	claim := db.turns.claim()
+	turn := claim.turn() // for what comes before the statement runs
+	defer turn.end()
+	s, err := db.parse(ctx, turn, text)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +84,7 @@ func (db *DB) Query(ctx context.Context, text string, opts ...QueryOption) (*Res
 		if settings.ReadOnly || db.opt.ReadOnly {
 			return nil, fmt.Errorf("%s: %w", firstWords(s.String()), storage.ErrReadOnly)
 		}
+		turn.end()
 		return db.redefine(ctx, s, settings)
 	}
 	for again := false; ; {
@@ -94,7 +98,8 @@ func (db *DB) Query(ctx context.Context, text string, opts ...QueryOption) (*Res
 			snap.Release()
 			return nil, err
 		}
-		res, err := db.answer(ctx, plan, snap, era, settings) // which releases the snapshot
+		turn.end()
+		res, err := db.answer(ctx, plan, snap, era, claim, settings) // which releases the snapshot
 		if err != nil && db.store.SetAside(err) {
 			continue // the rest answers: a damaged segment is not in the next snapshot
 		}
@@ -103,6 +108,26 @@ func (db *DB) Query(ctx context.Context, text string, opts ...QueryOption) (*Res
 		}
 		again = true
 	}
+}
+
+// longText is from how many bytes on a text takes long to read.
+const longText = 4 << 10
+
+// parse reads a statement in a turn, which goes on. Long texts are read one at
+// a time: there is no giving way inside of them.
+func (db *DB) parse(ctx context.Context, turn *turn, text string) (*query.Statement, error) {
+	if len(text) > longText {
+		select {
+		case db.longTexts <- struct{}{}:
+			defer func() { <-db.longTexts }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if err := turn.begin(ctx); err != nil {
+		return nil, err
+	}
+	return oneStatement(text)
 }
 
 // oneStatement parses a text that must hold exactly one statement.
@@ -181,7 +206,7 @@ func (db *DB) redefine(ctx context.Context, s *query.Statement, settings QuerySe
 
 // answer runs a plan, or finds that it ran before, or is running just now. It
 // releases the snapshot.
-func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, era *era, settings QuerySettings) (*Result, error) {
+func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, era *era, claim *claim, settings QuerySettings) (*Result, error) {
 	begun := time.Now()
 	if err := ctx.Err(); err != nil {
 		snap.Release()
@@ -223,7 +248,7 @@ func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, era *er
 		ctx, stop = mergeCancel(ctx, era.ctx)
 		defer stop()
 		opt := settings.Limits
-		opt.Progress, opt.shared = progress, db.memory
+		opt.Progress, opt.shared, opt.claim = progress, db.memory, claim
 		if opt.Workers == 0 {
 			opt.Workers = db.opt.Workers
 		}

@@ -69,6 +69,7 @@ type RunOptions struct {
 	spent  func(spent)        // told what the run took, for tests; may be nil
 	status func() [][2]string // further rows of `show status`; may be nil
 	shared *pool              // what all queries of a DB may use together; nil: no such bound
+	claim  *claim             // of the processors that all queries of a DB have together; nil: all of them
 }
 
 func (o RunOptions) withDefaults() RunOptions {
@@ -116,6 +117,10 @@ func Run(ctx context.Context, plan *query.Plan, snap Snapshot, opt RunOptions) (
 		}()
 	}
 	r.rows.budget = r.memory
+	if err := r.turn.begin(r.ctx); err != nil {
+		return nil, err
+	}
+	defer func() { r.turn.end() }() // not the one of now: a scan gives back another
 	op, err := r.operator()
 	if err != nil {
 		return nil, err
@@ -150,6 +155,7 @@ type run struct {
 	schema *event.Schema
 	opt    RunOptions
 	memory *budget
+	turn   *turn      // of the goroutine that runs it, while no workers do
 	rows   ration     // of the answer
 	end    event.Time // end of data; the least time if the snapshot is empty
 	need   tile.Need  // what tiles must bring; compiling expressions adds to it
@@ -169,7 +175,7 @@ type run struct {
 }
 
 func newRun(ctx context.Context, plan *query.Plan, snap Snapshot, opt RunOptions) *run {
-	r := &run{ctx: ctx, plan: plan, snap: snap, schema: snap.Schema(), opt: opt.withDefaults(), end: event.MinTime, ordered: true}
+	r := &run{ctx: ctx, plan: plan, snap: snap, schema: snap.Schema(), opt: opt.withDefaults(), turn: opt.claim.turn(), end: event.MinTime, ordered: true}
 	if t, ok := snap.EndOfData(); ok {
 		r.end = t
 	}
@@ -195,6 +201,10 @@ func (r *run) operator() (operator, error) {
 	}
 	return newOperator(r)
 }
+
+// look is for loops between the scans: it returns the context's error if the
+// query was cancelled, and gives way to others.
+func (r *run) look() error { return r.turn.yield(r.ctx) }
 
 // needChannel, needNames, needIDs and needProperty ask for columns beyond
 // those that every tile has.

@@ -76,10 +76,32 @@ func scanSome[W worker](r *run, stride int, make func() (W, error)) ([]W, error)
 	var next, done atomic.Int64
 	var failed scanFailure
 	var wait sync.WaitGroup
-	for _, w := range ws {
+	// The first worker goes on with this goroutine's turn, and the last one gives
+	// it back. Whoever still waits for a turn when no tile is left has nothing to do.
+	own := r.turn
+	r.turn = nil
+	more, noMore := context.WithCancel(ctx)
+	defer noMore()
+	var working atomic.Int64
+	working.Store(int64(n))
+	for k, w := range ws {
 		wait.Add(1)
 		go func() {
 			defer wait.Done()
+			turn := own
+			if k > 0 {
+				turn = r.opt.claim.turn()
+			}
+			defer func() {
+				if working.Add(-1) == 0 {
+					r.turn = turn
+				} else {
+					turn.end()
+				}
+			}()
+			if turn.begin(more) != nil {
+				return
+			}
 			i := -1
 			defer func() {
 				if p := recover(); p != nil {
@@ -87,10 +109,14 @@ func scanSome[W worker](r *run, stride int, make func() (W, error)) ([]W, error)
 					cancel()
 				}
 			}()
-			v := &view{run: r, ctx: ctx}
+			v := &view{run: r, ctx: ctx, turn: turn}
 			for {
 				i = int(next.Add(1)-1) * stride
-				if i >= tiles || ctx.Err() != nil {
+				if i >= tiles {
+					noMore()
+					return
+				}
+				if turn.yield(ctx) != nil {
 					return
 				}
 				if err := v.visit(i, w); err != nil {
@@ -105,6 +131,9 @@ func scanSome[W worker](r *run, stride int, make func() (W, error)) ([]W, error)
 		}()
 	}
 	wait.Wait()
+	if err := r.turn.begin(r.ctx); err != nil {
+		return nil, err
+	}
 	if err := r.ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -118,14 +147,20 @@ func scanSome[W worker](r *run, stride int, make func() (W, error)) ([]W, error)
 func (r *run) parallel(n int, f func(i int)) {
 	var next atomic.Int64
 	var wait sync.WaitGroup
+	r.turn.end()
 	for range min(n, r.opt.Workers) {
 		wait.Go(func() {
+			turn := r.opt.claim.turn()
+			_ = turn.begin(r.ctx) // f is called also where the query is cancelled, which f finds out
+			defer turn.end()
 			for i := int(next.Add(1) - 1); i < n; i = int(next.Add(1) - 1) {
 				f(i)
+				_ = turn.yield(r.ctx)
 			}
 		})
 	}
 	wait.Wait()
+	_ = r.turn.begin(r.ctx)
 }
 
 // prune asks for no more than the times that matter, where the operator said
@@ -197,6 +232,7 @@ type view struct {
 	*tile.Tile
 	run     *run
 	ctx     context.Context
+	turn    *turn       // of the goroutine
 	index   int         // which tile
 	rows    tile.Bitmap // events that where and end leave; nil: all
 	members tile.Bitmap // customers in the cohort of among; nil: all
@@ -389,7 +425,8 @@ func (v *view) copyOf(b tile.Bitmap) tile.Bitmap {
 }
 
 // tick is called by loops over long journeys with the rows they read since the
-// last call; it returns the context's error if the query was cancelled.
+// last call; it returns the context's error if the query was cancelled, and is
+// where a query gives way to others.
 func (v *view) tick(rows int) error {
 	if v.ticks += rows; v.ticks < rowsBetweenChecks {
 		return nil
@@ -405,7 +442,7 @@ func (v *view) look() error {
 		return nil
 	}
 	v.run.stats.checks.Add(1)
-	return v.ctx.Err()
+	return v.turn.yield(v.ctx)
 }
 
 // unit is one journey: the rows [lo, hi) of a customer or of a session of one.

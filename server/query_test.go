@@ -302,7 +302,7 @@ func TestAQueryGoesOnForThoseWhoStay(t *testing.T) {
 
 func TestMoreQueriesThanSlots(t *testing.T) {
 	s := openWith(t, 100, Options{})
-	for range queriesRunning() {
+	for range queriesAdmitted {
 		s.server.slots <- struct{}{}
 	}
 	done := s.background(t.Context(), "waits", funnel)

@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -44,9 +43,9 @@ const (
 	queueWait      = 10 * time.Second // for one of queriesRunning to end
 )
 
-// queriesRunning is how many queries run at once: each uses all cores while it
-// is alone, and more of them only share.
-func queriesRunning() int { return 2 * runtime.GOMAXPROCS(0) }
+// queriesAdmitted is how many queries are between their beginning and their
+// answer. As many of them compute as there are processors: the DB gives them turns.
+const queriesAdmitted = connectionsMax
 
 // Options configure a Server. Zero options are safe: loopback hosts only.
 type Options struct {
@@ -93,7 +92,7 @@ func New(db *engine.DB, opt Options) *Server {
 	if opt.QueryTimeout == 0 {
 		opt.QueryTimeout = queryTimeout
 	}
-	s := &Server{db: db, opt: opt, log: opt.Log, running: newRunningQueries(), slots: make(chan struct{}, queriesRunning()), answers: &answers{}, grace: stopGrace}
+	s := &Server{db: db, opt: opt, log: opt.Log, running: newRunningQueries(), slots: make(chan struct{}, queriesAdmitted), answers: &answers{}, grace: stopGrace}
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	s.queryRates, s.ingestRates = newLimiter(opt.QueryRate), newLimiter(opt.IngestRate)
 	s.exports = make(chan struct{}, exportsRunning)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -83,7 +84,9 @@ Without tokens it answers everybody, and listens on loopback addresses only. wen
 			if host, _, err := net.SplitHostPort(listen); err == nil && !net.ParseIP(host).IsUnspecified() && host != "" {
 				opt.Hosts = append(opt.Hosts, host) // who names an address to listen on means requests to it
 			}
-			db, err := openWith(args[0], making, engine.Options{Logger: log, Retention: keep, Storage: storage.Options{BallastBytes: ballast << 20}})
+			processors := runtime.GOMAXPROCS(0)
+			runtime.GOMAXPROCS(threads(processors))
+			db, err := openWith(args[0], making, engine.Options{Logger: log, Workers: processors, Retention: keep, Storage: storage.Options{BallastBytes: ballast << 20}})
 			if err != nil {
 				return err
 			}
@@ -116,6 +119,12 @@ Without tokens it answers everybody, and listens on loopback addresses only. wen
 	cmd.Flags().DurationVar(&opt.QueryTimeout, "query-timeout", 30*time.Second, "longest time a query may take")
 	return cmd
 }
+
+// threads is how many threads of the program run at once. Queries take as many
+// as there are processors, and for a while up to twice as many; one is left, so
+// that whoever asks finds one that listens. The runtime looks after requests
+// every 10 ms only while all its threads compute.
+func threads(processors int) int { return 2*processors + 1 }
 
 // checkServing refuses values of flags that nobody can mean.
 func checkServing(db string, opt server.Options, ballast int64) error {

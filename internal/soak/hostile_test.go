@@ -17,7 +17,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"text/template"
 	"time"
@@ -97,9 +96,13 @@ func worst(t *testing.T, s *served, c *http.Client, events int) {
 	}
 }
 
-// honest asks what anybody asks, and returns how long the answers took.
-func honest(t *testing.T, s *served, c *http.Client, n int, while func() bool) (took []time.Duration) {
-	for i := 0; i < n || while(); i++ {
+// honest asks what anybody asks, n times, and returns how long the answers took.
+// The first ones, for which pages are read and connections made, do not count.
+func honest(t *testing.T, s *served, n int) (took []time.Duration) {
+	c := client()
+	defer c.CloseIdleConnections()
+	const first = 10
+	for i := range first + n {
 		begun := time.Now()
 		// Never the same text: answers that are kept are no work.
 		r, err := send(c, "POST", s.URL+"/v1/query", fmt.Sprintf("measure events where n > %d", i%900), "Content-Type", "text/plain", "Cache-Control", "no-cache")
@@ -107,9 +110,35 @@ func honest(t *testing.T, s *served, c *http.Client, n int, while func() bool) (
 			t.Errorf("an honest query: %v %d %s", err, r.status, r.body)
 			return took
 		}
-		took = append(took, time.Since(begun))
+		if i >= first {
+			took = append(took, time.Since(begun))
+		}
 	}
 	return took
+}
+
+// honestBeside is honest while so many clients send hostile queries, each one
+// after the other, from different places of the table.
+func (s *served) honestBeside(t *testing.T, clients, n int, timeout string) []time.Duration {
+	over := make(chan struct{})
+	var attackers sync.WaitGroup
+	for k := range clients {
+		attackers.Go(func() {
+			c := client()
+			defer c.CloseIdleConnections()
+			for i := k * len(hostile) / clients; ; i++ {
+				select {
+				case <-over:
+					return
+				default:
+					s.attack(t, c, hostile[i%len(hostile)], timeout, &endings{})
+				}
+			}
+		})
+	}
+	defer attackers.Wait()
+	defer close(over)
+	return honest(t, s, n)
 }
 
 // percentile99 of what took long.
@@ -125,7 +154,7 @@ func percentile99(took []time.Duration) time.Duration {
 // reached, alone and many at once; the server survives them within its memory,
 // and holds nothing afterwards.
 func TestHostile(t *testing.T) {
-	const limit = 512 << 20
+	const limit, hostileClients = 512 << 20, 8
 	events := int(trust.Number("WEND_HOSTILE", 30_000))
 	together := int(trust.Number("WEND_HOSTILE_TOGETHER", 40))
 	store := filepath.Join(t.TempDir(), "store")
@@ -138,7 +167,8 @@ func TestHostile(t *testing.T) {
 	c := client()
 	defer c.CloseIdleConnections()
 	worst(t, s, c, events)
-	alone := honest(t, s, c, 50, func() bool { return false })
+	questions := int(trust.Number("WEND_HONEST", 200))
+	alone := honest(t, s, questions)
 	before, err := s.metrics(c)
 	if err != nil {
 		t.Fatal(err)
@@ -155,11 +185,9 @@ func TestHostile(t *testing.T) {
 	}
 
 	// Many at once, with clients that go away, that end their query, that read nothing.
-	var ran atomic.Int64
 	var running sync.WaitGroup
 	for i := range together {
 		running.Go(func() {
-			defer ran.Add(1)
 			h := hostile[i%len(hostile)]
 			switch i % 5 {
 			default:
@@ -173,8 +201,8 @@ func TestHostile(t *testing.T) {
 			}
 		})
 	}
-	beside := honest(t, s, c, 10, func() bool { return ran.Load() < int64(together) })
 	running.Wait()
+	beside := s.honestBeside(t, hostileClients, questions, timeout)
 	late := s.cancelled(t, c, 20)
 	s.alive()
 	s.settled(before, c)
@@ -184,7 +212,7 @@ func TestHostile(t *testing.T) {
 	}
 	trust.Report(t, "2.3", "hostile", len(hostile), "events", events, "alone", ended, "at_once", together, "of which", endedBeside, "exits", 0,
 		"peak_mib", peak>>20, "limit_mib", limit>>20, "cancel_p99", percentile99(late).Round(time.Millisecond),
-		"honest_p99_alone", percentile99(alone).Round(time.Millisecond), "honest_p99_beside", percentile99(beside).Round(time.Millisecond))
+		"honest_clients_beside", hostileClients, "honest_p99_alone", percentile99(alone).Round(time.Millisecond), "honest_p99_beside", percentile99(beside).Round(time.Millisecond))
 }
 
 // attack sends a hostile query, and returns the code of the error that it ends with.

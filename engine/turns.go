@@ -1,0 +1,229 @@
+package engine
+
+import (
+	"context"
+	"math/bits"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// turns shares the processors among the statements of a DB. As many goroutines
+// compute as there are processors, so that a statement that has just come need
+// not stand in line with all that were there before: those that have used less
+// time go first, and the others give way where they look whether they were
+// cancelled. This is a multilevel feedback queue: a statement's level is the
+// logarithm of the time it has used, and on one level everybody has a slice of
+// time in turn.
+type turns struct {
+	places int
+
+	mu      sync.Mutex
+	taken   int
+	waiting []*turn     // in the order they came
+	some    atomic.Bool // somebody waits: what a look costs where nobody does
+}
+
+const (
+	// levelTime is what a statement may use on the first level; each further
+	// level has twice as much, up to the last, where all go in turn.
+	levelTime = 1 << 22 * time.Nanosecond
+	levelMax  = 8 // from 512 ms on
+
+	// placesMost times the places are taken at most, with those too many.
+	placesMost = 2
+
+	// slice is how long a goroutine computes while others of its level wait.
+	slice = 10 * time.Millisecond
+
+	// patience is how long a turn below the last level waits for a place before
+	// it takes one too many: those who hold the places may be reading files, or
+	// sorting, and cannot give way.
+	patience = 5 * time.Millisecond
+)
+
+func newTurns(places int) *turns { return &turns{places: places} }
+
+// claim is what a statement has used of the processors. nil: it has them for itself.
+type claim struct {
+	turns *turns
+	used  atomic.Int64 // nanoseconds, over all its goroutines
+}
+
+func (q *turns) claim() *claim { return &claim{turns: q} }
+
+// turn makes a turn for another goroutine of the statement.
+func (c *claim) turn() *turn { return &turn{claim: c} }
+
+// turn is one goroutine's part in its statement's claim. A nil turn, and one of
+// no claim, waits for nobody.
+type turn struct {
+	claim   *claim
+	began   time.Time
+	holds   bool
+	level   int           // while it waits
+	granted chan struct{} // while it waits; has a buffer of one
+}
+
+func (t *turn) free() bool { return t == nil || t.claim == nil }
+
+// levelAt is the statement's level if this turn ended now.
+func (t *turn) levelAt(now time.Time) int {
+	used := t.claim.used.Load()
+	if t.holds {
+		used += int64(now.Sub(t.began))
+	}
+	return min(bits.Len64(uint64(used)/uint64(levelTime)), levelMax)
+}
+
+// begin takes a place and waits until there is one. It fails with the context's
+// error, and takes none then.
+func (t *turn) begin(ctx context.Context) error {
+	if t.free() || t.holds {
+		return nil
+	}
+	q := t.claim.turns
+	q.mu.Lock()
+	t.level = t.levelAt(time.Time{})
+	if q.taken < q.places && q.first(t.level) == nil {
+		q.taken++
+		q.mu.Unlock()
+		t.start()
+		return nil
+	}
+	q.join(t)
+	q.grant()
+	q.mu.Unlock()
+	return t.wait(ctx)
+}
+
+// end gives the place back.
+func (t *turn) end() {
+	if t.free() || !t.holds {
+		return
+	}
+	t.stop()
+	q := t.claim.turns
+	q.mu.Lock()
+	q.taken--
+	q.grant()
+	q.mu.Unlock()
+}
+
+// yield gives the place to somebody who has used less, or waits for a turn on
+// the same level, and waits for the next one. To be called by whoever computes
+// for long, every now and then.
+func (t *turn) yield(ctx context.Context) error {
+	if t.free() || !t.holds || !t.claim.turns.some.Load() {
+		return ctx.Err()
+	}
+	now := time.Now()
+	level := t.levelAt(now)
+	if now.Sub(t.began) < slice {
+		level-- // those of its own level have to wait
+	}
+	q := t.claim.turns
+	q.mu.Lock()
+	if q.first(level) == nil {
+		q.mu.Unlock()
+		return ctx.Err()
+	}
+	t.stop()
+	t.level = t.levelAt(now)
+	q.taken--
+	q.join(t)
+	q.grant()
+	q.mu.Unlock()
+	return t.wait(ctx)
+}
+
+func (t *turn) start() { t.began, t.holds = time.Now(), true }
+
+func (t *turn) stop() {
+	t.claim.used.Add(int64(time.Since(t.began)))
+	t.holds = false
+}
+
+// wait waits until the turn is granted, or has waited long enough.
+func (t *turn) wait(ctx context.Context) error {
+	q := t.claim.turns
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	for {
+		select {
+		case <-t.granted:
+		case <-late.C:
+			if t.level == levelMax || !q.squeeze(t) {
+				late.Reset(patience)
+				continue
+			}
+		case <-ctx.Done():
+			if !q.leave(t) { // granted just now
+				t.start()
+				t.end()
+			}
+			return ctx.Err()
+		}
+		t.start()
+		return nil
+	}
+}
+
+// join puts a turn in the line. The caller holds mu.
+func (q *turns) join(t *turn) {
+	t.granted = make(chan struct{}, 1)
+	q.waiting = append(q.waiting, t)
+	q.some.Store(true)
+}
+
+// first is who waits up to a level and comes first: the lowest level, and on it
+// who has waited longest. The caller holds mu.
+func (q *turns) first(level int) *turn {
+	var first *turn
+	for _, t := range q.waiting {
+		if t.level <= level && (first == nil || t.level < first.level) {
+			first = t
+		}
+	}
+	return first
+}
+
+// grant gives free places to those who wait. The caller holds mu.
+func (q *turns) grant() {
+	for q.taken < q.places && len(q.waiting) > 0 {
+		t := q.first(levelMax)
+		q.remove(t)
+		q.taken++
+		t.granted <- struct{}{}
+	}
+}
+
+// leave takes a turn out of the line, and reports whether it still stood there.
+func (q *turns) leave(t *turn) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.remove(t)
+}
+
+// squeeze has a turn begin beside those who hold all places, if it still waits,
+// is the first who does, and not too many did so before.
+func (q *turns) squeeze(t *turn) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.taken >= placesMost*q.places || q.first(t.level) != t {
+		return false
+	}
+	q.taken++
+	return q.remove(t)
+}
+
+func (q *turns) remove(t *turn) bool {
+	i := slices.Index(q.waiting, t)
+	if i < 0 {
+		return false
+	}
+	q.waiting = slices.Delete(q.waiting, i, i+1)
+	q.some.Store(len(q.waiting) > 0)
+	return true
+}

@@ -1,0 +1,127 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// turnOf returns a turn of a statement that has used so much time, and has a place.
+func turnOf(t *testing.T, q *turns, used time.Duration) *turn {
+	t.Helper()
+	turn := q.claim().turn()
+	turn.claim.used.Store(int64(used))
+	if err := turn.begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return turn
+}
+
+// Who has used least comes first, whenever it came; and on one level who came first.
+func TestTurnsGoToThoseWhoUsedLeast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newTurns(1)
+		first := turnOf(t, q, time.Hour)
+		var mu sync.Mutex
+		var order []string
+		for _, s := range []struct {
+			name string
+			used time.Duration
+		}{{"long", time.Hour}, {"other long", time.Minute}, {"short", 100 * time.Millisecond}, {"new", 0}} {
+			go func() {
+				turn := turnOf(t, q, s.used)
+				mu.Lock()
+				order = append(order, s.name)
+				mu.Unlock()
+				turn.end()
+			}()
+			synctest.Wait()
+		}
+		first.end()
+		synctest.Wait()
+		if len(order) != 4 || order[0] != "new" || order[1] != "short" || order[2] != "long" || order[3] != "other long" {
+			t.Errorf("%v", order)
+		}
+	})
+}
+
+// Whoever computes for long gives way: at once to those who have used less, and
+// after a slice of time to those of its own level.
+func TestTurnsAreGivenUp(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		used, other   time.Duration
+		computed      time.Duration
+		wantsToGiveUp bool
+	}{
+		{"to a new statement", time.Hour, 0, 0, true},
+		{"to one of its level, too early", time.Hour, time.Hour, slice / 2, false},
+		{"to one of its level", time.Hour, time.Hour, slice, true},
+		{"to one that has used more", 0, time.Hour, slice, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q := newTurns(1)
+				turn := turnOf(t, q, c.used)
+				got := false
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					other := q.claim().turn()
+					other.claim.used.Store(int64(c.other))
+					if other.begin(t.Context()) == nil {
+						got = true
+						other.end()
+					}
+				}()
+				synctest.Wait()
+				turn.began = turn.began.Add(-c.computed) // time.Sleep would let patience end
+				if err := turn.yield(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if got != c.wantsToGiveUp {
+					t.Errorf("the other had its turn: %v", got)
+				}
+				turn.end()
+				<-done
+				if q.taken != 0 || len(q.waiting) != 0 || q.some.Load() {
+					t.Errorf("%d places are taken, %d wait", q.taken, len(q.waiting))
+				}
+			})
+		})
+	}
+}
+
+// Where nobody gives way, new statements begin beside them after a while, up to
+// twice as many as there are places; those of the last level wait.
+func TestTurnsBesideThoseWhoDoNotGiveWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newTurns(1)
+		stuck := turnOf(t, q, time.Hour)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		long := q.claim().turn()
+		long.claim.used.Store(int64(time.Hour))
+		if err := long.begin(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a long statement: %v", err)
+		}
+		begun := time.Now()
+		beside := turnOf(t, q, 0)
+		if waited := time.Since(begun); waited != patience {
+			t.Errorf("a new one waited %v", waited)
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := q.claim().turn().begin(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("one too many: %v", err)
+		}
+		stuck.end()
+		beside.end()
+		if q.taken != 0 || len(q.waiting) != 0 {
+			t.Errorf("%d places are taken, %d wait", q.taken, len(q.waiting))
+		}
+	})
+}
