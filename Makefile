@@ -79,7 +79,7 @@ NIGHTLY = @rm -f .nightly-$@; $(1); s=$$?; $(SHOW) -reports .nightly-$@ -tier N 
 LONG = WEND_TRUST=$(CURDIR)/.nightly-$@ nice go test -count=1 -timeout 12h
 
 trust-nightly-sim:
-	$(call NIGHTLY,WEND_STATES=1000000 WEND_REPEATS=200 $(LONG) ./storage -run 'TestSim(Crashes|Repeats)')
+	$(call NIGHTLY,WEND_STATES=1000000 WEND_SITE_CRASHES=100 WEND_REPEATS=200 $(LONG) ./storage -run 'TestSim(Crashes|Repeats)')
 trust-nightly-flips:
 	$(call NIGHTLY,WEND_FLIPS=8 $(LONG) ./storage -run TestSimFlips)
 trust-nightly-faults:

@@ -50,6 +50,7 @@ type sim struct {
 
 	tally    *simTally
 	explore  bool
+	aim      int // crashes that a side of a call site is to have: they are tried where there are fewer only; 0: no aim
 	crashIn  int // mutating operations until the power goes; 0: it stays
 	crashed  *simfs.FS
 	kind     crashKind
@@ -394,13 +395,18 @@ func (d *sim) look(op *simfs.Op, after bool) {
 	if n >= siteWanted {
 		rare = 40
 	}
+	if d.aim > 0 {
+		if rare = 1; n >= d.aim {
+			return
+		}
+	}
 	if d.states >= d.stateMax || d.hookR.IntN(rare) > 0 {
 		return
 	}
 	seen := map[uint64]bool{}
 	modes := []simfs.Mode{simfs.Mode(d.hookR.IntN(int(simfs.Modes))), simfs.Random, simfs.Adversary}
 	modes = modes[:1+d.hookR.IntN(len(modes))]
-	if n < siteWanted/5 { // who knows whether anybody comes here again
+	if n < max(siteWanted/5, d.aim) { // who knows whether anybody comes here again
 		modes = []simfs.Mode{simfs.AllLost, simfs.AllKept, simfs.Random, simfs.Random, simfs.Prefix, simfs.Adversary, simfs.Adversary}
 	}
 	for _, mode := range modes {

@@ -17,6 +17,12 @@ import (
 // simulate runs seeds until enough crash states were tried.
 func simulate(t testing.TB, first uint64, states int, explore bool) *simTally {
 	tally := newSimTally()
+	tally.run(t, first, explore, 0, func() bool { return tally.states >= states })
+	return tally
+}
+
+// run runs seeds until enough is done.
+func (tally *simTally) run(t testing.TB, first uint64, explore bool, aim int, enough func() bool) (seeds uint64) {
 	var next atomic.Uint64
 	var stop atomic.Bool
 	var group sync.WaitGroup
@@ -25,14 +31,14 @@ func simulate(t testing.TB, first uint64, states int, explore bool) *simTally {
 			for !stop.Load() {
 				seed := first + next.Add(1) - 1
 				d := newSim(seed, tally)
-				d.explore = explore
+				d.explore, d.aim = explore, aim
 				d.stateMax = 400
 				if err := d.run(60); err != nil {
 					stop.Store(true)
 					t.Errorf("seed %d: %v\n  %s", seed, err, strings.Join(d.log, "\n  "))
 				}
 				tally.mu.Lock()
-				if tally.states >= states {
+				if enough() {
 					stop.Store(true)
 				}
 				tally.mu.Unlock()
@@ -40,7 +46,7 @@ func simulate(t testing.TB, first uint64, states int, explore bool) *simTally {
 		})
 	}
 	group.Wait()
-	return tally
+	return next.Load()
 }
 
 // One seed alone: what WEND_SEED=17 repeats after a run of many failed, and
@@ -150,6 +156,19 @@ func TestSimCrashes(t *testing.T) {
 	}
 	sites := slices.DeleteFunc(mutatingSites(t), inDamage) // those are TestSimSetAsideCrashes'
 	tally := simulate(t, seed, int(states), true)
+	// Rare sites: further seeds, in which crashes are tried where there were few only.
+	aim, most, aimed := int(trust.Number("WEND_SITE_CRASHES", 0)), trust.Number("WEND_SITE_SEEDS", 200_000), uint64(0)
+	if aim > 0 && !t.Failed() {
+		seeds := uint64(0)
+		aimed = tally.run(t, seed+1<<32, true, aim, func() bool {
+			seeds++
+			_, _, least := tally.covered(sites)
+			return least >= aim || seeds >= uint64(most)
+		})
+		if _, _, least := tally.covered(sites); least < aim && !t.Failed() {
+			t.Errorf("a call site has %d crashes on one side after %d further seeds, want %d", least, aimed, aim)
+		}
+	}
 	violations := 0
 	if t.Failed() {
 		violations = 1
@@ -163,7 +182,7 @@ func TestSimCrashes(t *testing.T) {
 		report("no crash was tried at\n  %s", strings.Join(missing, "\n  "))
 	}
 	trust.Report(t, "P1", "sim states", tally.states, "nested", tally.nested, "crashes", tally.crashes,
-		"sites", fmt.Sprintf("%d/%d", covered, len(sites)), "least", least, "violations", violations, "seed", seed)
+		"sites", fmt.Sprintf("%d/%d", covered, len(sites)), "least", least, "seeds for rare sites", aimed, "violations", violations, "seed", seed)
 	trust.Report(t, "P2", "sim batches of", fmt.Sprintf("1:%d, <1000:%d, <max:%d, max:%d", tally.tried[0], tally.tried[1], tally.tried[2], tally.tried[3]),
 		"over a new log", tally.rotated, "torn", violations, "seed", seed)
 }
