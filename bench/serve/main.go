@@ -107,9 +107,10 @@ func (r *runner) tell(name string, connections int, rate float64, m *measured) {
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d.Microseconds())/1000) }
 
-// scratch makes a folder that is removed by the function returned.
-func (r *runner) scratch() (dir string, remove func(), err error) {
-	if dir, err = os.MkdirTemp(r.work, "wend-serve-"); err != nil {
+// scratch makes a folder for a store; the function returned removes it.
+func (r *runner) scratch() (store string, remove func(), err error) {
+	dir, err := os.MkdirTemp(r.work, "wend-serve-")
+	if err != nil {
 		return "", nil, err
 	}
 	return filepath.Join(dir, "store"), func() { os.RemoveAll(dir) }, nil
