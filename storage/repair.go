@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -104,28 +105,16 @@ type repairer struct {
 
 func (r *repairer) run(ctx context.Context) (Repaired, error) {
 	defer func() { _ = r.s.release() }() // nothing was written to
-	if err := r.s.refuseUnfinished(); err != nil {
+	damaged, err := r.look()
+	if err == nil && damaged && r.how.Write {
+		if err = r.s.takeLock(); err == nil {
+			damaged, err = r.look() // now that nobody else repairs it
+		}
+	}
+	if err != nil || !damaged {
 		return r.done, err
 	}
 	disk := r.s.fs
-	if r.how.Write {
-		if err := r.s.takeLock(); err != nil {
-			return r.done, err
-		}
-	}
-	if err := r.s.refuseNewer(); err != nil {
-		return r.done, err
-	}
-	_, st, err := readManifest(r.s.fs, r.s.dir)
-	switch {
-	case err == nil && st == nil, isNotExist(err):
-		return r.done, fmt.Errorf("%w: there is no store here", ErrNotFound)
-	case err == nil:
-		r.done.Sound = true
-		return r.done, nil
-	case !errors.Is(err, ErrCorrupt):
-		return r.done, err
-	}
 	r.s.fs = unchanged{disk}
 	if err := r.plan(ctx); err != nil || !r.how.Write {
 		return r.done, err
@@ -137,15 +126,52 @@ func (r *repairer) run(ctx context.Context) (Repaired, error) {
 	return r.done, r.settle(ctx)
 }
 
+// look reports whether the store's manifest is damaged, and reads what is left
+// of it. It refuses what a repair must not touch.
+func (r *repairer) look() (damaged bool, err error) {
+	if err := errors.Join(r.s.refuseUnfinished(), r.s.refuseNewer()); err != nil {
+		return false, err
+	}
+	_, st, err := readManifest(r.s.fs, r.s.dir)
+	switch {
+	case err == nil && st == nil, isNotExist(err):
+		return false, fmt.Errorf("%w: there is no store here", ErrNotFound)
+	case err == nil:
+		r.done.Sound = true
+		return false, nil
+	case !errors.Is(err, ErrCorrupt):
+		return false, err
+	}
+	if r.names, err = r.s.fs.ReadDir(r.s.dir); err != nil {
+		return false, err
+	}
+	r.done, r.keep = Repaired{}, nil
+	return true, errors.Join(r.refuseNewer(), r.readEdits())
+}
+
+// refuseNewer refuses a store with any file of a newer release.
+func (r *repairer) refuseNewer() error {
+	for _, name := range r.names {
+		head := r.s.head(name, 64<<10)
+		n, numbered := fileNumber(name)
+		var err error
+		switch {
+		case numbered && strings.HasSuffix(name, ".seg") && len(head) >= headerSize:
+			seg := &segment{name: name, r: bytes.NewReader(head)}
+			seg.Size = headerSize + trailerSize
+			err = seg.readHeader()
+		case numbered && strings.HasSuffix(name, walSuffix) && len(head) >= 24:
+			_, err = (&walFile{number: n}).header(head, [16]byte(head[8:24]))
+		}
+		if errors.Is(err, ErrNewer) {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
 // plan works out what the repaired store is.
 func (r *repairer) plan(ctx context.Context) error {
-	var err error
-	if r.names, err = r.s.fs.ReadDir(r.s.dir); err != nil {
-		return err
-	}
-	if err := r.readEdits(); err != nil {
-		return err
-	}
 	if err := errors.Join(r.readLedger(), r.readLogs()); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"path"
@@ -160,9 +159,6 @@ func (r *repairer) readLogs() error {
 			return err
 		}
 		f, err := parseWAL(data, r.store, n, nil)
-		if errors.Is(err, ErrNewer) {
-			return fmt.Errorf("read %s: %w", walName(n), err)
-		}
 		r.logged[n] = err == nil && len(f.records) > 0
 	}
 	return nil

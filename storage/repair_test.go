@@ -2,8 +2,10 @@ package storage
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"path"
 	"regexp"
@@ -439,4 +441,192 @@ func TestRepair(t *testing.T) {
 		}
 	}
 	trust.Report(t, "P6", "manifests repaired", cases, "nothing missing or in doubt", whole, "files named as missing", missing, "violations", 0)
+}
+
+// damaged flips a byte of an edit in both files.
+func (p *past) damaged(k int) {
+	name := p.manifest()
+	data, err := vfs.ReadFile(p.fs, name)
+	p.must(err)
+	at := edits(data)[k] + editHeader + 3
+	for _, file := range []string{name, name + copySuffix} {
+		p.must(p.fs.Edit(file, func(b []byte) []byte { b[at] ^= 1; return b }))
+	}
+}
+
+// editWith is the first edit of the manifest that has a text, -1 if none has it.
+func (p *past) editWith(text string) int {
+	data, err := vfs.ReadFile(p.fs, p.manifest())
+	p.must(err)
+	at := edits(data)
+	return slices.IndexFunc(at[:len(at)-1], func(from int) bool {
+		length := int(data[from+4]) | int(data[from+5])<<8
+		return strings.Contains(string(data[from+editHeader:from+editHeader+length]), text)
+	})
+}
+
+// An erasure whose edit is lost and that no ledger knows: where its number is
+// all that is left, what it may concern is set aside; where an earlier one shows
+// that there was a ledger, the repair asks for it. With the ledger it is done again.
+func TestRepairOfLostErasures(t *testing.T) {
+	ctx := t.Context()
+	newStore := func(t *testing.T) (p *past, ledger []byte) {
+		p = newPast(t, 0)
+		var err error
+		p.s, err = Open("data/store", p.options())
+		p.must(err)
+		for _, c := range []string{"nobody", "zoe"} {
+			p.must(p.s.Link(ctx, "x", "y")) // so that the edit before can be read
+			_, err := p.s.Erase(ctx, c, EraseOptions{})
+			p.must(err)
+		}
+		for id := range p.shown { // zoe's are those that are shown no more
+			p.gone[id] = "erased"
+		}
+		left, err := p.read(p.s)
+		p.must(err)
+		for id := range left {
+			delete(p.gone, id)
+		}
+		p.shown = left
+		p.links = p.s.Links()
+		kill(p.s)
+		p.fs = p.fs.Kill()
+		name := LedgerPath("data/store")
+		ledger = p.fs.Files()[name]
+		p.must(errors.Join(p.fs.Remove(name), p.fs.SyncDir("data")))
+		return p, ledger
+	}
+	t.Run("an earlier one is known", func(t *testing.T) {
+		p, ledger := newStore(t)
+		p.damaged(p.editWith(`"erase":[{"number":2`))
+		if _, err := Repair(ctx, "data/store", p.options(), RepairOptions{Write: true}); !errors.Is(err, ErrNoLedger) {
+			t.Fatalf("repaired without the ledger: %v", err)
+		}
+		p.must(p.fs.Put(LedgerPath("data/store"), []byte("not a ledger")))
+		if _, err := Repair(ctx, "data/store", p.options(), RepairOptions{Write: true}); !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("repaired with a damaged ledger: %v", err)
+		}
+		p.must(p.fs.Put(LedgerPath("data/store"), ledger))
+		done, err := p.repaired()
+		if err != nil || done.Erased != 1 {
+			t.Fatalf("%v\n%+v", err, done)
+		}
+	})
+	t.Run("only its number is known", func(t *testing.T) {
+		p, ledger := newStore(t)
+		var err error
+		opt := p.options()
+		opt.Ledger = "data/elsewhere"
+		p.must(p.fs.Put(opt.Ledger, ledger))
+		p.s, err = Open("data/store", opt)
+		p.must(err)
+		more := p.events(2029, 2, "late") // its segment says that both erasures came before it
+		p.append(more, AppendOptions{})
+		p.must(p.s.Flush(ctx))
+		kill(p.s)
+		p.fs = p.fs.Kill()
+		// The opening wrote the manifest anew: all but what came then is in its first edit.
+		p.damaged(0)
+		p.must(errors.Join(p.fs.Remove(opt.Ledger), p.fs.SyncDir("data")))
+		done, err := Repair(ctx, "data/store", p.options(), RepairOptions{Write: true, WithoutLedger: true})
+		p.must(err)
+		s, err := Open("data/store", p.options())
+		p.must(err)
+		defer func() { kill(s) }()
+		got, err := p.read(s)
+		p.must(err)
+		for id := range got {
+			if p.gone[id] != "" {
+				t.Errorf("%s is shown (%s)", id, p.gone[id])
+			}
+		}
+		for _, e := range more {
+			if !got[e.ID] {
+				t.Errorf("%s came after the erasures and is not shown", e.ID)
+			}
+		}
+		if len(done.Aside) == 0 || !strings.Contains(done.Aside[0].Reason, "erasure 2 may have taken rows out of it") {
+			t.Errorf("set aside are %+v", done.Aside)
+		}
+	})
+}
+
+// Damage to the same edit of both files is none where one of them has the bytes
+// that the other lacks.
+func TestRepairJoinsAnEdit(t *testing.T) {
+	p := newPast(t, 1)
+	k := p.editWith(`"undo"`)
+	name := p.manifest()
+	data, err := vfs.ReadFile(p.fs, name)
+	p.must(err)
+	at := edits(data)[k]
+	for i, file := range []string{name, name + copySuffix} {
+		from := at + editHeader + 5*i
+		p.must(p.fs.Edit(file, func(b []byte) []byte { clear(b[from : from+4]); return b }))
+	}
+	done, err := p.repaired()
+	if err != nil || done.Restored != 1 || len(done.Lost)+len(done.Unknown)+len(done.Missing) > 0 {
+		t.Fatalf("%v\n%+v", err, done)
+	}
+}
+
+// A repair refuses what is not its to repair, and touches nothing of it.
+func TestRepairRefuses(t *testing.T) {
+	newer := func(b []byte) []byte { // a header of a version to come, with its checksum
+		b[7] = '9'
+		binary.LittleEndian.PutUint32(b[32:], crc32.Checksum(b[:32], castagnoli))
+		return b
+	}
+	for _, x := range []struct {
+		name   string
+		change func(p *past)
+		want   error
+	}{
+		{"no store", func(p *past) {
+			for file := range p.fs.Files() {
+				p.must(p.fs.Remove(file))
+			}
+		}, ErrNotFound},
+		{"a newer manifest", func(p *past) {
+			p.must(p.fs.Edit(p.manifest(), newer))
+			p.must(p.fs.Edit(p.manifest()+copySuffix, newer))
+		}, ErrNewer},
+		{"a newer copy of a damaged manifest", func(p *past) {
+			p.damaged(0)
+			p.must(p.fs.Edit(p.manifest()+copySuffix, newer))
+		}, ErrNewer},
+		{"a restore that is not done", func(p *past) { p.must(p.fs.Put("data/store/"+restoringName, nil)) }, ErrUnfinished},
+		{"a newer segment", func(p *past) {
+			p.damaged(0)
+			head := appendHeader(nil, p.s.state.store, 999, 1)
+			head[8]++
+			p.must(p.fs.Put("data/store/000999.seg", binary.LittleEndian.AppendUint32(head[:44], crc32.Checksum(head[:44], castagnoli))))
+		}, ErrNewer},
+		{"files of two stores", func(p *past) {
+			for file := range p.fs.Files() {
+				if file != "data/store/LOCK" {
+					p.must(p.fs.Remove(file))
+				}
+			}
+			for i := range byte(2) {
+				p.must(p.fs.Put(fmt.Sprintf("data/store/00000%d.seg", i), appendHeader(nil, [16]byte{i}, uint64(i), 1)))
+			}
+		}, ErrCorrupt},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			p := newPast(t, 0)
+			x.change(p)
+			p.fs = p.fs.Kill()
+			before := p.fs.StateHash()
+			for _, write := range []bool{false, true} {
+				if done, err := Repair(t.Context(), "data/store", p.options(), RepairOptions{Write: write}); !errors.Is(err, x.want) {
+					t.Errorf("write %v: %v, %+v", write, err, done)
+				}
+			}
+			if p.fs.StateHash() != before {
+				t.Errorf("something was changed: %v", sortedKeys(p.fs.Files()))
+			}
+		})
+	}
 }

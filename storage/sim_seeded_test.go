@@ -65,6 +65,9 @@ old_rows_kept_in_files | old rows stay in a file until they are half of it | Tes
 put_back_too_old | a segment that is put back shows what retention dropped meanwhile | TestRetentionHidesWhatIsPutBack
 cutoff_forgotten | an opening does not hide what is too old | TestSimSeed WEND_SEED=27
 version_by_lsn | two states have one version | TestVersionTellsOfABatchThatComesAfterALaterOne
+repair_doubles | a repair takes files that overlap | TestRepair -test.short
+repair_without_ledger | a repair does not erase again whom only the ledger knows | TestRepair -test.short
+repair_trusts_lost_erasures | a repair shows what an erasure may concern of which nothing but its number is left | TestRepairOfLostErasures
 number_given_twice | a failed load gives its LSN out again | TestSimAfterFailedLoad
 `
 

@@ -27,7 +27,7 @@ var Sections = []Section{
 	}},
 	{"What is damaged is not believed", []Promise{
 		{"P5", "Everything read is checked", "any changed byte is found", "go test ./storage -run SimFlips"},
-		{"P6", "Damage is set aside", "the rest answers, and what is missing is named", "go test ./storage ./engine -run 'Damage|Quarantine'"},
+		{"P6", "Damage is set aside", "the rest answers, and what is missing is named", "go test ./storage ./engine -run 'Damage|Quarantine|Repair'"},
 		{"P7", "A torn log is not a damaged log", "a write that was interrupted loses nothing acknowledged; damage is reported", "go test ./storage -run 'Log|Hole'"},
 		{"P8", "Full and failing disks", "a clear error, no false acknowledgement, reads go on, recovery by itself", "go test ./storage -run 'Fault|Fail|ErrorReturns'; go test ./internal/trials -run 'Inject|Full|Descriptors|FileSize'"},
 		{"P13", "Format versions", "stores of every version are read for ever; a newer one is refused untouched", "go test ./storage -run 'Version|NewerFormat|FormatStays'; go test ./cmd/wend -run Golden"},
