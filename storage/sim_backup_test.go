@@ -92,7 +92,7 @@ func (d *sim) restore() {
 	c.tally.restores++
 	c.restoring = fmt.Sprintf("data/again%d", c.tally.restores)
 	d.note("restore to %s", c.restoring)
-	if c.r.IntN(3) == 0 { // over what another restore left
+	if c.r.IntN(3) == 0 && d.fault == nil { // over what another restore left
 		for _, name := range []string{restoringName, "000001.seg"} {
 			if err := errors.Join(d.fs.MkdirAll(c.restoring), d.fs.Put(path.Join(c.restoring, name), []byte("half"))); err != nil {
 				d.fail(err)
