@@ -139,6 +139,9 @@ func (d *decoder) next(text string) error {
 	}
 	d.out.Total++
 	e, err := d.event(text)
+	if err == nil && !d.rows.fits(e) {
+		err = errors.New("the events sent with it have too many different properties; send fewer at once, and put what differs into values, not into names")
+	}
 	if err != nil {
 		d.out.Rejected = append(d.out.Rejected, Rejection{index, err.Error()})
 		return nil

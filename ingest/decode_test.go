@@ -146,6 +146,16 @@ func TestSentLimits(t *testing.T) {
 	if d, err := DecodeJSON(strings.NewReader(events), JSONOptions{}); err != nil || d.Batch.Len() != 50_000 {
 		t.Errorf("50,000 events: %v", err)
 	}
+	// Events of a few bytes that each have properties of their own: a table of
+	// them would take gigabytes. Those that find no room are named.
+	var odd strings.Builder
+	for i := range 10_000 {
+		fmt.Fprintf(&odd, base+",\"p%d\":1,\"q%d\":2}\n", i, i)
+	}
+	d, err := DecodeJSON(strings.NewReader(odd.String()), JSONOptions{})
+	if err != nil || d.Batch.Len() != 2000 || len(d.Batch.Columns) != 4000 || len(d.Rejected) != 8000 || !strings.Contains(d.Rejected[0].Reason, "too many different properties") {
+		t.Errorf("properties of their own: %d rows, %d columns, %d rejected, %v", d.Batch.Len(), len(d.Batch.Columns), len(d.Rejected), err)
+	}
 	var many *TooManyError
 	if _, err := DecodeJSON(strings.NewReader(events+base+"}"), JSONOptions{}); !errors.As(err, &many) || many.Max != 50_000 {
 		t.Errorf("50,001 events: %v", err)

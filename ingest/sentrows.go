@@ -19,7 +19,23 @@ type sentRows struct {
 	byName  map[string]int
 	row     sentRow
 	events  int64 // looked at, taken or not
+	used    int   // columns that have a value
 	room    int   // rows that memory is taken for at once
+}
+
+// cellsMax bounds rows times columns of a batch: of a few megabytes of events
+// that each have properties of their own it could be anything.
+const cellsMax = 8_000_000
+
+// fits reports whether the batch has room for a row.
+func (r *sentRows) fits(e *sentRow) bool {
+	used := r.used
+	for _, v := range e.values {
+		if r.columns[v.column].count == 0 {
+			used++
+		}
+	}
+	return used*(r.n+1) <= cellsMax
 }
 
 // sentColumn is the values of one property. Its type is that of the store, or of
@@ -103,7 +119,11 @@ func (r *sentRows) add(e *sentRow) {
 		b.ID = append(b.ID, e.id)
 	}
 	for _, v := range e.values {
-		r.columns[v.column].set(r.n, v.value, r.room)
+		c := &r.columns[v.column]
+		if c.count == 0 {
+			r.used++
+		}
+		c.set(r.n, v.value, r.room)
 	}
 	r.n++
 }

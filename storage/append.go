@@ -74,6 +74,10 @@ const (
 	futureMost = 48 * event.Hour
 )
 
+// storeProperties is how many properties a store may have: each costs every
+// query and every block something. Who sends names that are data has more.
+const storeProperties = 10_000
+
 // Append stores a batch. When it returns without an error, the accepted
 // events are as durable as asked for, and every later snapshot shows them.
 // After an error the batch may or may not be stored: send it again, with the
@@ -404,9 +408,15 @@ func newChecker(c *catalog, b *event.Batch) *checker {
 		k.channel = append(k.channel, badText("channel", n))
 	}
 	seen := map[string]event.Type{}
+	properties := len(c.properties)
 	for i := range b.Columns {
 		col := &b.Columns[i]
 		reason := c.accepts(col.Name, col.Type)
+		if _, known := c.propertyCode[col.Name]; !known {
+			if properties++; properties > storeProperties {
+				reason = fmt.Sprintf("property %q is one more than the %d that a store may have; put what differs into values, not into names", col.Name, storeProperties)
+			}
+		}
 		if reason == "" {
 			reason = badText("property name", col.Name)
 		}

@@ -248,6 +248,23 @@ func TestTokenOfNothing(t *testing.T) {
 	}
 }
 
+// A store takes names of properties up to a number, and then events that have no
+// further ones; who sends data as names is told.
+func TestTooManyProperties(t *testing.T) {
+	s := open(t, vfs.NewMem(), "store")
+	b := event.NewBuilder()
+	for i := range storeProperties + 1 {
+		b.Add(view("ann", i, event.Prop{Name: fmt.Sprint("p", i), Value: event.Integer(1)}))
+	}
+	ack, err := s.Append(t.Context(), b.Batch(), AppendOptions{})
+	if err != nil || ack.Accepted != storeProperties || len(ack.Rejected) != 1 || ack.Rejected[0].Index != storeProperties || !strings.Contains(ack.Rejected[0].Reason, "one more than the 10000") {
+		t.Errorf("%d accepted, rejected %v, %v", ack.Accepted, ack.Rejected, err)
+	}
+	if ack := appendEvents(t, s, AppendOptions{}, view("ann", 0, event.Prop{Name: "p7", Value: event.Integer(2)})); ack.Accepted != 1 {
+		t.Errorf("a property that is known: %+v", ack)
+	}
+}
+
 func TestRejections(t *testing.T) {
 	s := open(t, vfs.NewMem(), "store")
 	appendEvents(t, s, AppendOptions{}, view("ann", 0, event.Prop{Name: "n", Value: event.Integer(1)}, event.Prop{Name: "s", Value: event.String("x")}))
