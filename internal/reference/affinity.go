@@ -44,9 +44,9 @@ func (ev *evaluator) affinity(q *query.Query, s *settings) *Answer {
 			if event.Compare(left, right) == 0 || together == 0 {
 				continue
 			}
-			confidence := float64(together) / float64(count(left))
-			rows = append(rows, []any{cell(left), cell(right), int64(together), share(together, len(baskets)),
-				confidence, confidence / (float64(count(right)) / float64(len(baskets)))})
+			ofLeft, ofRight := count(left), count(right)
+			rows = append(rows, []any{cell(left), cell(right), int64(together), share(together, len(baskets)), share(together, ofLeft),
+				float64(together*len(baskets)) / float64(ofLeft*ofRight)}) // one number both ways, also when it is rounded
 		}
 	}
 	slices.SortStableFunc(rows, func(a, b []any) int {
