@@ -339,19 +339,6 @@ func (c *counter) estimate() int64 {
 	return int64(math.Ceil(-cells * math.Log(max(float64(empty), 1)/cells)))
 }
 
-// nudge wakes the background, if there is one.
-func (s *Store) nudge() {
-	if !s.opt.Background {
-		return
-	}
-	for _, c := range []chan struct{}{s.wake, s.full} {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
-	}
-}
-
 // flushBeside flushes the memtable when it is full, while the caller, who holds
 // writing, merges: a merge of a year takes long, and what is appended meanwhile
 // must not pile up in memory. What it writes is younger than all that is merged.
