@@ -344,7 +344,7 @@ func (d *decoder) ownFields(e *sentRow) error {
 // property reads a property's value as the type that the store, or an event
 // before, has given its column.
 func (d *decoder) property(c *sentColumn, l leaf) (event.Value, error) {
-	v := event.Null
+	var v event.Value
 	switch l.kind {
 	case jsonBool:
 		v = event.Boolean(l.raw == "true")

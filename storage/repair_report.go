@@ -40,15 +40,12 @@ func (r *repairer) tell() error {
 	return nil
 }
 
-// arrivals is the first and the last batch that a file holds.
-type lsns struct{ first, last uint64 }
-
 // explained counts the edits that are missing of which the disk shows what they
 // did, and rather too few: files that they added, logs that they began, the
 // erasures that the ledger has. all reports whether those are all; an edit does
 // one thing.
 func (r *repairer) explained() (count int, all bool) {
-	type lsns struct{ first, last uint64 }
+	type lsns struct{ first, last uint64 } // of a file's batches
 	type merge struct {
 		partition int64
 		of        lsns
