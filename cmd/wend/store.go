@@ -181,7 +181,7 @@ func compactCommand() *cobra.Command {
 				return err
 			}
 			after := db.Store().Summary()
-			fmt.Fprintf(cmd.OutOrStdout(), "%d segments of %d bytes, before %d of %d\n", len(after.Segments), after.Bytes, len(before.Segments), before.Bytes)
+			fmt.Fprintf(cmd.OutOrStdout(), "segments: %d of %d bytes, before %d of %d\n", len(after.Segments), after.Bytes, len(before.Segments), before.Bytes)
 			if len(after.Missing) > 0 {
 				printMissing(cmd.OutOrStdout(), after.Missing)
 				return errPartial
