@@ -94,9 +94,9 @@ func TestNoHiddenInputs(t *testing.T) {
 		"math/rand/v2": {"Int", "IntN", "Uint32", "Uint64", "Float64", "Perm", "Shuffle", "N"},
 	}
 	parallel := map[string]string{
-		"store.go work":                "the background, which Options.Background turns on",
+		"background.go work":           "the background, which Options.Background turns on",
 		"store.go openWriter":          "begins it",
-		"store.go keepSynced":          "keeps what durability interval promises",
+		"background.go keepSynced":     "keeps what durability interval promises",
 		"compact.go flushBeside":       "flushes while a merge goes on, if there is a background",
 		"load.go startDealing":         "makes records of batches while others are read; take waits",
 		"load.go startSpill":           "writes records to a file while the next are made; finishSpill waits",
