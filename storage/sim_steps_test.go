@@ -323,7 +323,9 @@ func (d *sim) load() {
 		d.fail(fmt.Errorf("load %d: %+v, want %d, %d, %d, %d rejected", b.seq, res, len(b.events), duplicates, conflicts, len(sent)-len(young)))
 		return
 	}
-	d.durableAll(true) // it flushes first
+	if len(young) > 0 {
+		d.durableAll(true) // it flushes first, if there is anything to load
+	}
 	if len(b.events) > 0 {
 		b.importID, b.durable = res.ImportID, true
 		d.m.present = append(d.m.present, b)
