@@ -130,7 +130,7 @@ func (c *cache) countAged(a *aged, src *source, index int, m *mask) error {
 // age brings what is known of a file's old rows up to the store's cutoff. The
 // caller holds mu, or is the only one who knows the file.
 func (s *Store) age(f *segmentFile) error {
-	before := s.state.cutoff()
+	before := s.state().cutoff()
 	if f.agedTo == before && f.agedBy == f.mask {
 		return nil
 	}
@@ -147,7 +147,7 @@ func (s *Store) ageFiles() error {
 	if seeded.On("cutoff_forgotten") {
 		return nil
 	}
-	for _, r := range s.state.segments {
+	for _, r := range s.state().segments {
 		if f := s.segments[r.ID]; f != nil {
 			if err := s.age(f); err != nil && !s.leaveOut(err) {
 				return err

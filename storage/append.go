@@ -167,7 +167,7 @@ func (s *Store) take(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch,
 			return t.Ack, nil, waiting{lsn: t.Ack.LSN}, nil
 		}
 	}
-	keep, rejected := s.validate(b, s.state.cutoff(), s.now().Add(futureMost))
+	keep, rejected := s.validate(b, s.state().cutoff(), s.now().Add(futureMost))
 	ack.Rejected, ack.Durability = rejected, opt.Durability
 	if opt.Strict && len(rejected) > 0 {
 		return ack, nil, wait, fmt.Errorf("%w: event %d: %s", ErrRefused, rejected[0].Index, rejected[0].Reason)
@@ -239,9 +239,9 @@ func (s *Store) token(token string) (tokenRecord, bool) {
 			return t, true
 		}
 	}
-	t, ok := s.state.tokens[token]
-	if !ok && s.state.eraseKey != nil {
-		t, ok = s.state.tokens[keyedToken+keyed(s.state.eraseKey, "token", token)]
+	t, ok := s.state().tokens[token]
+	if !ok && s.state().eraseKey != nil {
+		t, ok = s.state().tokens[keyedToken+keyed(s.state().eraseKey, "token", token)]
 	}
 	return t, ok
 }
@@ -251,13 +251,13 @@ func (s *Store) openLog() error {
 	if s.wal != nil {
 		return nil
 	}
-	w, err := createWAL(s.fs, s.dir, s.state.store, s.number(), s.oldWAL)
+	w, err := createWAL(s.fs, s.dir, s.state().store, s.number(), s.oldWAL)
 	if err != nil {
 		return err
 	}
 	// Without this the file could disappear, and with it what is acknowledged,
 	// and nobody would know that there ever was one.
-	if s.state.format >= 2 {
+	if s.state().format >= 2 {
 		if err := s.publish(&edit{Logs: []uint64{w.number}}); err != nil {
 			s.oldWAL = append(s.oldWAL, w.extent())
 			_ = w.file.Close() // it holds no batch

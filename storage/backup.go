@@ -122,11 +122,11 @@ func (s *Store) pin() (*backupPin, error) {
 			return nil, err
 		}
 	}
-	p := &backupPin{state: *s.state, tokens: map[string]tokenRecord{}, lsn: s.lsn}
+	p := &backupPin{state: *s.state(), tokens: map[string]tokenRecord{}, lsn: s.lsn}
 	if len(missing) > 0 {
 		p.damaged = missing[0].Segment
 	}
-	for _, r := range s.state.segments {
+	for _, r := range s.state().segments {
 		f := s.segments[r.ID]
 		if f == nil {
 			p.release()
@@ -195,7 +195,7 @@ func (w *backupWriter) earlier() (*BackupList, error) {
 func (s *Store) storeID() [16]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state.store
+	return s.state().store
 }
 
 const tempSuffix = ".tmp"

@@ -143,8 +143,8 @@ func (s *Store) closeLog() {
 // width is the store's partition width, chosen now if it has none.
 func (s *Store) width(rows *histogram, e *edit) string {
 	switch {
-	case s.state.width != "":
-		return s.state.width
+	case s.state().width != "":
+		return s.state().width
 	case len(rows.rows) == 0:
 		return widthYear // nothing is written, so nothing is decided
 	default:
@@ -214,13 +214,13 @@ func (s *Store) publishSegments(e *edit, files []*segmentFile) error {
 // runMeta is what files written now say about themselves. The caller holds mu.
 func (s *Store) runMeta(first, last uint64) segmentMeta {
 	imports := []string{""}
-	for _, i := range s.state.imports {
+	for _, i := range s.state().imports {
 		imports = append(imports, i.ID)
 	}
 	return segmentMeta{
-		Store: s.state.store, FirstLSN: first, LastLSN: last,
+		Store: s.state().store, FirstLSN: first, LastLSN: last,
 		Events: s.catalog.events, Channels: s.catalog.channels, Imports: imports, Properties: s.catalog.properties,
-		Erased: s.state.lastErasure(), Sparse: s.state.format >= 2,
+		Erased: s.state().lastErasure(), Sparse: s.state().format >= 2,
 	}
 }
 
@@ -397,8 +397,8 @@ type runFiles struct {
 // from those after it, and is left alone: should a sound copy come back, it
 // has its place in the order of arrival. The caller holds mu.
 func (s *Store) runsByPartition() [][]runFiles {
-	records := slices.Clone(s.state.segments)
-	for _, q := range s.state.quarantine {
+	records := slices.Clone(s.state().segments)
+	for _, q := range s.state().quarantine {
 		if q.Segment != nil && q.Erasure != neverBack {
 			records = append(records, *q.Segment)
 		}
@@ -523,7 +523,7 @@ func (s *Store) mergeSome(ctx context.Context, choose func([]runFiles) []runFile
 			sources = append(sources, f.view(undone))
 		}
 	}
-	meta, width := s.runMeta(chosen[0].first, chosen[len(chosen)-1].last), s.state.width
+	meta, width := s.runMeta(chosen[0].first, chosen[len(chosen)-1].last), s.state().width
 	s.mu.Unlock()
 	defer func() {
 		for _, f := range files {
@@ -597,7 +597,7 @@ func (s *Store) verifySegment(r segmentRecord, sum *rowSum) error {
 	if size, err := f.Size(); err != nil || size != r.Size {
 		return errors.Join(err, fmt.Errorf("%w: it has %d bytes, the manifest says %d", ErrCorrupt, size, r.Size))
 	}
-	info, err := checkSegment(r.file(), f, r.Size, s.state.store, r.ID, sum)
+	info, err := checkSegment(r.file(), f, r.Size, s.state().store, r.ID, sum)
 	if err != nil {
 		return err
 	}
@@ -610,10 +610,10 @@ func (s *Store) verifySegment(r segmentRecord, sum *rowSum) error {
 // undone lists import codes whose rows are left out; nil if there are none.
 func (s *Store) undone() []bool {
 	var list []bool
-	for i, r := range s.state.imports {
+	for i, r := range s.state().imports {
 		if r.Undone {
 			if list == nil {
-				list = make([]bool, len(s.state.imports)+1)
+				list = make([]bool, len(s.state().imports)+1)
 			}
 			list[i+1] = true
 		}

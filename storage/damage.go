@@ -129,11 +129,11 @@ func (s *Store) leaveOut(err error) bool {
 	if !errors.As(err, &damage) || s.closed {
 		return false
 	}
-	i := slices.IndexFunc(s.state.segments, func(r segmentRecord) bool { return r.file() == damage.Segment })
+	i := slices.IndexFunc(s.state().segments, func(r segmentRecord) bool { return r.file() == damage.Segment })
 	if i < 0 {
 		return false
 	}
-	r := s.state.segments[i]
+	r := s.state().segments[i]
 	if _, already := s.aside[r.ID]; !already {
 		s.putAside(quarantineRecord{At: s.now(), Reason: damage.Error(), Segment: &r, met: true}, true)
 	}
@@ -159,7 +159,7 @@ func (s *Store) putAside(q quarantineRecord, news bool) {
 // missingData lists what snapshots taken now leave out. The caller holds mu.
 func (s *Store) missingData() []Missing {
 	var list []Missing
-	for _, q := range s.state.quarantine {
+	for _, q := range s.state().quarantine {
 		list = append(list, q.missing())
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.aside)) {
@@ -180,7 +180,7 @@ type logDamage struct {
 // all of the log that is needed, tell which batches are not there.
 func (s *Store) loses(d logDamage, files []*walFile) {
 	file := walName(d.number)
-	if s.state.quarantined(file) {
+	if s.state().quarantined(file) {
 		return
 	}
 	m := Missing{Segment: file, Reason: d.reason, FirstLSN: d.lsn, LastLSN: d.lsn}
@@ -194,7 +194,7 @@ func (s *Store) loses(d logDamage, files []*walFile) {
 // lsnGap is between which batches of the log the damage lies; last is 0 if no
 // batch came after it, and both if none is missing between those around it.
 func (s *Store) lsnGap(d logDamage, files []*walFile) (first, last uint64) {
-	before, after := s.state.lsn, uint64(0)
+	before, after := s.state().lsn, uint64(0)
 	for _, f := range files {
 		for _, r := range f.records {
 			switch {
@@ -219,10 +219,10 @@ func (s *Store) lsnGap(d logDamage, files []*walFile) (first, last uint64) {
 // If that fails it is tried again by the next that calls: until then the
 // damage is found anew by every opening. The caller holds writing and mu.
 func (s *Store) recordAside() {
-	if len(s.aside)+len(s.lost) == 0 || s.usable(true) != nil && !s.closing || s.opt.ReadOnly || s.state.format < 2 {
+	if len(s.aside)+len(s.lost) == 0 || s.usable(true) != nil && !s.closing || s.opt.ReadOnly || s.state().format < 2 {
 		return
 	}
-	e := &edit{Epoch: s.state.epoch + 1}
+	e := &edit{Epoch: s.state().epoch + 1}
 	var files []string
 	for _, id := range slices.Sorted(maps.Keys(s.aside)) {
 		e.Quarantine = append(e.Quarantine, s.aside[id])
@@ -249,7 +249,7 @@ func (s *Store) recordAside() {
 		}
 	}
 	for i := range e.Quarantine {
-		e.Quarantine[i].Erasure = s.state.erasedTo()
+		e.Quarantine[i].Erasure = s.state().erasedTo()
 	}
 	if seeded.On("quarantine_forgets_one") {
 		e.Quarantine = e.Quarantine[1:]
@@ -326,21 +326,21 @@ func (s *state) erasedTo() uint64 {
 // mayComeBack reports whether a file in the store's folder may become part of
 // the store again. What was set aside before an erasure may hold what is erased.
 func (s *Store) mayComeBack(file string) bool {
-	return slices.ContainsFunc(s.state.quarantine, func(q quarantineRecord) bool {
-		return q.File == file && q.Segment != nil && q.Erasure == s.state.lastErasure()
+	return slices.ContainsFunc(s.state().quarantine, func(q quarantineRecord) bool {
+		return q.File == file && q.Segment != nil && q.Erasure == s.state().lastErasure()
 	})
 }
 
 // toEraseAside reports whether a file that is set aside may hold what is erased.
 func (s *Store) toEraseAside() bool {
-	return slices.ContainsFunc(s.state.quarantine, func(q quarantineRecord) bool { return !q.Gone })
+	return slices.ContainsFunc(s.state().quarantine, func(q quarantineRecord) bool { return !q.Gone })
 }
 
 // eraseAside notes that damaged files go: nobody can tell what is in them. They
 // stay missing, and the receipts name them. The caller holds writing and mu.
 func (s *Store) eraseAside(left []eraseRecord) error {
-	e := &edit{Epoch: s.state.epoch + 1}
-	for _, q := range s.state.quarantine {
+	e := &edit{Epoch: s.state().epoch + 1}
+	for _, q := range s.state().quarantine {
 		if q.Gone {
 			continue
 		}
@@ -380,9 +380,9 @@ func (s *Store) sweepAside() error {
 // for the next try. Of logs nobody knows how old the events in them are.
 // The caller holds writing and mu.
 func (s *Store) dropAside() (worked bool, err error) {
-	e := &edit{Epoch: s.state.epoch + 1}
-	for _, q := range s.state.quarantine {
-		if q.Segment != nil && q.Segment.MaxTime < s.state.cutoff() {
+	e := &edit{Epoch: s.state().epoch + 1}
+	for _, q := range s.state().quarantine {
+		if q.Segment != nil && q.Segment.MaxTime < s.state().cutoff() {
 			e.Release = append(e.Release, q.File)
 		}
 	}
@@ -462,7 +462,7 @@ func (s *Store) keepAside(files ...string) error {
 // quarantine. It is done when a writer opens the store.
 func (s *Store) takeBack() error {
 	var damaged []string
-	for _, q := range slices.Clone(s.state.quarantine) {
+	for _, q := range slices.Clone(s.state().quarantine) {
 		if !s.mayComeBack(q.File) {
 			continue
 		}
@@ -479,7 +479,7 @@ func (s *Store) takeBack() error {
 			files, err = s.openKept(*q.Segment)
 		}
 		if err == nil {
-			if err = s.state.knowsNamesOf(files[0].seg); err != nil { // a repair may have given them other codes
+			if err = s.state().knowsNamesOf(files[0].seg); err != nil { // a repair may have given them other codes
 				files[0].release()
 			}
 		}
@@ -487,7 +487,7 @@ func (s *Store) takeBack() error {
 			s.opt.Log.Warn("look at a file that was set aside", "file", q.File, "error", err)
 			continue
 		}
-		e := &edit{Epoch: s.state.epoch + 1, Release: []string{q.File}, Add: []segmentRecord{*q.Segment}}
+		e := &edit{Epoch: s.state().epoch + 1, Release: []string{q.File}, Add: []segmentRecord{*q.Segment}}
 		if err := s.publishSegments(e, files); err != nil {
 			return err
 		}
@@ -507,14 +507,14 @@ func (s *Store) Forget(ctx context.Context, file string) (Missing, error) {
 	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
 		return Missing{}, fmt.Errorf("forget %s: %w", file, err)
 	}
-	if s.state.format < 2 {
+	if s.state().format < 2 {
 		return Missing{}, fmt.Errorf("forget %s: the store has format 1, which does not record what is damaged; run wend upgrade first", file)
 	}
 	s.recordAside()
-	i := slices.IndexFunc(s.state.quarantine, func(q quarantineRecord) bool { return q.File == file })
+	i := slices.IndexFunc(s.state().quarantine, func(q quarantineRecord) bool { return q.File == file })
 	if i < 0 {
 		known := []string{}
-		for _, q := range s.state.quarantine {
+		for _, q := range s.state().quarantine {
 			known = append(known, q.File)
 		}
 		if len(known) == 0 {
@@ -522,8 +522,8 @@ func (s *Store) Forget(ctx context.Context, file string) (Missing, error) {
 		}
 		return Missing{}, fmt.Errorf("forget %s: %w; files set aside are: %s", file, ErrNotFound, strings.Join(known, ", "))
 	}
-	q := s.state.quarantine[i]
-	e := &edit{Epoch: s.state.epoch + 1, Release: []string{file}}
+	q := s.state().quarantine[i]
+	e := &edit{Epoch: s.state().epoch + 1, Release: []string{file}}
 	if q.Segment == nil {
 		// What can be read of the log goes to segments first: while the log is
 		// needed, every opening finds its damage again.
@@ -549,7 +549,7 @@ func (s *Store) Forget(ctx context.Context, file string) (Missing, error) {
 // longer needed. Damaged ones are kept in the folder quarantine.
 func (s *Store) removeOldLogs() {
 	s.oldWAL = slices.DeleteFunc(s.oldWAL, func(w walExtent) bool {
-		if w.number >= s.state.wal {
+		if w.number >= s.state().wal {
 			return false
 		}
 		_ = s.removeFile(walName(w.number)) // a leftover is removed at the next opening
@@ -559,7 +559,7 @@ func (s *Store) removeOldLogs() {
 
 // removeFile removes a file that is no longer needed, unless it is damaged.
 func (s *Store) removeFile(name string) error {
-	if s.state.quarantined(name) {
+	if s.state().quarantined(name) {
 		s.moveAside(name)
 		return nil
 	}
@@ -577,7 +577,7 @@ const (
 // by its opening that setting it all aside would be rash; "" otherwise.
 func (s *Store) massDamage() string {
 	lost, all := int64(0), int64(0)
-	for _, r := range s.state.segments {
+	for _, r := range s.state().segments {
 		all += r.Size
 		if _, aside := s.aside[r.ID]; aside {
 			lost += r.Size
@@ -587,7 +587,7 @@ func (s *Store) massDamage() string {
 		return ""
 	}
 	return fmt.Sprintf("%d of %d segments, %d of %d bytes, are missing or damaged: the store is open for reading only, so that nothing is made worse; "+
-		"if files are elsewhere, put them back; to go on without them, run wend check %s --set-aside", len(s.aside), len(s.state.segments), lost, all, s.dir)
+		"if files are elsewhere, put them back; to go on without them, run wend check %s --set-aside", len(s.aside), len(s.state().segments), lost, all, s.dir)
 }
 
 // Verify compares every file that the snapshot reads with its checksum, for

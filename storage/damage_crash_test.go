@@ -63,7 +63,7 @@ func TestSimSetAsideCrashes(t *testing.T) {
 		return errors.Join(s.retain(ctx), s.fs.SyncDir(s.dir))
 	}
 	aged := func(s *Store) error {
-		if s.state.cutoff() == math.MinInt64 {
+		if s.state().cutoff() == math.MinInt64 {
 			return rest(s, false)
 		}
 		snap, got, err := d.readAside(s)

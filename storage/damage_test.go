@@ -167,7 +167,7 @@ func (d *sim) quarantineCase(fs *simfs.FS, holds map[string]map[int64]bool, set,
 		// Where only an index was damaged, the rows are whole, and elsewhere now.
 		set = slices.DeleteFunc(slices.Clone(set), func(file string) bool {
 			named := func(r segmentRecord) bool { return r.file() == path.Base(file) }
-			return !slices.ContainsFunc(s.state.segments, named) && !s.state.quarantined(path.Base(file))
+			return !slices.ContainsFunc(s.state().segments, named) && !s.state().quarantined(path.Base(file))
 		})
 	}
 	if r.IntN(4) == 0 {
@@ -256,7 +256,7 @@ func runs(t *testing.T, n int) (*vfs.Mem, []string) {
 		if err := s.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		files = append(files, path.Join("store", s.state.segments[i].file()))
+		files = append(files, path.Join("store", s.state().segments[i].file()))
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

@@ -146,8 +146,8 @@ func (s *Store) erasable() error {
 	if err := s.usable(true); err != nil {
 		return err
 	}
-	if s.state.format < 2 {
-		return fmt.Errorf("%w: it has format %d, and erasures need 2; run `wend upgrade %s` first", ErrOldFormat, s.state.format, s.dir)
+	if s.state().format < 2 {
+		return fmt.Errorf("%w: it has format %d, and erasures need 2; run `wend upgrade %s` first", ErrOldFormat, s.state().format, s.dir)
 	}
 	return nil
 }
@@ -173,11 +173,11 @@ func (s *Store) beginErasure(ctx context.Context, customer string, opt EraseOpti
 	if customer == "" || badText("customer", customer) != "" {
 		return Receipt{}, fmt.Errorf("erase a customer: the name is empty, or not valid UTF-8")
 	}
-	e := &edit{Epoch: s.state.epoch + 1}
+	e := &edit{Epoch: s.state().epoch + 1}
 	if seeded.On("cache_survives_erasure") {
 		e.Epoch--
 	}
-	key := s.state.eraseKey
+	key := s.state().eraseKey
 	if key == nil {
 		key = make([]byte, 32)
 		s.opt.secret(key)
@@ -186,8 +186,8 @@ func (s *Store) beginErasure(ctx context.Context, customer string, opt EraseOpti
 	id := make([]byte, 8)
 	s.opt.secret(id)
 	r := eraseRecord{
-		Number: s.state.lastErasure() + 1, ID: fmt.Sprintf("%x", id), After: opt.After.String(), Requested: s.now(),
-		Request: keyed(key, "request "+opt.After.String(), customer), Names: s.state.belonging(customer),
+		Number: s.state().lastErasure() + 1, ID: fmt.Sprintf("%x", id), After: opt.After.String(), Requested: s.now(),
+		Request: keyed(key, "request "+opt.After.String(), customer), Names: s.state().belonging(customer),
 	}
 	s.mu.Lock()
 	refused := s.suppression().copy()
@@ -210,7 +210,7 @@ func (s *Store) beginErasure(ctx context.Context, customer string, opt EraseOpti
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	receipt := s.state.erasures[len(s.state.erasures)-1].receipt()
+	receipt := s.state().erasures[len(s.state().erasures)-1].receipt()
 	if s.ledgerFailed != "" {
 		receipt.Warnings = append(receipt.Warnings, s.ledgerFailed)
 	}
@@ -246,10 +246,10 @@ func (s *Store) recordErasures(e *edit, now bool) error {
 	who := identities(slices.Sorted(maps.Keys(gone)))
 	masks, ages := map[uint64]*mask{}, map[uint64]*aged{}
 	n := &noted{names: map[string]bool{}, values: map[string]bool{}, known: map[string]bool{}}
-	for _, d := range s.state.defines {
+	for _, d := range s.state().defines {
 		n.written = append(n.written, d.Text)
 	}
-	for _, r := range s.state.segments {
+	for _, r := range s.state().segments {
 		f := s.heldFile(r.ID)
 		if f == nil {
 			continue
@@ -266,7 +266,7 @@ func (s *Store) recordErasures(e *edit, now bool) error {
 			}
 		}
 		if err == nil {
-			ages[r.ID], err = s.cache.aged(&f.source, s.state.cutoff(), m)
+			ages[r.ID], err = s.cache.aged(&f.source, s.state().cutoff(), m)
 		}
 		f.release()
 		if err != nil {
@@ -280,7 +280,7 @@ func (s *Store) recordErasures(e *edit, now bool) error {
 		}
 		masks[r.ID] = m
 	}
-	for from, to := range s.state.links {
+	for from, to := range s.state().links {
 		if gone[from] || gone[to] {
 			e.Unlink = append(e.Unlink, from)
 		}
@@ -320,7 +320,7 @@ func (s *Store) recordErasures(e *edit, now bool) error {
 	}
 	s.cache.clear()
 	s.ledgerFailed = ""
-	if err := s.keepLedger(s.state); err != nil {
+	if err := s.keepLedger(s.state()); err != nil {
 		s.ledgerFailed = "the ledger beside the store could not be written, so a restored backup would not know of this erasure: " + err.Error()
 		s.opt.Log.Warn("ledger of erasures", "error", err)
 	}
@@ -332,8 +332,8 @@ func (s *Store) recordErasures(e *edit, now bool) error {
 func (s *Store) Receipt(id string) (Receipt, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range s.state.erasures {
-		if r := &s.state.erasures[i]; r.ID == id {
+	for i := range s.state().erasures {
+		if r := &s.state().erasures[i]; r.ID == id {
 			receipt := r.receipt()
 			if s.ledgerFailed != "" {
 				receipt.Warnings = append(receipt.Warnings, s.ledgerFailed)
@@ -349,8 +349,8 @@ func (s *Store) Receipts() []Receipt {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := []Receipt{}
-	for i := range s.state.erasures {
-		list = append(list, s.state.erasures[i].receipt())
+	for i := range s.state().erasures {
+		list = append(list, s.state().erasures[i].receipt())
 	}
 	return list
 }
@@ -364,14 +364,14 @@ type suppression struct {
 
 // suppression returns the names that are refused; nil: none. The caller holds mu.
 func (s *Store) suppression() *suppression {
-	if len(s.state.erasures) == 0 {
+	if len(s.state().erasures) == 0 {
 		return nil
 	}
-	if s.refusedOf == s.state.lastErasure() {
+	if s.refusedOf == s.state().lastErasure() {
 		return s.refused
 	}
-	s.refused, s.refusedOf = nil, s.state.lastErasure()
-	for _, r := range s.state.erasures {
+	s.refused, s.refusedOf = nil, s.state().lastErasure()
+	for _, r := range s.state().erasures {
 		for _, h := range r.Lifts {
 			if s.refused != nil {
 				delete(s.refused.hashes, h)
@@ -383,7 +383,7 @@ func (s *Store) suppression() *suppression {
 		if s.refused == nil {
 			s.refused = &suppression{hashes: map[string]bool{}}
 		}
-		key := s.state.eraseKey
+		key := s.state().eraseKey
 		if r.Key != nil {
 			key = r.Key
 		}

@@ -414,13 +414,13 @@ func eraseCanaries(t testing.TB, seed uint64) (files int) {
 	if err := checkClean(e.s, true); err != nil {
 		t.Fatalf("seed %d: %v", seed, err)
 	}
-	for _, d := range e.s.state.defines {
+	for _, d := range e.s.state().defines {
 		if d.Name != "d3" {
 			t.Fatalf("seed %d: definition %q is still there", seed, d.Text)
 		}
 	}
-	if len(e.s.state.defines) != 1 || len(e.s.Links()) > 0 && slices.ContainsFunc(e.s.Links(), func(l Link) bool { return slices.Contains(canaryNames, l.From) }) {
-		t.Fatalf("seed %d: definitions %v, links %v", seed, e.s.state.defines, e.s.Links())
+	if len(e.s.state().defines) != 1 || len(e.s.Links()) > 0 && slices.ContainsFunc(e.s.Links(), func(l Link) bool { return slices.Contains(canaryNames, l.From) }) {
+		t.Fatalf("seed %d: definitions %v, links %v", seed, e.s.state().defines, e.s.Links())
 	}
 	files = len(e.fs.Files())
 	e.again(after, before)

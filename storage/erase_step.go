@@ -32,11 +32,11 @@ func (s *Store) eraseStep(ctx context.Context) (worked bool, err error) {
 		return false, fmt.Errorf("erase: %w", err)
 	}
 	s.recordAside()
-	left := s.state.erasing()
+	left := s.state().erasing()
 	if len(left) == 0 {
 		return false, nil
 	}
-	if err := s.keepLedger(s.state); err != nil {
+	if err := s.keepLedger(s.state()); err != nil {
 		s.opt.Log.Warn("ledger of erasures", "error", err)
 	} else {
 		s.ledgerFailed = ""
@@ -45,7 +45,7 @@ func (s *Store) eraseStep(ctx context.Context) (worked bool, err error) {
 	gone := s.unusedNames()
 	f := s.toRewrite(gone)
 	switch {
-	case slices.ContainsFunc(left, func(r eraseRecord) bool { return r.WAL > s.state.wal || s.mem.holds(r.LSN) }):
+	case slices.ContainsFunc(left, func(r eraseRecord) bool { return r.WAL > s.state().wal || s.mem.holds(r.LSN) }):
 		err = s.dropLog(ctx)
 	case f != nil:
 		err = s.rewrite(ctx, f)
@@ -69,7 +69,7 @@ func (s *Store) eraseStep(ctx context.Context) (worked bool, err error) {
 func (s *Store) erase(ctx context.Context) error {
 	for {
 		s.mu.Lock()
-		some := s.state != nil && len(s.state.erasing()) > 0
+		some := s.state() != nil && len(s.state().erasing()) > 0
 		s.mu.Unlock()
 		if !some || ctx.Err() != nil {
 			return nil
@@ -101,7 +101,7 @@ type nameSet struct{ events, channels, properties []bool }
 // unusedNames are the names that no row carries. The caller holds writing and mu.
 func (s *Store) unusedNames() nameSet {
 	n := nameSet{make([]bool, len(s.catalog.events)), make([]bool, len(s.catalog.channels)), make([]bool, len(s.catalog.properties))}
-	if seeded.On("erased_names_kept") || len(s.segments) < len(s.state.segments) {
+	if seeded.On("erased_names_kept") || len(s.segments) < len(s.state().segments) {
 		return n // what is in a segment that cannot be read, nobody knows
 	}
 	for _, list := range [][]bool{n.events, n.channels, n.properties} {
@@ -159,7 +159,7 @@ func (s *Store) toRewrite(gone nameSet) *segmentFile {
 		}
 		return false
 	}
-	for _, r := range s.state.segments {
+	for _, r := range s.state().segments {
 		if f := s.segments[r.ID]; f != nil && (f.mask != nil || lists(f)) {
 			return f
 		}
@@ -173,7 +173,7 @@ func (s *Store) rewrite(ctx context.Context, f *segmentFile) error {
 	f.retain()
 	defer f.release()
 	src := f.view(s.undone())
-	meta, width, left := s.runMeta(f.record.FirstLSN, f.record.LastLSN), s.state.width, s.state.erasing()
+	meta, width, left := s.runMeta(f.record.FirstLSN, f.record.LastLSN), s.state().width, s.state().erasing()
 	e := &edit{Remove: []uint64{f.record.ID}}
 	for _, r := range left {
 		if r.Cleaned {
@@ -233,7 +233,7 @@ func (s *Store) retire(f *segmentFile) {
 // clean writes the manifest anew: without the names of those whose events are
 // gone, and without what else only they had. The caller holds writing and mu.
 func (s *Store) clean(gone nameSet) error {
-	next := *s.state
+	next := *s.state()
 	next.next = s.next
 	next.epoch++
 	blank := func(names []string, gone []bool) []string {
@@ -252,7 +252,7 @@ func (s *Store) clean(gone nameSet) error {
 			next.properties[i].Name = ""
 		}
 	}
-	next.erasures = slices.Clone(s.state.erasures)
+	next.erasures = slices.Clone(s.state().erasures)
 	last := uint64(0)
 	var left []eraseRecord
 	for i := range next.erasures {
@@ -265,15 +265,15 @@ func (s *Store) clean(gone nameSet) error {
 	if err := s.forget(&next, left); err != nil {
 		return err
 	}
-	next.tokens = make(map[string]tokenRecord, len(s.state.tokens))
-	for _, t := range s.state.tokens {
+	next.tokens = make(map[string]tokenRecord, len(s.state().tokens))
+	for _, t := range s.state().tokens {
 		t = t.withoutText(next.eraseKey, last)
 		next.tokens[t.key()] = t
 	}
 	if err := s.manifest.rewrite(&next); err != nil {
 		return err
 	}
-	s.state = &next
+	s.published.Store(&next)
 	s.catalog = newCatalog(slices.Clip(next.events), slices.Clip(next.channels), slices.Clone(next.properties))
 	for _, b := range s.mem.batches {
 		b.batch.Names, b.batch.Channels = s.catalog.events, s.catalog.channels
@@ -333,7 +333,7 @@ func (s *Store) hasValue(value string) (bool, error) {
 			}
 		}
 	}
-	for _, r := range s.state.segments {
+	for _, r := range s.state().segments {
 		f := s.segments[r.ID]
 		if f == nil {
 			continue
@@ -429,7 +429,7 @@ func (s *Store) sweep() (worked bool, err error) {
 	s.cache.clear()
 	e := &edit{}
 	now := s.now()
-	for _, r := range s.state.erasing() {
+	for _, r := range s.state().erasing() {
 		if r.Cleaned {
 			r.Finished = max(now, r.Requested, 1)
 			e.Erase = append(e.Erase, r)

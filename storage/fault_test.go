@@ -384,7 +384,7 @@ func TestDamagedSegment(t *testing.T) {
 	s := open(t, mem, "store")
 	loadEvents(t, s, view("ann", 0))
 	loadEvents(t, s, view("bob", 1))
-	name := path.Join("store", s.state.segments[0].file())
+	name := path.Join("store", s.state().segments[0].file())
 	mem = mem.Clone()
 	for _, damage := range []string{"gone", "empty", "short", "long", "flipped"} {
 		damaged := mem.Clone()

@@ -88,7 +88,7 @@ func (f *segmentFile) makeFilter() error {
 func (s *Store) storedEvent(key eventID) (event.Event, bool, error) {
 	hash := customerHash(key.customer)
 	undone := s.undone()
-	for _, r := range s.state.segments {
+	for _, r := range s.state().segments {
 		f := s.segments[r.ID]
 		if f == nil {
 			continue // damaged: what is stored there cannot be known

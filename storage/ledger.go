@@ -313,7 +313,7 @@ func (s *Store) ApplyLedger(ctx context.Context, l *Ledger) (Applied, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, r := range s.state.erasures {
+	for _, r := range s.state().erasures {
 		if !slices.Contains(numbers, r.Number) {
 			continue
 		}
@@ -335,15 +335,15 @@ func (s *Store) recordLedger(ctx context.Context, l *Ledger, done *Applied, own 
 	if err := errors.Join(ctx.Err(), s.erasable()); err != nil {
 		return nil, err
 	}
-	if l.Store != s.state.store {
-		return nil, fmt.Errorf("it is the ledger of store %x, this is %x", l.Store, s.state.store)
+	if l.Store != s.state().store {
+		return nil, fmt.Errorf("it is the ledger of store %x, this is %x", l.Store, s.state().store)
 	}
-	e := &edit{Epoch: s.state.epoch + 1}
-	key := s.state.eraseKey
+	e := &edit{Epoch: s.state().epoch + 1}
+	key := s.state().eraseKey
 	if key == nil {
 		key, e.EraseKey = l.Key, l.Key
 	}
-	number := s.state.lastErasure()
+	number := s.state().lastErasure()
 	if own {
 		for _, x := range l.Entries {
 			number = max(number, x.Number)
@@ -352,11 +352,11 @@ func (s *Store) recordLedger(ctx context.Context, l *Ledger, done *Applied, own 
 	byHash := map[string]map[string]*eraseRecord{} // by key and hash
 	var fresh []*eraseRecord
 	for _, x := range l.Entries {
-		if slices.ContainsFunc(s.state.erasures, func(r eraseRecord) bool { return r.ID == x.ID }) {
+		if slices.ContainsFunc(s.state().erasures, func(r eraseRecord) bool { return r.ID == x.ID }) {
 			continue
 		}
 		n := x.Number
-		if !own || s.state.erasure(n) || slices.Contains(numbers, n) {
+		if !own || s.state().erasure(n) || slices.Contains(numbers, n) {
 			number++
 			n = number
 		}
@@ -409,7 +409,7 @@ func (s *Store) recordLedger(ctx context.Context, l *Ledger, done *Applied, own 
 // names calls see with every identity of the store, some of them more than
 // once. The caller holds writing.
 func (s *Store) names(see func(string)) error {
-	for _, r := range s.state.segments {
+	for _, r := range s.state().segments {
 		f := s.segments[r.ID]
 		if f == nil {
 			continue
@@ -430,7 +430,7 @@ func (s *Store) names(see func(string)) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for from, to := range s.state.links {
+	for from, to := range s.state().links {
 		see(from)
 		see(to)
 	}

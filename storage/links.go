@@ -39,7 +39,7 @@ func (s *Store) LinkAll(ctx context.Context, links []Link) error {
 	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
 		return fmt.Errorf("link identities: %w", err)
 	}
-	all := maps.Clone(s.state.links)
+	all := maps.Clone(s.state().links)
 	if all == nil {
 		all = map[string]string{}
 	}
@@ -60,7 +60,7 @@ func (s *Store) LinkAll(ctx context.Context, links []Link) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	if err := s.publish(&edit{Epoch: s.state.epoch + 1, Links: fresh}); err != nil {
+	if err := s.publish(&edit{Epoch: s.state().epoch + 1, Links: fresh}); err != nil {
 		return fmt.Errorf("link identities: %w", err)
 	}
 	return nil
@@ -100,10 +100,10 @@ func (s *Store) Unlink(ctx context.Context, from string) error {
 	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
 		return fmt.Errorf("unlink %q: %w", from, err)
 	}
-	if _, ok := s.state.links[from]; !ok {
+	if _, ok := s.state().links[from]; !ok {
 		return fmt.Errorf("unlink %q: the link is %w", from, ErrNotFound)
 	}
-	if err := s.publish(&edit{Epoch: s.state.epoch + 1, Unlink: []string{from}}); err != nil {
+	if err := s.publish(&edit{Epoch: s.state().epoch + 1, Unlink: []string{from}}); err != nil {
 		return fmt.Errorf("unlink %q: %w", from, err)
 	}
 	return nil
@@ -114,8 +114,8 @@ func (s *Store) Links() []Link {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list []Link
-	for _, from := range slices.Sorted(maps.Keys(s.state.links)) {
-		list = append(list, Link{from, s.state.links[from]})
+	for _, from := range slices.Sorted(maps.Keys(s.state().links)) {
+		list = append(list, Link{from, s.state().links[from]})
 	}
 	return list
 }
@@ -129,8 +129,8 @@ func (s *Store) Define(ctx context.Context, d event.Definition) (replaced bool, 
 	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
 		return false, fmt.Errorf("define %s: %w", d.Name, err)
 	}
-	replaced = slices.ContainsFunc(s.state.defines, func(o event.Definition) bool { return o.Name == d.Name })
-	if err := s.publish(&edit{Epoch: s.state.epoch + 1, Define: []event.Definition{d}}); err != nil {
+	replaced = slices.ContainsFunc(s.state().defines, func(o event.Definition) bool { return o.Name == d.Name })
+	if err := s.publish(&edit{Epoch: s.state().epoch + 1, Define: []event.Definition{d}}); err != nil {
 		return false, fmt.Errorf("define %s: %w", d.Name, err)
 	}
 	return replaced, nil
@@ -145,10 +145,10 @@ func (s *Store) Drop(ctx context.Context, name string) error {
 	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
 		return fmt.Errorf("drop %s: %w", name, err)
 	}
-	if !slices.ContainsFunc(s.state.defines, func(o event.Definition) bool { return o.Name == name }) {
+	if !slices.ContainsFunc(s.state().defines, func(o event.Definition) bool { return o.Name == name }) {
 		return fmt.Errorf("drop %s: the definition is %w", name, ErrNotFound)
 	}
-	if err := s.publish(&edit{Epoch: s.state.epoch + 1, Drop: []string{name}}); err != nil {
+	if err := s.publish(&edit{Epoch: s.state().epoch + 1, Drop: []string{name}}); err != nil {
 		return fmt.Errorf("drop %s: %w", name, err)
 	}
 	return nil

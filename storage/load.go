@@ -72,7 +72,7 @@ func (s *Store) NewLoad(ctx context.Context, opt LoadOptions) (*Load, error) {
 		return nil, fmt.Errorf("load %s: %w", opt.Source, err)
 	}
 	return &Load{
-		store: s, source: opt.Source, catalog: s.catalog.clone(), refused: s.suppression().copy(), oldest: s.state.cutoff(),
+		store: s, source: opt.Source, catalog: s.catalog.clone(), refused: s.suppression().copy(), oldest: s.state().cutoff(),
 		buckets: newBuckets(s), months: newHistogram(), seen: newCounter(seenMax),
 		used: loadNames{map[int]bool{}, map[int]bool{}, map[int]bool{}},
 	}, ctx.Err()
@@ -345,7 +345,7 @@ func (l *Load) prepare(ctx context.Context, rows *bucketSource) (*loadMerge, err
 		return nil, err
 	}
 	m := &loadMerge{catalog: s.catalog.clone(), edit: &edit{LSN: s.lsn + 1}, duplicates: &loadDuplicates{}}
-	for m.id == "" || slices.ContainsFunc(s.state.imports, func(r importRecord) bool { return r.ID == m.id }) {
+	for m.id == "" || slices.ContainsFunc(s.state().imports, func(r importRecord) bool { return r.ID == m.id }) {
 		m.id = fmt.Sprintf("%08x", s.opt.Rand.Uint32())
 	}
 	// Only what the load's own rows carry: the rest was the store's when the load
@@ -375,7 +375,7 @@ func (l *Load) prepare(ctx context.Context, rows *bucketSource) (*loadMerge, err
 			rows.properties[i] = m.catalog.propertyCode[p.Name]
 		}
 	}
-	rows.imported = uint32(len(s.state.imports) + 1)
+	rows.imported = uint32(len(s.state().imports) + 1)
 	rows.lsn = m.edit.LSN
 	rows.hasher = newRowHasher(&segmentMeta{Events: m.catalog.events, Channels: m.catalog.channels, Imports: []string{""}, Properties: m.catalog.properties}, m.catalog.properties)
 	rows.hasher.imported = fold(customerHash(m.id), importSeed)
@@ -384,7 +384,7 @@ func (l *Load) prepare(ctx context.Context, rows *bucketSource) (*loadMerge, err
 	m.merger = &merger{load: rows, width: width, properties: m.catalog.properties, workers: s.workers(), duplicates: m.duplicates.customer, input: &mergeSum{}}
 	m.duplicates.refused = s.suppression().copy() // somebody may have been erased since the load began
 	undone := s.undone()
-	for _, r := range s.state.segments {
+	for _, r := range s.state().segments {
 		f := s.segments[r.ID]
 		if f == nil {
 			continue // damaged: what is stored there cannot be known, and loading it again brings it back
@@ -408,13 +408,13 @@ func (l *Load) prepare(ctx context.Context, rows *bucketSource) (*loadMerge, err
 		m.merger.bits = min(m.merger.bits, rows.finest)
 	}
 	imports := []string{""}
-	for _, i := range s.state.imports {
+	for _, i := range s.state().imports {
 		imports = append(imports, i.ID)
 	}
 	m.outputs = s.newOutputs(segmentMeta{
-		Store: s.state.store, FirstLSN: m.edit.LSN, LastLSN: m.edit.LSN,
+		Store: s.state().store, FirstLSN: m.edit.LSN, LastLSN: m.edit.LSN,
 		Events: m.catalog.events, Channels: m.catalog.channels, Imports: append(imports, m.id), Properties: m.catalog.properties,
-		Erased: s.state.lastErasure(), Sparse: s.state.format >= 2,
+		Erased: s.state().lastErasure(), Sparse: s.state().format >= 2,
 	}, bits)
 	return m, nil
 }
@@ -458,7 +458,7 @@ func (s *Store) Imports() []Import {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list []Import
-	for _, r := range s.state.imports {
+	for _, r := range s.state().imports {
 		list = append(list, Import{r.ID, r.Source, r.At.Std(), r.Events, r.Undone})
 	}
 	return list
@@ -483,10 +483,10 @@ func (s *Store) undo(ctx context.Context, importID string) (events int64, err er
 	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
 		return 0, fmt.Errorf("undo import %q: %w", importID, err)
 	}
-	i := slices.IndexFunc(s.state.imports, func(r importRecord) bool { return r.ID == importID })
+	i := slices.IndexFunc(s.state().imports, func(r importRecord) bool { return r.ID == importID })
 	if i < 0 {
 		var known []string
-		for _, r := range s.state.imports {
+		for _, r := range s.state().imports {
 			known = append(known, r.ID)
 		}
 		if len(known) == 0 {
@@ -494,12 +494,12 @@ func (s *Store) undo(ctx context.Context, importID string) (events int64, err er
 		}
 		return 0, fmt.Errorf("undo import %q: %w; imports are: %s", importID, ErrNotFound, strings.Join(known, ", "))
 	}
-	r := s.state.imports[i]
+	r := s.state().imports[i]
 	if r.Undone {
 		return 0, fmt.Errorf("undo import %q: it is undone already", importID)
 	}
 	events = s.shownOf(i + 1)
-	if err := s.publish(&edit{Epoch: s.state.epoch + 1, Undo: []string{importID}}); err != nil {
+	if err := s.publish(&edit{Epoch: s.state().epoch + 1, Undo: []string{importID}}); err != nil {
 		return 0, fmt.Errorf("undo import %q: %w", importID, err)
 	}
 	return events, nil

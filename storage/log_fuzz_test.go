@@ -20,7 +20,7 @@ func FuzzLog(f *testing.F) {
 			f.Fatal(err)
 		}
 	}
-	store := s.state.store
+	store := s.state().store
 	data, err := vfs.ReadFile(mem, "store/000001.wal")
 	if err != nil {
 		f.Fatal(err)

@@ -151,8 +151,8 @@ func identities(names []string) []linked {
 // after an opening.
 func (s *Store) maskFiles() error {
 	for _, f := range s.segments {
-		for i := range s.state.erasures {
-			e := &s.state.erasures[i]
+		for i := range s.state().erasures {
+			e := &s.state().erasures[i]
 			if e.Number <= f.record.Erased || e.Number <= f.maskedTo || len(e.Names) == 0 {
 				continue
 			}

@@ -25,7 +25,7 @@ type pinnedBatches struct {
 // pin notes the visible batches, or all. The caller holds mu.
 func (m *memtable) pin(s *Store, all bool) *pinnedBatches {
 	p := &pinnedBatches{table: m, changes: m.changes, runs: slices.Clip(m.runs), meta: segmentMeta{
-		Store: s.state.store, Imports: []string{""},
+		Store: s.state().store, Imports: []string{""},
 		Events: slices.Clip(s.catalog.events), Channels: slices.Clip(s.catalog.channels), Properties: slices.Clip(s.catalog.properties),
 	}}
 	covered := 0

@@ -51,7 +51,7 @@ func (s *Store) replayBatch(r walRecord, erased map[string]uint64) error {
 	if len(rejected) > 0 {
 		return fmt.Errorf("%w: event %d: %s", ErrCorrupt, rejected[0].Index, rejected[0].Reason)
 	}
-	cutoff := s.state.cutoff()
+	cutoff := s.state().cutoff()
 	keep = slices.DeleteFunc(keep, func(i int) bool { return r.lsn <= erased[b.Customer[i]] || b.Time[i] < cutoff })
 	fresh, _, err := s.newRows(b, keep, &Ack{})
 	if err != nil {

@@ -203,7 +203,7 @@ func (r *repairer) plan(ctx context.Context) error {
 	if err := r.eraseAgain(ctx); err != nil {
 		return err
 	}
-	r.s.state.next = max(r.s.state.next, r.s.next)
+	r.s.state().next = max(r.s.state().next, r.s.next)
 	return r.tell()
 }
 
@@ -379,7 +379,7 @@ func (r *repairer) preferLogs() error {
 	if !slices.ContainsFunc(c.kept, r.flushed) {
 		return nil
 	}
-	r.s.state = r.v.st
+	r.s.published.Store(r.v.st)
 	if err := r.s.load(); err != nil {
 		return err
 	}
@@ -458,7 +458,7 @@ func (r *repairer) putTogether(all *found) error {
 			st.next = max(st.next, n+1)
 		}
 	}
-	r.s.state = &st
+	r.s.published.Store(&st)
 	return nil
 }
 
@@ -506,7 +506,7 @@ func (r *repairer) keepQuarantine(st *state) error {
 // state that is written, so that nobody ever sees it without them.
 func (r *repairer) eraseAgain(ctx context.Context) error {
 	if r.ledger == nil {
-		if _, all := r.explained(); r.done.NoLedger && len(r.s.state.erasures) > 0 && !all && !r.how.WithoutLedger {
+		if _, all := r.explained(); r.done.NoLedger && len(r.s.state().erasures) > 0 && !all && !r.how.WithoutLedger {
 			return fmt.Errorf("%w: customers of this store were erased, %s tells whom and is not there, and an edit that cannot be read may have been another erasure; name the ledger with --ledger, or go on with --without-ledger", ErrNoLedger, r.done.Ledger)
 		}
 		return nil
@@ -515,11 +515,11 @@ func (r *repairer) eraseAgain(ctx context.Context) error {
 		return nil
 	}
 	var done Applied
-	links := len(r.s.state.links)
+	links := len(r.s.state().links)
 	if _, err := r.s.recordLedger(ctx, r.ledger, &done, true); err != nil {
 		return err
 	}
-	r.done.Erased, r.unlinked = done.New, links-len(r.s.state.links)
+	r.done.Erased, r.unlinked = done.New, links-len(r.s.state().links)
 	if done.New == 0 {
 		return nil
 	}
@@ -543,7 +543,7 @@ func (r *repairer) write() error {
 		return err
 	}
 	m.number = max(m.number, newestManifest(kept)) // one of them may be put back
-	if err := m.rewrite(r.s.state); err != nil {
+	if err := m.rewrite(r.s.state()); err != nil {
 		return err
 	}
 	r.done.Written = true

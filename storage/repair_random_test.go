@@ -55,7 +55,7 @@ func randomPast(t testing.TB, r *rand.Rand) *past {
 			_ = p.s.Link(ctx, customers[r.IntN(len(customers))], customers[r.IntN(len(customers))]) // some are no links
 		case 11, 12:
 			c := customers[r.IntN(len(customers))]
-			gone := p.s.state.belonging(c)
+			gone := p.s.state().belonging(c)
 			_, err = p.s.Erase(ctx, c, EraseOptions{})
 			for id, who := range p.who {
 				if slices.Contains(gone, who) && (p.shown[id] || p.gone[id] != "") {
@@ -75,7 +75,7 @@ func randomPast(t testing.TB, r *rand.Rand) *past {
 			p.s, err = Open("data/store", opt)
 		}
 		p.must(err)
-		if len(p.s.state.erasures) > 0 && len(p.s.state.erasing()) == 0 {
+		if len(p.s.state().erasures) > 0 && len(p.s.state().erasing()) == 0 {
 			clear(p.files) // what was removed before the end of an erasure is gone for good
 		}
 	}

@@ -28,7 +28,7 @@ func (r *repairer) tell() error {
 			d.Segments = append(d.Segments, RepairedSegment{s, found[s.File]})
 		}
 	}
-	for _, q := range r.s.state.quarantine {
+	for _, q := range r.s.state().quarantine {
 		if !slices.ContainsFunc(r.v.st.quarantine, func(o quarantineRecord) bool { return o.File == q.File }) {
 			d.Aside = append(d.Aside, q.missing())
 		}
@@ -105,7 +105,7 @@ func (r *repairer) unknown() {
 	if d.NoLedger {
 		say("who was erased: there is no ledger at %s; whoever was erased by an edit that cannot be read may be back", d.Ledger)
 	}
-	if r.s.state.eraseKey == nil && len(r.s.state.erasures) > 0 {
+	if r.s.state().eraseKey == nil && len(r.s.state().erasures) > 0 {
 		say("the key of earlier erasures: customers whose later events were to be refused are not recognised")
 	}
 	say("how far retention had gone: what was too old may show until it is applied again")

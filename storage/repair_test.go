@@ -283,7 +283,7 @@ func (p *past) lives(s *Store) error {
 	if err != nil {
 		return err
 	}
-	for _, r := range s.state.segments[max(0, len(s.state.segments)-2):] {
+	for _, r := range s.state().segments[max(0, len(s.state().segments)-2):] {
 		if r.ID < maxNumber(names) && !slices.Contains(names, r.file()) {
 			return fmt.Errorf("%s is new, among %v; now there are %v", r.file(), names, after)
 		}
@@ -599,7 +599,7 @@ func TestRepairRefuses(t *testing.T) {
 		{"a restore that is not done", func(p *past) { p.must(p.fs.Put("data/store/"+restoringName, nil)) }, ErrUnfinished},
 		{"a newer segment", func(p *past) {
 			p.damaged(0)
-			head := appendHeader(nil, p.s.state.store, 999, 1)
+			head := appendHeader(nil, p.s.state().store, 999, 1)
 			head[8]++
 			p.must(p.fs.Put("data/store/000999.seg", binary.LittleEndian.AppendUint32(head[:44], crc32.Checksum(head[:44], castagnoli))))
 		}, ErrNewer},

@@ -133,8 +133,8 @@ func (s *Store) retainable() error {
 		return nil
 	case s.opt.Retention < time.Hour:
 		return fmt.Errorf("a retention of %s is too short: an hour is the least", s.opt.Retention)
-	case s.state.format < 2:
-		return fmt.Errorf("%w: it has format %d, and retention needs 2; run `wend upgrade %s` first", ErrOldFormat, s.state.format, s.dir)
+	case s.state().format < 2:
+		return fmt.Errorf("%w: it has format %d, and retention needs 2; run `wend upgrade %s` first", ErrOldFormat, s.state().format, s.dir)
 	}
 	return nil
 }
@@ -189,12 +189,12 @@ func (s *Store) kept() event.Duration { return event.Duration(s.opt.Retention.Mi
 func (s *Store) nextRetain(ctx context.Context) (*retainRecord, error) {
 	now, up, r := s.now(), s.opt.Uptime(), &s.retaining
 	old := retainRecord{Cutoff: math.MinInt64}
-	if s.state.retain != nil {
-		old = *s.state.retain
+	if s.state().retain != nil {
+		old = *s.state().retain
 	}
 	next := old
 	next.For = s.kept()
-	if len(s.state.segments)+len(s.state.quarantine)+len(s.mem.batches) == 0 {
+	if len(s.state().segments)+len(s.state().quarantine)+len(s.mem.batches) == 0 {
 		// There is nothing to lose, and nothing that could come back.
 		r.trust(now, up)
 		next.At, next.Cutoff = now, step(now.Add(-s.kept()))
@@ -202,8 +202,8 @@ func (s *Store) nextRetain(ctx context.Context) (*retainRecord, error) {
 	}
 	if !r.begun {
 		base := old.At
-		if s.state.retain == nil {
-			base = max(s.state.received, s.mem.received)
+		if s.state().retain == nil {
+			base = max(s.state().received, s.mem.received)
 		}
 		r.trust(base, up)
 		r.settled = now.Sub(base) // nobody knows whether the store was closed or the clock jumped
@@ -215,7 +215,7 @@ func (s *Store) nextRetain(ctx context.Context) (*retainRecord, error) {
 		at = now
 	}
 	next.At = max(old.At, at)
-	if next.For > old.For && s.state.retain != nil {
+	if next.For > old.For && s.state().retain != nil {
 		return s.lengthened(ctx, &old, &next, step(at.Add(-s.kept())))
 	}
 	next.Cutoff = max(old.Cutoff, step(at.Add(-s.kept())))
@@ -266,7 +266,7 @@ func (s *Store) lengthened(ctx context.Context, old, next *retainRecord, cutoff 
 		if err := s.flush(ctx); err != nil {
 			return nil, err
 		}
-		for _, r := range s.state.segments {
+		for _, r := range s.state().segments {
 			if f := s.segments[r.ID]; f != nil && f.aged != nil {
 				next.For = old.For
 				return worthAnEdit(old, next), nil // worthRewriting says which come first
@@ -287,7 +287,7 @@ func (s *Store) brake(ctx context.Context, from, to event.Time) (cutoff event.Ti
 	total := int64(0)
 	by := map[int64][]*source{}
 	var partitions []int64
-	for _, r := range s.state.segments {
+	for _, r := range s.state().segments {
 		f := s.segments[r.ID]
 		if f == nil {
 			continue
@@ -371,7 +371,7 @@ func sortedTimes(m map[event.Time]int64) []event.Time {
 func (s *Store) moveCutoff(next *retainRecord) error {
 	cutoff := next.Cutoff
 	var files []*segmentFile
-	for _, r := range s.state.segments {
+	for _, r := range s.state().segments {
 		if f := s.segments[r.ID]; f != nil && r.MinTime < cutoff && r.MaxTime >= cutoff {
 			f.retain()
 			files = append(files, f)
@@ -403,7 +403,7 @@ func (s *Store) moveCutoff(next *retainRecord) error {
 	dropped := int64(0)
 	undone := s.undone()
 	var gone []*segmentFile
-	for _, r := range s.state.segments {
+	for _, r := range s.state().segments {
 		f := s.segments[r.ID]
 		before := int64(0)
 		if f != nil {
@@ -427,7 +427,7 @@ func (s *Store) moveCutoff(next *retainRecord) error {
 		}
 	}
 	if dropped > 0 {
-		e.Epoch = s.state.epoch + 1
+		e.Epoch = s.state().epoch + 1
 		next.Dropped, next.DroppedAt, next.Total = dropped, s.now(), next.Total+dropped
 	}
 	if seeded.On("retention_unlinks_first") {
@@ -457,8 +457,8 @@ func (s *Store) moveCutoff(next *retainRecord) error {
 // held some for a month, or one that has any if the retention is to become
 // longer. The caller holds mu.
 func (s *Store) worthRewriting() *segmentFile {
-	longer := s.state.retain != nil && s.kept() > s.state.retain.For
-	for _, r := range s.state.segments {
+	longer := s.state().retain != nil && s.kept() > s.state().retain.For
+	for _, r := range s.state().segments {
 		f := s.segments[r.ID]
 		if f == nil || f.aged == nil {
 			continue
@@ -483,7 +483,7 @@ type Retention struct {
 
 // retention describes the retention, nil if there is none. The caller holds mu.
 func (s *Store) retention() *Retention {
-	r := s.state.retain
+	r := s.state().retain
 	if r == nil {
 		return nil
 	}

@@ -119,8 +119,8 @@ func (a *aging) read(s *Store) map[int64]bool {
 	if counted != int64(len(shown)) {
 		a.fail("the counts of events add up to %d, there are %d", counted, len(shown))
 	}
-	if from, _, ok := snap.Span(); ok != (len(shown) > 0) || ok && from < s.state.cutoff() {
-		a.fail("the oldest event is of %s, and the cutoff is %s", from, s.state.cutoff())
+	if from, _, ok := snap.Span(); ok != (len(shown) > 0) || ok && from < s.state().cutoff() {
+		a.fail("the oldest event is of %s, and the cutoff is %s", from, s.state().cutoff())
 	}
 	return shown
 }
@@ -176,8 +176,8 @@ func (a *aging) retain() {
 			a.fail("retention does not come to an end")
 		}
 	}
-	for _, r := range a.s.state.segments {
-		if gone := a.s.state.cutoff().Sub(r.MinTime); gone > 30*event.Day {
+	for _, r := range a.s.state().segments {
+		if gone := a.s.state().cutoff().Sub(r.MinTime); gone > 30*event.Day {
 			a.fail("%s holds an event that was to go %s ago", r.file(), gone)
 		}
 	}
@@ -187,7 +187,7 @@ func (a *aging) retain() {
 // send appends events and holds the answer against what is shown.
 func (a *aging) send(events []event.Event) {
 	a.t.Helper()
-	cutoff, latest := a.s.state.cutoff(), event.At(a.now.Add(a.wrong)).Add(48*event.Hour)
+	cutoff, latest := a.s.state().cutoff(), event.At(a.now.Add(a.wrong)).Add(48*event.Hour)
 	var accepted, rejected, known int64
 	ids := map[eventID]bool{}
 	for n := range a.shown {
@@ -219,7 +219,7 @@ func (a *aging) send(events []event.Event) {
 
 func (a *aging) load(events []event.Event) {
 	a.t.Helper()
-	cutoff := a.s.state.cutoff()
+	cutoff := a.s.state().cutoff()
 	l, err := a.s.NewLoad(context.Background(), LoadOptions{Source: "file"})
 	a.must(err)
 	a.must(l.Add(batchOf(events)))
@@ -327,7 +327,7 @@ func (a *aging) look0() {
 				a.note("event %d, shown %v: %+v", n, shown[n], *a.known[n])
 			}
 		}
-		a.fail("without a step of retention %d events are shown, and there were %d; the cutoff is %s", len(shown), len(a.shown), a.s.state.cutoff())
+		a.fail("without a step of retention %d events are shown, and there were %d; the cutoff is %s", len(shown), len(a.shown), a.s.state().cutoff())
 	}
 }
 
@@ -344,7 +344,7 @@ func agingRun(t testing.TB, seed uint64) *aging {
 		a.pass(time.Hour)
 		a.retain()
 		if hours > 24*5 {
-			a.fail("after %d hours events are shown that should be gone: %d, the trusted time lies %s behind, %+v, cutoff %s, oldest %s", hours, len(a.shown), a.s.retaining.ahead, a.s.retaining, a.s.state.cutoff(), a.oldest())
+			a.fail("after %d hours events are shown that should be gone: %d, the trusted time lies %s behind, %+v, cutoff %s, oldest %s", hours, len(a.shown), a.s.retaining.ahead, a.s.retaining, a.s.state().cutoff(), a.oldest())
 		}
 	}
 	a.must(a.s.Compact(context.Background()))
@@ -553,9 +553,9 @@ func TestRetentionOfWideSegments(t *testing.T) {
 	}
 	a.pass(3 * 24 * time.Hour)
 	a.retain()
-	for _, r := range a.s.state.segments {
-		if r.MinTime < a.s.state.cutoff() {
-			t.Errorf("%s begins at %s, the cutoff is %s", r.file(), r.MinTime, a.s.state.cutoff())
+	for _, r := range a.s.state().segments {
+		if r.MinTime < a.s.state().cutoff() {
+			t.Errorf("%s begins at %s, the cutoff is %s", r.file(), r.MinTime, a.s.state().cutoff())
 		}
 	}
 }

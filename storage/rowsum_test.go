@@ -14,7 +14,7 @@ func sumOf(t *testing.T, events ...event.Event) rowSum {
 	s := open(t, vfs.NewMem(), "store")
 	loadEvents(t, s, events...)
 	var sum rowSum
-	for _, r := range s.state.segments {
+	for _, r := range s.state().segments {
 		if err := s.verifySegment(r, &sum); err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +79,7 @@ func TestMergesAreVerified(t *testing.T) {
 	if err := s.Compact(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if after := contents(t, s); after != before || strings.Contains(after, "cleo") || len(s.state.segments) != 1 {
-		t.Errorf("%d segments hold:\n%swant:\n%s", len(s.state.segments), after, before)
+	if after := contents(t, s); after != before || strings.Contains(after, "cleo") || len(s.state().segments) != 1 {
+		t.Errorf("%d segments hold:\n%swant:\n%s", len(s.state().segments), after, before)
 	}
 }

@@ -81,7 +81,7 @@ func (s *Store) openSegmentFile(r segmentRecord) (*segmentFile, error) {
 	}
 	var seg *segment
 	if err == nil {
-		seg, err = openSegment(r.file(), f, r.Size, s.state.store, r.ID)
+		seg, err = openSegment(r.file(), f, r.Size, s.state().store, r.ID)
 	}
 	if err == nil && seg.Salt != r.Salt {
 		err = corrupt("open segment %s: it is another file of this number, not the one that the manifest names", r.file())

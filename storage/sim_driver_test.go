@@ -587,7 +587,7 @@ func (d *sim) live(s *Store, m *simModel) error {
 			return fmt.Errorf("liveness: retention: %w", err)
 		}
 	}
-	if left := s.state.erasing(); len(left) > 0 {
+	if left := s.state().erasing(); len(left) > 0 {
 		return fmt.Errorf("liveness: %d erasures do not end", len(left))
 	}
 	snap, err := s.Snapshot()
@@ -619,7 +619,7 @@ func (d *sim) settle() {
 		return
 	}
 	for i, b := range d.m.present {
-		if !b.durable && b.lsn <= s.state.lsn {
+		if !b.durable && b.lsn <= s.state().lsn {
 			d.durable(i)
 		}
 	}

@@ -289,7 +289,7 @@ func (m *simModel) compare(got map[string][]int64) error {
 
 // metaOf reads what a store holds besides events.
 func metaOf(s *Store, snap *Snapshot) simMeta {
-	m := simMeta{links: map[string]string{}, defines: map[string]string{}, undone: map[string]bool{}, erasures: len(s.Receipts()), cutoff: s.state.cutoff()}
+	m := simMeta{links: map[string]string{}, defines: map[string]string{}, undone: map[string]bool{}, erasures: len(s.Receipts()), cutoff: s.state().cutoff()}
 	m.until = m.cutoff
 	for _, l := range s.Links() {
 		m.links[l.From] = l.To
@@ -476,15 +476,15 @@ func checkClean(s *Store, opened bool) error {
 			break
 		}
 		if strings.HasSuffix(name, ".tmp") || strings.HasSuffix(name, ".run") ||
-			segment && !slices.ContainsFunc(s.state.segments, func(r segmentRecord) bool { return r.ID == n }) {
+			segment && !slices.ContainsFunc(s.state().segments, func(r segmentRecord) bool { return r.ID == n }) {
 			return fmt.Errorf("%s is left over", name)
 		}
 	}
-	for i, r := range s.state.segments {
-		if r.LastLSN < r.FirstLSN || r.LastLSN > s.state.lsn {
-			return fmt.Errorf("segment %s covers LSNs %d to %d of %d", r.file(), r.FirstLSN, r.LastLSN, s.state.lsn)
+	for i, r := range s.state().segments {
+		if r.LastLSN < r.FirstLSN || r.LastLSN > s.state().lsn {
+			return fmt.Errorf("segment %s covers LSNs %d to %d of %d", r.file(), r.FirstLSN, r.LastLSN, s.state().lsn)
 		}
-		for _, o := range s.state.segments[:i] {
+		for _, o := range s.state().segments[:i] {
 			if o.Partition == r.Partition && o.FirstLSN != r.FirstLSN && o.LastLSN >= r.FirstLSN {
 				return fmt.Errorf("LSNs of segments %s and %s overlap", o.file(), r.file())
 			}

@@ -65,7 +65,7 @@ func (d *sim) age() {
 func (d *sim) retain(s *Store, m *simModel) (worked bool, err error) {
 	latest := step(event.At(d.clock.Add(-simKeep)))
 	earliest := m.meta.cutoff
-	if len(s.state.segments)+len(s.mem.batches) == 0 { // nothing can come back: it follows the clock
+	if len(s.state().segments)+len(s.mem.batches) == 0 { // nothing can come back: it follows the clock
 		earliest = min(earliest, latest)
 	}
 	may := m.meta.clone()
@@ -75,7 +75,7 @@ func (d *sim) retain(s *Store, m *simModel) (worked bool, err error) {
 		return worked, err
 	}
 	m.maybe = m.maybe[:len(m.maybe)-1]
-	if cutoff := s.state.cutoff(); cutoff != m.meta.cutoff {
+	if cutoff := s.state().cutoff(); cutoff != m.meta.cutoff {
 		if cutoff < earliest || cutoff > latest {
 			return worked, fmt.Errorf("the cutoff went from %s to %s, and by the clock it is %s", m.meta.cutoff, cutoff, latest)
 		}

@@ -350,7 +350,7 @@ func (d *sim) erase() {
 	if len(d.m.limbo)+len(d.m.maybe) > 0 || d.store.Summary().Format < 2 {
 		return
 	}
-	if d.store.state.format < 2 { // before it is upgraded
+	if d.store.state().format < 2 { // before it is upgraded
 		if _, err := d.store.Erase(context.Background(), "c1", EraseOptions{}); err == nil {
 			d.fail(errors.New("a store of format 1 took an erasure"))
 		}

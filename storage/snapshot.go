@@ -146,19 +146,19 @@ func (s *Store) pinState() (*Snapshot, []*pinnedBatches, error) {
 	}
 	undone := s.undone()
 	snap := &Snapshot{
-		erasing: slices.ContainsFunc(s.state.erasures, func(r eraseRecord) bool { return r.Finished == 0 }),
-		cache:   s.cache, store: s.state.store,
+		erasing: slices.ContainsFunc(s.state().erasures, func(r eraseRecord) bool { return r.Finished == 0 }),
+		cache:   s.cache, store: s.state().store,
 		events: slices.Clip(s.catalog.events), channels: slices.Clip(s.catalog.channels), properties: slices.Clip(s.catalog.properties),
-		defines: s.state.defines, links: s.linkTable(), missing: s.missingData(),
-		received: s.state.received, lsn: s.state.lsn, epoch: s.state.epoch,
+		defines: s.state().defines, links: s.linkTable(), missing: s.missingData(),
+		received: s.state().received, lsn: s.state().lsn, epoch: s.state().epoch,
 	}
-	snap.removals = s.state.lastErasure()
+	snap.removals = s.state().lastErasure()
 	for _, gone := range undone {
 		if gone {
 			snap.removals++
 		}
 	}
-	for _, r := range s.state.segments {
+	for _, r := range s.state().segments {
 		if f := s.segments[r.ID]; f != nil {
 			f.retain()
 			snap.files = append(snap.files, f)
@@ -224,11 +224,11 @@ func (s *Store) Properties() ([]event.Property, error) {
 
 // linkTable returns the resolved links, made anew when they changed. The caller holds mu.
 func (s *Store) linkTable() *linkTable {
-	if s.linksOf != s.state {
-		if s.linksOf == nil || s.linksOf.epoch != s.state.epoch {
-			s.links = newLinkTable(s.state.links)
+	if s.linksOf != s.state() {
+		if s.linksOf == nil || s.linksOf.epoch != s.state().epoch {
+			s.links = newLinkTable(s.state().links)
 		}
-		s.linksOf = s.state
+		s.linksOf = s.state()
 	}
 	return s.links
 }

@@ -34,7 +34,7 @@ type space struct {
 // the disk, and room for two merges as large as the largest segment.
 func (s *Store) spare(total uint64) uint64 {
 	largest := uint64(0)
-	for _, r := range s.state.segments {
+	for _, r := range s.state().segments {
 		largest = max(largest, uint64(r.Size))
 	}
 	return max(min(total/spareShare, spareMax), 2*largest)

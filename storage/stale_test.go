@@ -29,7 +29,7 @@ func TestStaleSegment(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		return mem, s.state.segments[0]
+		return mem, s.state().segments[0]
 	}
 	mem, is := version(5, 0)
 	name := "store/" + is.file()

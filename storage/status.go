@@ -124,15 +124,15 @@ func (s *Store) summary() (Status, *Snapshot) {
 		s.mu.Unlock()
 		return st, nil
 	}
-	st.Format = s.state.format
-	st.MemtableEvents, st.Links, st.Definitions, st.Partition = s.mem.rows, len(s.state.links), len(s.state.defines), s.state.width
+	st.Format = s.state().format
+	st.MemtableEvents, st.Links, st.Definitions, st.Partition = s.mem.rows, len(s.state().links), len(s.state().defines), s.state().width
 	st.DiskFull = s.space.low
 	st.Retention = s.retention()
 	st.Missing = append(st.Missing, s.missingData()...)
 	st.Healed = s.healed
 	st.ReadOnly, st.Notice = st.ReadOnly || s.refusal != "", s.refusal
 	columns := map[string]int64{}
-	for _, r := range s.state.segments {
+	for _, r := range s.state().segments {
 		st.Segments = append(st.Segments, SegmentStatus{r.file(), r.Rows, r.Customers, r.MinTime, r.MaxTime, r.FirstLSN, r.LastLSN, r.Size})
 		st.Bytes += r.Size
 		if f := s.segments[r.ID]; f != nil {
@@ -192,9 +192,9 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 		s.mu.Unlock()
 		return Report{}, fmt.Errorf("check: %w", err)
 	}
-	st := s.state
+	st := s.state()
 	number := s.manifest.number
-	quarantine, known, lost := s.state.quarantine, s.manifest.damage, slices.Clone(s.lost)
+	quarantine, known, lost := s.state().quarantine, s.manifest.damage, slices.Clone(s.lost)
 	var held []*segmentFile
 	for _, f := range s.segments {
 		f.retain() // compaction must not remove what is being read

@@ -60,11 +60,14 @@ type Store struct {
 
 	space space // guarded by mu
 
+	// published is the state of the manifest. It is replaced under mu, and also
+	// under writing unless only a log begins: who holds either may read it.
+	published atomic.Pointer[state]
+
 	mu       sync.Mutex
 	broken   atomic.Bool // a bug was met: nothing is written any more
 	closed   bool
-	closing  bool   // no more writes: Close is flushing
-	state    *state // published by the manifest
+	closing  bool // no more writes: Close is flushing
 	catalog  *catalog
 	manifest *manifest
 	segments map[uint64]*segmentFile     // those of state
@@ -137,23 +140,24 @@ func (s *Store) openWriter() error {
 	if err := s.refuseUnfinished(); err != nil { // a restore may have begun since
 		return err
 	}
-	var err error
-	if s.manifest, s.state, err = readManifest(s.fs, s.dir); err != nil {
+	m, st, err := readManifest(s.fs, s.dir)
+	if err != nil {
 		return err
 	}
-	if s.state == nil {
+	s.manifest = m
+	if st == nil {
 		if err := keepDirectory(s.fs, s.dir); err != nil {
 			return err
 		}
-		st := &state{format: s.opt.Format, next: 1, wal: 1}
+		st = &state{format: s.opt.Format, next: 1, wal: 1}
 		for i := range 2 {
 			putUint64(st.store[8*i:], s.opt.Rand.Uint64())
 		}
 		if err := s.manifest.rewrite(st); err != nil {
 			return err
 		}
-		s.state = st
 	}
+	s.published.Store(st)
 	if s.cache, err = newCache(s.opt.CacheBytes); err != nil {
 		return err
 	}
@@ -178,7 +182,7 @@ func (s *Store) openWriter() error {
 		return err
 	}
 	s.makeBallast()
-	if err := s.keepLedger(s.state); err != nil {
+	if err := s.keepLedger(s.state()); err != nil {
 		s.ledgerFailed = err.Error()
 		s.opt.Log.Warn("ledger of erasures", "error", err)
 	}
@@ -290,7 +294,7 @@ func (s *Store) openReader() error {
 func (s *Store) read() error {
 	const tries = 1000 // each of which a writer has overtaken
 	for try := 0; ; try++ {
-		m, st, err := s.manifest, s.state, error(nil)
+		m, st, err := s.manifest, s.state(), error(nil)
 		if m == nil || st == nil || !m.unchanged() {
 			m, st, err = readManifest(s.fs, s.dir)
 		}
@@ -298,7 +302,8 @@ func (s *Store) read() error {
 			return fmt.Errorf("%w: there is no store here", ErrNotFound)
 		}
 		if err == nil {
-			s.manifest, s.state = m, st
+			s.manifest = m
+			s.published.Store(st)
 			err = s.load()
 		}
 		// A writer may have taken files away meanwhile, after it published
@@ -319,9 +324,9 @@ func (s *Store) read() error {
 	}
 }
 
-// load opens the segments of s.state and replays the log.
+// load opens the segments of the published state and replays the log.
 func (s *Store) load() error {
-	st := s.state
+	st := s.state()
 	s.catalog = newCatalog(slices.Clip(st.events), slices.Clip(st.channels), slices.Clone(st.properties))
 	s.lsn, s.next = st.lsn, st.next
 	s.mem = newMemtable()
@@ -393,7 +398,7 @@ func (s *Store) replay() error {
 	limits := map[uint64]*walExtent{}
 	var files []*walFile
 	var damage []logDamage
-	numbers := walNumbers(names, s.state.wal)
+	numbers := walNumbers(names, s.state().wal)
 	for i := len(numbers) - 1; i >= 0; i-- { // newest first: it says which older files count, and how far
 		n := numbers[i]
 		limit := limits[n]
@@ -408,8 +413,8 @@ func (s *Store) replay() error {
 		if err != nil {
 			return err
 		}
-		f, err := parseWAL(data, s.state.store, n, limit)
-		if errors.Is(err, errTornHeader) && limit == nil && !slices.Contains(s.state.logs, n) {
+		f, err := parseWAL(data, s.state().store, n, limit)
+		if errors.Is(err, errTornHeader) && limit == nil && !slices.Contains(s.state().logs, n) {
 			continue // it was being made: nothing in it was ever acknowledged
 		}
 		if errors.Is(err, ErrNewer) {
@@ -428,23 +433,23 @@ func (s *Store) replay() error {
 	}
 	// A log goes when the manifest says that it is not needed, and not before.
 	for _, n := range slices.Sorted(maps.Keys(limits)) {
-		if n >= s.state.wal && !slices.Contains(numbers, n) {
+		if n >= s.state().wal && !slices.Contains(numbers, n) {
 			damage = append(damage, logDamage{number: n, reason: "the file is missing, and a later log needs it"})
 		}
 	}
-	for _, n := range s.state.logs {
+	for _, n := range s.state().logs {
 		if limits[n] == nil && !slices.Contains(numbers, n) {
 			damage = append(damage, logDamage{number: n, reason: "the file is missing; the batches in it are lost"})
 		}
 	}
 	slices.Reverse(files)
-	erased := s.state.erasedUpTo()
+	erased := s.state().erasedUpTo()
 	for _, f := range files {
 		for _, h := range f.holes {
 			damage = append(damage, logDamage{number: f.number, offset: h.from, reason: fmt.Sprintf("bytes %d to %d are damaged; the batches in them are lost", h.from, h.to)})
 		}
 		for _, r := range f.records {
-			if r.kind == recordMark || r.lsn <= s.state.lsn {
+			if r.kind == recordMark || r.lsn <= s.state().lsn {
 				continue
 			}
 			if err := s.replayBatch(r, erased); err != nil {
@@ -499,9 +504,9 @@ func (s *Store) leftover(name string) bool {
 	case strings.HasPrefix(name, manifestPrefix):
 		stale = stale || name < manifestName(s.manifest.kept) // those above may be given up ones: none is read before another is whole
 	case numbered && strings.HasSuffix(name, ".seg"):
-		stale = !slices.ContainsFunc(s.state.segments, func(r segmentRecord) bool { return r.ID == n }) && !s.mayComeBack(name)
+		stale = !slices.ContainsFunc(s.state().segments, func(r segmentRecord) bool { return r.ID == n }) && !s.mayComeBack(name)
 	case numbered && strings.HasSuffix(name, walSuffix):
-		stale = n < s.state.wal
+		stale = n < s.state().wal
 	}
 	return stale
 }
@@ -548,24 +553,27 @@ func (s *Store) usable(write bool) error {
 	return nil
 }
 
+// state is the state that the store has published last.
+func (s *Store) state() *state { return s.published.Load() }
+
 // publish makes an edit durable and its state the current one. The caller
 // holds mu, and writing for whatever others derive their edits from; a log that
 // is begun needs mu only. Names and file numbers that are new go with it.
 func (s *Store) publish(e *edit) error {
 	e.Next = s.next
-	e.Events = s.catalog.events[len(s.state.events):]
-	e.Channels = s.catalog.channels[max(len(s.state.channels), 0):]
+	e.Events = s.catalog.events[len(s.state().events):]
+	e.Channels = s.catalog.channels[max(len(s.state().channels), 0):]
 	for i, p := range s.catalog.properties {
-		if i >= len(s.state.properties) || s.state.properties[i].Type != p.Type {
+		if i >= len(s.state().properties) || s.state().properties[i].Type != p.Type {
 			e.Properties = append(e.Properties, propertyRecord{p.Name, p.Type.String()})
 		}
 	}
 	return s.writes("publish", func() error {
-		st, err := s.manifest.commit(s.state, e)
+		st, err := s.manifest.commit(s.state(), e)
 		if err != nil {
 			return fmt.Errorf("publish: %w", err)
 		}
-		s.state = st
+		s.published.Store(st)
 		s.removeUndecided()
 		return nil
 	})
@@ -575,7 +583,7 @@ func (s *Store) publish(e *edit) error {
 // says they are none of the store's.
 func (s *Store) removeUndecided() {
 	s.removeWritten(slices.DeleteFunc(s.undecided, func(r segmentRecord) bool {
-		return s.state.quarantined(r.file()) || slices.ContainsFunc(s.state.segments, func(o segmentRecord) bool { return o.ID == r.ID })
+		return s.state().quarantined(r.file()) || slices.ContainsFunc(s.state().segments, func(o segmentRecord) bool { return o.ID == r.ID })
 	}))
 	s.undecided = nil
 }

@@ -648,7 +648,7 @@ func TestOrderOfWrites(t *testing.T) {
 	s.opt.ChunkRows = 1
 	step("a load of more than stays in memory", "create .run, write .run, create .seg, write .seg, sync .seg, rename .seg, syncdir , write manifest, sync manifest, write manifest, sync manifest, remove .run", load)
 	step("a compaction", "create .seg, write .seg, sync .seg, rename .seg, syncdir , write manifest, sync manifest, write manifest, sync manifest, remove .seg", func() error { return s.Compact(t.Context()) })
-	step("a new manifest", "remove manifest, create manifest, write manifest, sync manifest, rename manifest, remove manifest, create manifest, write manifest, sync manifest, rename manifest, syncdir , remove manifest", func() error { return s.manifest.rewrite(s.state) })
+	step("a new manifest", "remove manifest, create manifest, write manifest, sync manifest, rename manifest, remove manifest, create manifest, write manifest, sync manifest, rename manifest, syncdir , remove manifest", func() error { return s.manifest.rewrite(s.state()) })
 }
 
 func TestStatus(t *testing.T) {

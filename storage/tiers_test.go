@@ -22,7 +22,7 @@ func TestTiers(t *testing.T) {
 	seen := map[uint64]bool{}
 	written, most := int64(0), 0
 	note := func() {
-		for _, r := range s.state.segments {
+		for _, r := range s.state().segments {
 			if !seen[r.ID] {
 				seen[r.ID] = true
 				written += r.Rows

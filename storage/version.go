@@ -66,16 +66,16 @@ func (s *Store) Upgrade(ctx context.Context) (from, to int, err error) {
 	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
 		return 0, 0, fmt.Errorf("upgrade: %w", err)
 	}
-	from = s.state.format
+	from = s.state().format
 	if from == FormatVersion {
 		return from, from, nil
 	}
-	next := *s.state
+	next := *s.state()
 	next.format = FormatVersion
 	if err := s.manifest.rewrite(&next); err != nil {
 		return from, from, fmt.Errorf("upgrade to format %d: %w", FormatVersion, err)
 	}
-	s.state = &next
+	s.published.Store(&next)
 	return from, FormatVersion, nil
 }
 
