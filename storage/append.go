@@ -96,11 +96,18 @@ func (s *Store) Append(ctx context.Context, b *event.Batch, opt AppendOptions) (
 			ack, wait, err = s.append(ctx, b, opt)
 			return err
 		})
-		if err == nil && !wait.flush {
-			return ack, nil
-		}
-		if err == nil {
+		switch {
+		case err != nil:
+		case wait.sorted != nil:
+			select {
+			case <-wait.sorted:
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
+		case wait.flush:
 			err = s.Flush(ctx)
+		default:
+			return ack, nil
 		}
 		if err != nil {
 			return ack, fmt.Errorf("append %d events: %w", b.Len(), err)
@@ -110,15 +117,16 @@ func (s *Store) Append(ctx context.Context, b *event.Batch, opt AppendOptions) (
 
 // waiting is what an answer waits for.
 type waiting struct {
-	lsn   uint64 // to be synced
-	flush bool   // a duplicate's first copy is in no log: flush, and take the batch again
+	lsn    uint64          // to be synced
+	flush  bool            // a duplicate's first copy is in no log: flush, and take the batch again
+	sorted <-chan struct{} // what came before, and then take the batch again; nil: nothing to wait for
 }
 
 func (s *Store) append(ctx context.Context, b *event.Batch, opt AppendOptions) (Ack, waiting, error) {
 	s.appending.RLock()
 	defer s.appending.RUnlock()
 	ack, batch, wait, log, err := s.takeLocked(b, opt)
-	if err != nil || wait.flush {
+	if err != nil || wait.flush || wait.sorted != nil {
 		return ack, wait, err
 	}
 	if wait.lsn > 0 && log != nil {
@@ -150,6 +158,9 @@ func (s *Store) append(ctx context.Context, b *event.Batch, opt AppendOptions) (
 func (s *Store) takeLocked(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch, wait waiting, log *wal, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if wait.sorted = s.pace.ahead(b.Len()); wait.sorted != nil {
+		return ack, nil, wait, nil, nil
+	}
 	ack, mem, wait, err = s.take(b, opt)
 	return ack, mem, wait, s.wal, err
 }
@@ -215,6 +226,7 @@ func (s *Store) take(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch,
 func (s *Store) remember(mem *memBatch, b *event.Batch, ack Ack) {
 	mem.batch, mem.props = s.catalog.encode(b)
 	s.mem.add(mem)
+	s.pace.taken += int64(b.Len())
 	if mem.token != "" {
 		s.mem.tokens[mem.token] = tokenRecord{Token: mem.token, At: mem.received, Ack: ack}
 	}

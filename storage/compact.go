@@ -118,6 +118,7 @@ func (s *Store) sortFrozen() ([]*source, error) {
 		all.add(b)
 	}
 	s.mu.Unlock()
+	defer s.beginSort(p.fresh.rows)()
 	if err := p.sort(s.opt.BlockCustomers, false); err != nil {
 		return nil, err
 	}

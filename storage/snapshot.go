@@ -116,6 +116,11 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	fresh := 0
+	for _, p := range memory {
+		fresh += p.fresh.rows
+	}
+	defer s.beginSort(fresh)()
 	for _, p := range memory {
 		if err := p.sort(s.opt.BlockCustomers, true); err != nil {
 			snap.Release()

@@ -82,6 +82,8 @@ type Store struct {
 	lsn      uint64      // last given out
 	next     uint64      // file number
 
+	pace pace // guarded by mu
+
 	retaining retaining // guarded by mu
 	scrubbing scrubbing // guarded by mu
 
