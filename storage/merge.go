@@ -25,7 +25,7 @@ type mergeSource struct {
 
 	hasher *rowHasher // nil: the rows need not be added up
 
-	shared   []event.Time // sorted: times that several runs have
+	shared   *sharedTimes // times that several runs have
 	rankBase uint32       // added to the tie ranks of these times
 
 	// A block that covers many prefixes of the output is decoded once.
@@ -403,7 +403,7 @@ func (s *mergeSource) decode(b int) (*mergePart, error) {
 	return p, nil
 }
 
-// findShared finds the times that several written sources have. Tie ranks
+// findShared finds the times that several written sources have, roughly. Tie ranks
 // count within what arrived together; when segments become one, the ranks of
 // such times are raised so that the earlier rows stay in front. Files of one
 // run share their ranks already and count as one.
@@ -420,41 +420,48 @@ func (m *merger) findShared() error {
 		}
 	}
 	spans := make([]span, len(runs))
+	rows := int64(0)
 	for i, r := range runs {
 		for _, s := range r {
 			spans[i] = spans[i].with(s.seg.MinTime, s.seg.MaxTime)
+			rows += s.seg.Rows
 		}
 	}
-	found := make([]*timeSet, len(runs))
+	within := common(spans)
+	if !within.some {
+		return nil
+	}
+	shared := newSharedTimes(within, rows)
+	seen, own := shared.bitmap(), shared.bitmap()
+	tops := make([]uint32, len(runs)) // 0: the run has no times with another
 	for i, r := range runs {
-		overlaps := false
-		for k := range runs {
-			overlaps = overlaps || k != i && spans[i].overlaps(spans[k])
-		}
-		if !overlaps {
+		if !spans[i].overlaps(within) {
 			continue
 		}
-		found[i] = &timeSet{}
+		clear(own)
 		for _, s := range r {
-			if err := found[i].read(s.seg); err != nil {
+			top, err := shared.markTimes(own, s.seg)
+			if err != nil {
 				return fmt.Errorf("read times: %w", err)
 			}
+			tops[i] = max(tops[i], top)
 		}
-		found[i].sort()
+		for w, x := range own {
+			shared.cells[w] |= x & seen[w]
+			seen[w] |= x
+		}
 	}
-	shared := sharedTimes(found)
-	if len(shared) == 0 {
+	if shared.cells.Count() == 0 {
 		return nil
 	}
 	base := uint32(0)
 	for i, r := range runs {
-		if found[i] == nil {
-			continue
+		if tops[i] > 0 {
+			for _, s := range r {
+				s.shared, s.rankBase = shared, base
+			}
+			base += tops[i]
 		}
-		for _, s := range r {
-			s.shared, s.rankBase = shared, base
-		}
-		base += found[i].top
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"wend/event"
+	"wend/tile"
 )
 
 // span is a closed range of times; the zero span is empty.
@@ -21,86 +22,97 @@ func (s span) with(lo, hi event.Time) span {
 
 func (s span) overlaps(o span) bool { return s.some && o.some && s.min <= o.max && o.min <= s.max }
 
-// timeSet is the different times of a run, and one more than its highest tie rank.
-type timeSet struct {
-	times []event.Time
-	top   uint32
+// sharedTimes are times that several runs have, and perhaps some that lie close
+// to those of another run: it is a bitmap of as many cells as memory allows, for
+// the different times of a year may be as many as its rows. A rank that is raised
+// needlessly costs bits on the disk and changes no order.
+type sharedTimes struct {
+	from, to event.Time // others are not shared
+	shift    int        // a cell is 1<<shift microseconds wide
+	cells    tile.Bitmap
 }
 
-// read adds the times of a segment.
-func (s *timeSet) read(seg *segment) error {
+// Of a run with a row in every second of a year each second has a cell of its own.
+const (
+	cellsMax   = 1 << 27 // 16 MiB a bitmap, of which there are three while runs are compared
+	cellsOfRow = 64
+)
+
+// newSharedTimes returns no times, with cells for so many rows within a span.
+func newSharedTimes(within span, rows int64) *sharedTimes {
+	s := &sharedTimes{from: within.min, to: within.max}
+	most := uint64(min(cellsOfRow*rows, cellsMax))
+	for uint64(s.to-s.from)>>s.shift >= most {
+		s.shift++
+	}
+	s.cells = s.bitmap()
+	return s
+}
+
+func (s *sharedTimes) bitmap() tile.Bitmap {
+	return tile.NewBitmap(int(uint64(s.to-s.from)>>s.shift) + 1)
+}
+
+// mark marks the cells of times in a bitmap of its own.
+func (s *sharedTimes) mark(in tile.Bitmap, times []event.Time) {
+	for _, t := range times {
+		if t >= s.from && t <= s.to {
+			in.Set(int(uint64(t-s.from) >> s.shift))
+		}
+	}
+}
+
+func (s *sharedTimes) has(t event.Time) bool {
+	return t >= s.from && t <= s.to && s.cells.Get(int(uint64(t-s.from)>>s.shift))
+}
+
+// common returns the span that holds all times that several of the spans may have.
+func common(spans []span) span {
+	var all span
+	for i, x := range spans {
+		for _, y := range spans[:i] {
+			if x.overlaps(y) {
+				all = all.with(max(x.min, y.min), min(x.max, y.max))
+			}
+		}
+	}
+	return all
+}
+
+// markTimes marks the times of a segment, and returns one more than its highest
+// tie rank.
+func (s *sharedTimes) markTimes(in tile.Bitmap, seg *segment) (top uint32, err error) {
+	var times []event.Time
 	for b := range 1 << seg.PrefixBits {
 		if seg.Stats(b).Rows == 0 {
 			continue
 		}
 		block, err := seg.Block(b)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		ranks, err := block.TieRank()
 		if err != nil {
-			return err
+			return 0, err
 		}
-		s.top = max(s.top, 1)
+		top = max(top, 1)
 		for _, r := range ranks {
-			s.top = max(s.top, r+1)
+			top = max(top, r+1)
 		}
-		at := len(s.times)
-		s.times = slices.Grow(s.times, block.Rows)[:at+block.Rows]
-		block.Time.Decode(0, s.times[at:])
+		times = slices.Grow(times[:0], block.Rows)[:block.Rows]
+		block.Time.Decode(0, times)
+		s.mark(in, times)
 	}
-	return nil
-}
-
-func (s *timeSet) sort() {
-	slices.Sort(s.times)
-	s.times = slices.Compact(s.times)
-}
-
-// sharedTimes returns, sorted, the times that at least two of the sets have.
-func sharedTimes(sets []*timeSet) []event.Time {
-	total := 0
-	for _, s := range sets {
-		if s != nil {
-			total += len(s.times)
-		}
-	}
-	all := make([]event.Time, 0, total)
-	for _, s := range sets {
-		if s != nil {
-			all = append(all, s.times...)
-			s.times = nil
-		}
-	}
-	slices.Sort(all)
-	shared := all[:0]
-	for lo := 0; lo < len(all); {
-		hi := lo + 1
-		for hi < len(all) && all[hi] == all[lo] {
-			hi++
-		}
-		if hi-lo > 1 {
-			shared = append(shared, all[lo])
-		}
-		lo = hi
-	}
-	return slices.Clone(shared)
+	return top, nil
 }
 
 // raiseRanks adds base to the tie ranks of rows whose time is among shared.
-func raiseRanks(ranks []uint32, times, shared []event.Time, base uint32) []uint32 {
+func raiseRanks(ranks []uint32, times []event.Time, shared *sharedTimes, base uint32) []uint32 {
 	raised := make([]uint32, len(times))
 	copy(raised, ranks)
-	at := 0 // times rise within a customer: often the next one is near
 	for i, t := range times {
-		if at < len(shared) && shared[at] == t {
+		if shared.has(t) {
 			raised[i] += base
-			continue
-		}
-		k, ok := slices.BinarySearch(shared, t)
-		if ok {
-			raised[i] += base
-			at = k
 		}
 	}
 	return raised
