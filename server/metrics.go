@@ -85,6 +85,8 @@ var (
 	storeBytes    = prometheus.NewDesc("wend_store_bytes", "Bytes of the store's segments on disk.", nil, nil)
 	storeLogBytes = prometheus.NewDesc("wend_store_log_bytes", "Bytes of the write-ahead log that are still needed.", nil, nil)
 	storeMissing  = prometheus.NewDesc("wend_store_missing_segments", "Damaged pieces that answers leave out.", nil, nil)
+	storeFull     = prometheus.NewDesc("wend_store_disk_full", "1 if events are refused until the disk has room.", nil, nil)
+	storeWaits    = prometheus.NewDesc("wend_store_compaction_waits_bytes", "Bytes that have to become free on the disk before the compaction can go on; 0 if it does not wait.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -101,4 +103,13 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(storeBytes, float64(st.Bytes))
 	gauge(storeLogBytes, float64(st.LogBytes))
 	gauge(storeMissing, float64(len(st.Missing)))
+	full, waits := 0.0, 0.0
+	if st.DiskFull {
+		full = 1
+	}
+	if w := st.CompactionWaits; w != nil {
+		waits = float64(w.Needed - w.Free)
+	}
+	gauge(storeFull, full)
+	gauge(storeWaits, waits)
 }

@@ -46,6 +46,19 @@ func (s *Store) work() {
 			later = 50
 		}
 	}
+	again := 0 // and until a compaction is that waits for room
+	compact := func() {
+		again = 50
+		for ctx.Err() == nil {
+			worked, err := s.CompactStep(ctx)
+			if err != nil && !errors.Is(err, ErrClosed) && ctx.Err() == nil {
+				s.opt.Log.Warn("compact", "error", err)
+			}
+			if err != nil || !worked {
+				return
+			}
+		}
+	}
 	go func() {
 		select {
 		case <-s.stop:
@@ -65,19 +78,14 @@ func (s *Store) work() {
 			if later--; later <= 0 {
 				retain()
 			}
+			if again--; again <= 0 && s.waiting() {
+				compact()
+			}
 			if _, err := s.ScrubStep(ctx); err != nil && ctx.Err() == nil {
 				s.opt.Log.Warn("scrub", "error", err)
 			}
 		case <-s.wake:
-			for ctx.Err() == nil {
-				worked, err := s.CompactStep(ctx)
-				if err != nil && !errors.Is(err, ErrClosed) && ctx.Err() == nil {
-					s.opt.Log.Warn("compact", "error", err)
-				}
-				if err != nil || !worked {
-					break
-				}
-			}
+			compact()
 			if pause <= 0 {
 				erase()
 			}

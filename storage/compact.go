@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -447,7 +448,7 @@ func (s *Store) CompactStep(ctx context.Context) (worked bool, err error) {
 	if full {
 		return true, s.Flush(ctx)
 	}
-	return s.compactSome(ctx, func(runs []runFiles) []runFiles {
+	worked, short, err := s.compactSome(ctx, func(runs []runFiles) []runFiles {
 		rows := int64(0)
 		take := 0
 		for k := len(runs) - 1; k >= 0; k-- {
@@ -462,55 +463,75 @@ func (s *Store) CompactStep(ctx context.Context) (worked bool, err error) {
 		}
 		return runs[len(runs)-take:]
 	})
+	if err == nil && !worked {
+		s.waits(short)
+	}
+	return worked, err
 }
 
 // Compact merges everything, so that each partition is one run, and drops
-// the rows of undone imports.
+// the rows of undone imports. Partitions that the disk has no room for stay as
+// they are, and are an error.
 func (s *Store) Compact(ctx context.Context) error {
 	if err := s.Flush(ctx); err != nil {
 		return fmt.Errorf("compact: %w", err)
 	}
 	for {
-		worked, err := s.compactSome(ctx, func(runs []runFiles) []runFiles {
+		worked, short, err := s.compactSome(ctx, func(runs []runFiles) []runFiles {
 			if len(runs) > 1 || s.hasUndone(runs[0]) {
 				return runs
 			}
 			return nil
 		})
-		if err != nil || !worked {
+		switch {
+		case err != nil:
 			return err
+		case short != nil && !worked:
+			return fmt.Errorf("compact: %w: %v; free some and run it again; answers are the same until then", ErrFull, short)
+		case !worked:
+			return nil
 		}
 	}
 }
 
-// compactSome merges the first runs that choose picks from a partition.
+// compactSome merges the first runs that choose picks from a partition and that
+// the disk has room for; short is what the first lacks that it has none for.
 // The merge itself holds no lock; appends and snapshots go on.
-func (s *Store) compactSome(ctx context.Context, choose func([]runFiles) []runFiles) (worked bool, err error) {
+func (s *Store) compactSome(ctx context.Context, choose func([]runFiles) []runFiles) (worked bool, short *Shortage, err error) {
 	err = s.writes("compact", func() error {
-		worked, err = s.mergeSome(ctx, choose)
+		worked, short, err = s.mergeSome(ctx, choose)
 		return err
 	})
-	return worked, err
+	return worked, short, err
 }
 
-func (s *Store) mergeSome(ctx context.Context, choose func([]runFiles) []runFiles) (worked bool, err error) {
+func (s *Store) mergeSome(ctx context.Context, choose func([]runFiles) []runFiles) (worked bool, short *Shortage, err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.mu.Lock()
 	if err := s.usable(true); err != nil {
 		s.mu.Unlock()
-		return false, fmt.Errorf("compact: %w", err)
+		return false, nil, fmt.Errorf("compact: %w", err)
 	}
 	s.recordAside()
 	var chosen []runFiles
 	for _, runs := range s.runsByPartition() {
-		if chosen = choose(runs); len(chosen) > 0 {
+		if chosen = choose(runs); len(chosen) == 0 {
+			continue
+		}
+		lacks, err := s.shortage(chosen)
+		if err != nil {
+			s.mu.Unlock()
+			return false, nil, fmt.Errorf("compact: %w", err)
+		}
+		if lacks == nil {
 			break
 		}
+		chosen, short = nil, cmp.Or(short, lacks)
 	}
 	if len(chosen) == 0 {
 		s.mu.Unlock()
-		return false, nil
+		return false, short, nil
 	}
 	var sources []*source
 	var files []*segmentFile
@@ -546,10 +567,10 @@ func (s *Store) mergeSome(ctx context.Context, choose func([]runFiles) []runFile
 	defer s.mu.Unlock()
 	if err != nil && s.leaveOut(err) {
 		s.recordAside()
-		return true, nil // the others can be merged
+		return true, short, nil // the others can be merged
 	}
 	if err != nil {
-		return false, fmt.Errorf("compact %d segments: %w", len(files), err)
+		return false, short, fmt.Errorf("compact %d segments: %w", len(files), err)
 	}
 	e := &edit{Add: records}
 	for _, f := range files {
@@ -561,13 +582,13 @@ func (s *Store) mergeSome(ctx context.Context, choose func([]runFiles) []runFile
 		}
 	}
 	if err := s.publishSegments(e, written); err != nil {
-		return false, fmt.Errorf("compact %d segments: %w", len(files), err)
+		return false, short, fmt.Errorf("compact %d segments: %w", len(files), err)
 	}
 	for _, f := range files {
 		s.retire(f)
 	}
 	s.opt.Log.Info("compacted", "segments", len(files), "into", len(records), "rows", rows, "took", s.opt.Clock().Sub(begin).Round(time.Millisecond))
-	return true, nil
+	return true, short, nil
 }
 
 // verify reads segments back before anything depends on them, and opens them.

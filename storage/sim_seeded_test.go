@@ -35,6 +35,7 @@ last_row_dropped | a merge drops a customer's last row | TestSimStory
 arrival_order_lost | a merge loses the order of arrival among equal times | TestSimSeed WEND_SEED=5
 link_to_wrong_customer | a chain of links is followed one step only | TestSimSeed WEND_SEED=6
 failed_write_cuts_more | a failed write takes acknowledged batches before it out of the log | TestFailedWriteKeepsTheOnesBefore
+merge_without_room | a compaction begins that does not fit on the disk | TestCompactionWithoutRoom
 full_disk_ignored | events are taken until the disk is full | TestDiskFull
 backup_not_synced | a backup's files and names are not synced | TestSimBackups WEND_BACKUPS=3
 backup_list_first | a backup's list is there before its files | TestSimBackups WEND_BACKUPS=3

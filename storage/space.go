@@ -26,18 +26,82 @@ const (
 
 // space is what is known of the room on the disk. Guarded by Store.mu.
 type space struct {
-	low     bool // events are refused
-	ballast bool // the file is there
+	low     bool      // events are refused
+	ballast bool      // the file is there
+	merge   *Shortage // of the background's compaction; nil: none waits
 }
 
 // spare is how many bytes have to be free, for events to be taken: a share of
-// the disk, and room for two merges as large as the largest segment.
-func (s *Store) spare(total uint64) uint64 {
-	largest := uint64(0)
+// the disk, and room for writing two segments anew as large as the largest.
+func (s *Store) spare(total uint64) uint64 { return s.spareWith(total, 0) }
+
+// spareWith is spare if there were a segment of so many bytes.
+func (s *Store) spareWith(total, size uint64) uint64 {
 	for _, r := range s.state().segments {
-		largest = max(largest, uint64(r.Size))
+		size = max(size, uint64(r.Size))
 	}
-	return max(min(total/spareShare, spareMax), 2*largest)
+	return max(min(total/spareShare, spareMax), 2*size)
+}
+
+// Shortage is a compaction that is not begun, because the disk has too little
+// room for what it writes beside the files that it replaces.
+type Shortage struct {
+	Segments int    `json:"segments"` // to be merged
+	Needed   uint64 `json:"needed"`   // bytes that have to be free
+	Free     uint64 `json:"free"`     // bytes that were
+}
+
+// String tells it in a sentence.
+func (w *Shortage) String() string {
+	return fmt.Sprintf("merging %d segments needs %d bytes of free room on the disk, and %d are free", w.Segments, w.Needed, w.Free)
+}
+
+// shortage says what a merge of runs lacks; nil: nothing. A second copy has to
+// fit without a reserve being touched, so that events are taken all the while,
+// and afterwards. The caller holds mu.
+func (s *Store) shortage(runs []runFiles) (*Shortage, error) {
+	free, total, err := s.fs.Usage(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("look how much of the disk is free: %w", err)
+	}
+	w := &Shortage{Free: free}
+	bytes, rows := uint64(0), uint64(0)
+	for _, r := range runs {
+		rows += uint64(r.rows)
+		for _, f := range r.files {
+			w.Segments++
+			bytes += uint64(f.record.Size)
+		}
+	}
+	bytes += bytes / 8 // other prefixes and tie ranks may take a little more
+	w.Needed = bytes
+	if s.opt.BallastBytes > 0 {
+		w.Needed += s.spareWith(total, bytes/max(rows/uint64(s.opt.SegmentRows), 1))
+	}
+	if free >= w.Needed || seeded.On("merge_without_room") {
+		return nil, nil
+	}
+	return w, nil
+}
+
+// waits notes that a merge waits for room, or that none does. The log says it
+// once.
+func (s *Store) waits(w *Shortage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if was := s.space.merge; w != nil && was == nil {
+		s.opt.Log.Warn("a compaction waits until there is room on the disk", "segments", w.Segments, "needed", w.Needed, "free", w.Free)
+	} else if w == nil && was != nil {
+		s.opt.Log.Info("no compaction waits for room on the disk any more")
+	}
+	s.space.merge = w
+}
+
+// waiting reports whether a merge waits for room.
+func (s *Store) waiting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.space.merge != nil
 }
 
 // room is the error of taking events when there is no room for them. A store

@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"path"
 	"strings"
@@ -87,6 +88,78 @@ func TestDiskFull(t *testing.T) {
 		t.Error(err)
 	}
 	trust.Report(t, "P8", "sim full disk, events taken before it", stored, "lost", 0, "ballast given back and made again", 1)
+}
+
+// A compaction for which the disk lacks room is not begun: by hand it is an error,
+// in the background it waits, and partitions that fit are merged meanwhile. With
+// the room that it asked for, events are taken while both copies are there.
+func TestCompactionWithoutRoom(t *testing.T) {
+	for _, ballast := range []int64{0, 4096} {
+		fs := simfs.New(simfs.Strict)
+		log := &strings.Builder{}
+		opt := small(nil)
+		opt.FS, opt.BallastBytes, opt.MemtableEvents, opt.SegmentRows, opt.Partition = fs, ballast, 1<<20, 1<<20, widthYear
+		opt.Log = slog.New(slog.NewTextHandler(log, nil))
+		fs.SetBudget(4 << 20)
+		s, err := Open("store", opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer kill(s)
+		for run := range tierRuns {
+			var sent []event.Event
+			for i := range 200 {
+				sent = append(sent, view(fmt.Sprint("c", i), run, event.Prop{Name: "text", Value: event.String(fmt.Sprint(run, i*i))}))
+			}
+			later := view("late", run) // in a partition of its own, which is small
+			later.Time = later.Time.Add(400 * event.Day)
+			loadEvents(t, s, append(sent, later)...)
+		}
+		before := contents(t, s)
+		many := len(s.Summary().Segments)
+		free := func(n uint64) { fs.SetBudget(fs.Used() + int64(n)) }
+
+		if free(uint64(s.Summary().Bytes) / 2); ballast > 0 {
+			free(uint64(s.Summary().Bytes) * 2) // the same, and what is kept free for other work
+		}
+		for worked := true; worked; {
+			if worked, err = s.CompactStep(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		st := s.Summary()
+		if st.CompactionWaits == nil || st.CompactionWaits.Segments != tierRuns || st.CompactionWaits.Free >= st.CompactionWaits.Needed {
+			t.Fatalf("ballast %d: the compaction waits for %+v", ballast, st.CompactionWaits)
+		}
+		if len(st.Segments) != many-tierRuns+1 {
+			t.Errorf("ballast %d: %d segments of %d, the small partition is not merged", ballast, len(st.Segments), many)
+		}
+		if err := s.Compact(t.Context()); !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), st.CompactionWaits.String()) {
+			t.Errorf("ballast %d: by hand: %v", ballast, err)
+		}
+		if _, err := s.CompactStep(t.Context()); err != nil || strings.Count(log.String(), "a compaction waits") != 1 {
+			t.Errorf("ballast %d: %v, and the log says\n%s", ballast, err, log)
+		}
+		if s.Summary().DiskFull || contents(t, s) != before {
+			t.Errorf("ballast %d: the store is another", ballast)
+		}
+
+		free(st.CompactionWaits.Needed)
+		snap, err := s.Snapshot() // it keeps the files that are replaced
+		if err != nil {
+			t.Fatal(err)
+		}
+		if worked, err := s.CompactStep(t.Context()); !worked || err != nil {
+			t.Errorf("ballast %d: with the room that it asked for: %v, %v", ballast, worked, err)
+		}
+		if _, err := s.Append(t.Context(), batchOf([]event.Event{view("ann", 1)}), AppendOptions{}); err != nil {
+			t.Errorf("ballast %d: an event beside both copies: %v", ballast, err)
+		}
+		snap.Release()
+		if _, err := s.CompactStep(t.Context()); err != nil || s.Summary().CompactionWaits != nil || len(s.Summary().Segments) != 2 {
+			t.Errorf("ballast %d: after all: %v, %+v", ballast, err, s.Summary())
+		}
+	}
 }
 
 // On a disk where not an edit of the manifest fits, erasing a customer comes to

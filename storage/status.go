@@ -33,7 +33,8 @@ type Status struct {
 
 	Retention *Retention `json:"retention,omitempty"` // nil: nothing was ever too old
 
-	DiskFull bool `json:"disk_full,omitempty"` // events are refused until there is room
+	DiskFull        bool      `json:"disk_full,omitempty"`        // events are refused until there is room
+	CompactionWaits *Shortage `json:"compaction_waits,omitempty"` // for room on the disk; nil: none does
 
 	MemtableEvents int       `json:"memtable_events"` // events that are only in the log and in memory
 	LogFiles       int       `json:"log_files"`       // log files that are still needed
@@ -126,7 +127,7 @@ func (s *Store) summary() (Status, *Snapshot) {
 	}
 	st.Format = s.state().format
 	st.MemtableEvents, st.Links, st.Definitions, st.Partition = s.mem.rows, len(s.state().links), len(s.state().defines), s.state().width
-	st.DiskFull = s.space.low
+	st.DiskFull, st.CompactionWaits = s.space.low, s.space.merge
 	st.Retention = s.retention()
 	st.Missing = append(st.Missing, s.missingData()...)
 	st.Healed = s.healed

@@ -93,6 +93,12 @@ func printStatus(out io.Writer, st storage.Status) {
 			fmt.Fprintf(w, "  NOTE\tthe clock is %s ahead of the time that is trusted: old events go a tenth an hour\n", r.Behind)
 		}
 	}
+	if st.DiskFull {
+		fmt.Fprintln(w, "DISK FULL\tevents are refused until there is room")
+	}
+	if st.CompactionWaits != nil {
+		fmt.Fprintf(w, "COMPACTION WAITS\t%s\n", st.CompactionWaits)
+	}
 	for _, i := range st.Imports {
 		state := ""
 		if i.Undone {
