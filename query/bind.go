@@ -113,7 +113,15 @@ func (b *binder) fail(span Span, code, hint, format string, args ...any) {
 
 // unknown notes a name that nothing has, an error or, leniently, a warning.
 func (b *binder) unknown(span Span, code, what, name string, known []event.Name) {
+	b.unknownOr(span, code, what, name, known, "")
+}
+
+// unknownOr is unknown with a hint for where no known name is near.
+func (b *binder) unknownOr(span Span, code, what, name string, known []event.Name, otherwise string) {
 	hint := didYouMean(name, known)
+	if hint == "" {
+		hint = otherwise
+	}
 	if !b.lenient {
 		b.fail(span, code, hint, "unknown %s %q", what, name)
 		return

@@ -33,6 +33,7 @@ type scope struct {
 	steps      *stepNames // by of a statement on a pattern: steps and `last` have names
 	aggregates bool       // measure: values of a group of events
 	latest     bool       // customers of: a property is the customer's latest
+	compared   bool       // right of a comparison: a name may be a text without its quotes
 }
 
 // value binds an expression that is shown or compared by the engine. It
@@ -222,10 +223,13 @@ func (b *binder) comparison(e *Expr, s scope) *ScalarExpr {
 		b.fail(e.Span, CodeTooManyValues, "put them into a property, or ask in parts", "`in` takes %d values, these are %d", inListMax, len(e.Args)-1)
 		return nil
 	}
-	args, ok := b.args(e.Args, s)
-	if !ok {
+	args, ok := b.args(e.Args[:1], s)
+	s.compared = true
+	others, same := b.args(e.Args[1:], s)
+	if !ok || !same {
 		return nil
 	}
+	args = append(args, others...)
 	left := args[0]
 	for i, right := range args[1:] {
 		args[1+i] = dayAsText(left, e.Args[1+i], right)

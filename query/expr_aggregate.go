@@ -61,7 +61,10 @@ func (b *binder) aggregateName(n Name) *ScalarExpr {
 		return nil
 	}
 	hint := didYouMean(name, named(aggregateNames()...))
-	if hint == "" {
+	switch {
+	case name == "count":
+		hint = "`events` counts events, `customers` customers, distinct(x) values"
+	case hint == "":
 		hint = "there are events, customers, sessions, sum(x), avg(x), min(x), max(x), median(x), p95(x) and distinct(x)"
 	}
 	b.fail(n.Span, CodeUnknownMeasure, hint, "unknown measure %q", n.Text)

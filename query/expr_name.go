@@ -119,7 +119,14 @@ func (b *binder) plain(n Name, s scope) *ScalarExpr {
 			}
 		}
 	}
-	b.unknown(n.Span, CodeUnknownProperty, "property", unknown, named(known...))
+	otherwise := ""
+	switch f := functions[strings.ToLower(unknown)]; {
+	case s.compared && unknown == n.Text:
+		otherwise = "a text is written in single quotes: " + quote(n.Text, "'")
+	case f.args == event.TimeType && !n.Quoted:
+		otherwise = "did you mean `" + strings.ToLower(unknown) + "(time)`?"
+	}
+	b.unknownOr(n.Span, CodeUnknownProperty, "property", unknown, named(known...), otherwise)
 	return b.nothing()
 }
 

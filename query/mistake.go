@@ -205,6 +205,12 @@ func (p *parser) apart(t *token) string {
 		return ""
 	case (slices.Contains(verbs, t.word()) || slices.Contains(otherVerbs, t.word())) && (!behindName || before.Pos.Line < t.Pos.Line):
 		return "statements are separated by `;`"
+	case t.word() == "group" && p.after(1).word() == "by":
+		return "a breakdown is written `by` alone"
+	case p.wantedSymbol("during") && (t.word() == "last" || t.word() == "since" || t.word() == "until"):
+		return "a range of time is written `during " + t.word() + " …`"
+	case p.wantedSymbol("during") && t.word() == "from" && p.after(1).Type == kindDate:
+		return "a range of time is written `during " + p.after(1).Value + " to …`"
 	case behindName:
 		return "a name with spaces is written in quotes"
 	}
