@@ -161,11 +161,17 @@ type unreachable struct {
 
 // Error asks what most often is wrong.
 func (u *unreachable) Error() string {
+	if errors.Is(u.err, http.ErrSchemeMismatch) {
+		return fmt.Sprintf("ask %s: it answers without encryption; begin the address with http://", u.base)
+	}
 	return fmt.Sprintf("ask %s: %v; is the server running?", u.base, u.err)
 }
 
 // Unwrap leads to the error of the connection.
 func (u *unreachable) Unwrap() error { return u.err }
+
+// answerMax bounds what is read of an error answer: who answers may be anybody.
+const answerMax = 1 << 20
 
 // serverError turns an error answer into the error that an open store gives.
 func serverError(res *http.Response, text string) error {
@@ -175,7 +181,12 @@ func serverError(res *http.Response, text string) error {
 	}
 	seconds, _ := strconv.Atoi(res.Header.Get("Retry-After")) // a date there is none of ours
 	wait := time.Duration(seconds) * time.Second
-	if err := json.NewDecoder(res.Body).Decode(&body); err != nil || body.Error.Message == "" {
+	answer, _ := io.ReadAll(io.LimitReader(res.Body, answerMax)) // cut off, it is no JSON
+	err := json.Unmarshal(answer, &body)
+	switch {
+	case (err != nil || body.Error.Message == "") && bytes.Contains(answer, []byte("HTTP request to an HTTPS server")):
+		return &Error{Status: res.StatusCode, Code: "unknown", Message: "the server answers with encryption only; begin the address with https://"}
+	case err != nil || body.Error.Message == "":
 		return &Error{Status: res.StatusCode, RetryAfter: wait, Code: "unknown", Message: fmt.Sprintf("the server answered %s; is it a wend server?", res.Status)}
 	}
 	if body.Error.Line == 0 {

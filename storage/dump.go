@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 
 	"wend/storage/vfs"
@@ -47,7 +48,11 @@ func Dump(w io.Writer, fsys vfs.FS, file string) (err error) {
 			return err
 		}
 	}
-	return fmt.Errorf("dump %s: begins with %q, which no file of a store does: %w", file, head, ErrCorrupt)
+	err = fmt.Errorf("dump %s: begins with %q, which no segment, log or manifest does", file, head)
+	if name := path.Base(file); strings.HasSuffix(name, ".seg") || strings.HasSuffix(name, walSuffix) || strings.HasPrefix(name, "MANIFEST") {
+		err = fmt.Errorf("%w: %w", err, ErrCorrupt)
+	}
+	return err
 }
 
 // dumper prints annotated bytes. Writing fails once; flush tells.

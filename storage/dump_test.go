@@ -54,7 +54,7 @@ func TestDump(t *testing.T) {
 	fsys := vfs.NewMem()
 	f := func(content []byte, want string, wantErr error) {
 		t.Helper()
-		file, err := fsys.Create("x")
+		file, err := fsys.Create("000042.seg")
 		if err == nil {
 			_, err = file.Write(content)
 		}
@@ -62,10 +62,10 @@ func TestDump(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got bytes.Buffer
-		if err := Dump(&got, fsys, "x"); !errors.Is(err, wantErr) || !strings.Contains(got.String(), want) {
+		if err := Dump(&got, fsys, "000042.seg"); !errors.Is(err, wantErr) || !strings.Contains(got.String(), want) {
 			t.Errorf("dump of %d bytes: %v, want %q in\n%s", len(content), err, want, got.String())
 		}
-		if err := fsys.Remove("x"); err != nil {
+		if err := fsys.Remove("000042.seg"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -76,6 +76,13 @@ func TestDump(t *testing.T) {
 	f(segment[:20], "", ErrCorrupt)
 	f([]byte("a letter"), "", ErrCorrupt)
 	f(nil, "", ErrCorrupt)
+	// What was never a store's is not damaged.
+	if err := writeFile(fsys, "letter.txt", []byte("a letter")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Dump(&bytes.Buffer{}, fsys, "letter.txt"); err == nil || errors.Is(err, ErrCorrupt) {
+		t.Errorf("dump of a letter: %v", err)
+	}
 	if err := Dump(&bytes.Buffer{}, fsys, "y"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("dump of no file: %v", err)
 	}

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -119,6 +121,11 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// ReadFrom writes what r has, with Write: that of the file would remember nothing.
+func (o *output) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{o}, r)
+}
+
 // printError shows a query's mistakes with their places, anything else in a line.
 func printError(err error) {
 	if text, ok := query.Pretty(err); ok {
@@ -131,7 +138,10 @@ func printError(err error) {
 // advice says what to do next where the error itself does not.
 func advice(err error) string {
 	var missing *fs.PathError
+	var refused *client.Error
 	switch {
+	case errors.As(err, &refused) && refused.Status == http.StatusUnauthorized:
+		return "\n--token-file names the file that has it"
 	case errors.Is(err, storage.ErrLocked):
 		return "\nwend query, repl, status, check and export read beside the writer; if it is wend serve, give its http:// address in place of the folder"
 	case errors.Is(err, storage.ErrCorrupt) && strings.Contains(err.Error(), "wend repair"):
@@ -139,7 +149,7 @@ func advice(err error) string {
 	case errors.Is(err, storage.ErrCorrupt):
 		return "\nwend check tells what is damaged; see \"When data is damaged\" in docs/operations.md"
 	case errors.As(err, &missing) && errors.Is(err, fs.ErrPermission):
-		return "; who runs wend must be allowed to"
+		return "; wend needs the right to do that, as the user it runs as"
 	}
 	return ""
 }
@@ -198,7 +208,10 @@ func asMistake(check cobra.PositionalArgs) cobra.PositionalArgs {
 			return nil
 		}
 		given := "no arguments were given"
-		if len(args) > 0 {
+		switch more := append(slices.Clone(args), "more"); {
+		case len(args) > 0 && check(cmd, more) == nil:
+			given = fmt.Sprintf("behind %q something is missing", strings.Join(args, " "))
+		case len(args) > 0:
 			given = fmt.Sprintf("%q does not fit", strings.Join(args, " "))
 		}
 		return mistake{fmt.Errorf("%s: %s; usage: wend %s", cmd.Name(), given, cmd.Use)}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -51,15 +52,37 @@ func openWith(dir string, want purpose, opt engine.Options) (*engine.DB, error) 
 	case err != nil:
 		return nil, err
 	case found == nothing && want != making:
-		return nil, mistake{fmt.Errorf("there is no store at %s; wend import %s FILE makes one", dir, dir)}
+		return nil, noStore(dir)
 	case found == otherThings && want != making:
-		return nil, mistake{fmt.Errorf("%s is a folder, but no store", dir)}
+		return nil, noStoreBut(dir)
 	case found == otherThings:
 		return nil, mistake{fmt.Errorf("%s holds other things already; name a folder for the store alone, such as %s", dir, filepath.Join(dir, "events.wend"))}
 	}
 	opt.ReadOnly = want == reading
 	opt.Storage.AllowNetwork = os.Getenv("WEND_NETWORK_FS") == "1"
 	return engine.Open(dir, opt)
+}
+
+// noStore says that there is nothing at a place, and what may have been meant.
+func noStore(dir string) error {
+	if _, port, err := net.SplitHostPort(dir); err == nil && port != "" {
+		if _, err := os.Stat(dir); err != nil {
+			return mistake{fmt.Errorf("there is no store at %s; if it is a server, write http://%s", dir, dir)}
+		}
+	}
+	return mistake{fmt.Errorf("there is no store at %s; wend import %s FILE makes one", dir, dir)}
+}
+
+// noStoreBut says that a folder holds other things, and names a store among them.
+func noStoreBut(dir string) error {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		inside := filepath.Join(dir, e.Name())
+		if found, err := lookAt(inside); e.IsDir() && err == nil && found == aStore {
+			return mistake{fmt.Errorf("%s is a folder, but no store; did you mean %s?", dir, inside)}
+		}
+	}
+	return mistake{fmt.Errorf("%s is a folder, but no store", dir)}
 }
 
 // place is what stands where a store is looked for.

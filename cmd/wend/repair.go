@@ -46,7 +46,7 @@ func repairCommand() *cobra.Command {
 			case found == nothing:
 				return mistake{fmt.Errorf("there is no store at %s", dir)}
 			case found == otherThings:
-				return mistake{fmt.Errorf("%s is a folder, but no store", dir)}
+				return noStoreBut(dir)
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"text/tabwriter"
 	"time"
@@ -58,7 +59,10 @@ Clients send it with --token-file, or in the header Authorization: Bearer TOKEN.
 				return err
 			}
 			if found == otherThings {
-				return mistake{fmt.Errorf("%s is a folder, but no store", dir)}
+				return noStoreBut(dir)
+			}
+			if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && args[1] != "create" {
+				return noStore(dir)
 			}
 			switch args[1] {
 			case "create":
