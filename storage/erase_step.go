@@ -398,6 +398,11 @@ func (s *Store) sweep() (worked bool, err error) {
 			delete(s.retired, id)
 		}
 	}
+	if len(s.undecided) > 0 { // until a new file of the manifest says otherwise, they may be the store's
+		if err := s.publish(&edit{}); err != nil {
+			return false, err
+		}
+	}
 	names, err := s.fs.ReadDir(s.dir)
 	if err != nil {
 		return false, err

@@ -479,6 +479,54 @@ func TestDiskFailsFrom(t *testing.T) {
 	}
 }
 
+// A load fails when its edit is durable in the manifest but not in the copy.
+// Until another file of the manifest says that the load is none, its segments
+// stay, also when an erasure clears the folder up and cannot write that file.
+func TestEraseAfterALoadOfUnknownEnd(t *testing.T) {
+	for steps := 0; ; steps++ {
+		s, fs := openFaulty(t)
+		appendEvents(t, s, AppendOptions{}, view("ann", 0), view("bob", 1))
+		if _, err := s.Erase(t.Context(), "ann", EraseOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		more := true
+		for range steps {
+			var err error
+			if more, err = s.EraseStep(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fs.fail = func(_ int, call, name string) bool { return call == "write" && strings.Contains(name, copySuffix) }
+		l, err := s.NewLoad(t.Context(), LoadOptions{})
+		if err == nil {
+			err = l.Add(batchOf([]event.Event{view("cid", 2)}))
+		}
+		if err == nil {
+			_, err = l.Commit(t.Context())
+		}
+		if more && !errors.Is(err, errDisk) {
+			t.Fatalf("a load whose edit has no copy, after %d steps: %v", steps, err)
+		}
+		fs.fail = func(_ int, call, name string) bool {
+			return call == "write" && strings.HasPrefix(path.Base(name), manifestPrefix)
+		}
+		for err, worked := error(nil), true; err == nil && worked; {
+			worked, err = s.EraseStep(t.Context())
+		}
+		after := open(t, fs.Mem.Clone(), "store")
+		if lost := after.missingData(); len(lost) > 0 {
+			t.Errorf("after %d steps of an erasure, a load and a power cut these are missing: %+v", steps, lost)
+		}
+		fs.fail = nil
+		if err := errors.Join(after.Close(), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if !more {
+			return
+		}
+	}
+}
+
 // story does a bit of everything and goes on whatever fails. It returns the
 // customers whose events were acknowledged.
 func story(t *testing.T, fs *faults) (acked []string, failed bool) {
