@@ -11,7 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"wend/docs"
 	"wend/engine"
+	"wend/query"
 	"wend/render"
 )
 
@@ -32,7 +34,7 @@ func init() {
 	commands = []command{
 		{"help", []string{"?", "h"}, "[topic]", "this list, or what the language reference says of a statement or clause", (*session).help},
 		{"schema", []string{"d", "tables"}, "[name]", "events, channels and properties, or one of them", (*session).schema},
-		{"mode", []string{"format"}, "[auto|table|chart|csv|json|ndjson|markdown]", "how answers are shown", (*session).setMode},
+		{"mode", []string{"format"}, "[mode]", "how answers are shown: " + strings.Join(modes, ", "), (*session).setMode},
 		{"limit", []string{"maxrows"}, "[n]", "rows shown of a table, 0 for all", (*session).setLimit},
 		{"timer", []string{"timing"}, "[on|off]", "the line under an answer", (*session).setTimer},
 		{"explain", nil, "[on|analyze|off]", "explain the statements that follow; without an argument, the last one", (*session).setExplain},
@@ -65,7 +67,47 @@ func (s *session) command(ctx context.Context, line string) error {
 			return c.run(s, ctx, arg)
 		}
 	}
-	return fmt.Errorf("there is no command .%s; .help lists them", name)
+	var names []string
+	for _, c := range commands {
+		names = append(names, c.name)
+	}
+	return fmt.Errorf("there is no command .%s; %s.help lists them", name, didYouMean(".", name, names))
+}
+
+// completeCommand completes a dot command, or what stands behind it where that
+// is one of a few words. ok is false for a statement.
+func completeCommand(before string) (head string, words []string, ok bool) {
+	rest, dot := strings.CutPrefix(before, ".")
+	if !dot {
+		return "", nil, false
+	}
+	var candidates []string
+	name, arg, behind := strings.Cut(rest, " ")
+	switch {
+	case !behind:
+		name, arg = "", name
+		for _, c := range commands {
+			candidates = append(candidates, c.name)
+		}
+	case name == "help":
+		candidates = docs.Topics()
+	case name == "mode":
+		candidates = modes
+	}
+	for _, c := range candidates {
+		if strings.HasPrefix(c, arg) {
+			words = append(words, c)
+		}
+	}
+	return strings.TrimSuffix(before, arg), words, true
+}
+
+// didYouMean asks for the nearest of some names, if one is near.
+func didYouMean(before, name string, names []string) string {
+	if near := query.Nearest(name, names, 1); len(near) > 0 {
+		return "did you mean " + before + near[0] + "? "
+	}
+	return ""
 }
 
 func (s *session) schema(ctx context.Context, name string) error {

@@ -17,24 +17,17 @@ func (s *session) help(_ context.Context, topic string) error {
 	if topic != "" {
 		text, ok := docs.Topic(topic)
 		if !ok {
-			return fmt.Errorf("%s", wrap(fmt.Sprintf("no help on %q; there is help on: %s", topic, strings.Join(docs.Topics(), ", ")), width, 0))
+			return fmt.Errorf("there is no help on %q; %s.help lists the topics", topic, didYouMean(".help ", topic, docs.Topics()))
 		}
 		fmt.Fprintln(s.out, page(text, width))
 		return nil
 	}
 	widest := 0
 	for _, c := range commands {
-		if c.name != "mode" { // whose arguments are many
-			widest = max(widest, len(c.usage()))
-		}
+		widest = max(widest, len(c.usage()))
 	}
 	for _, c := range commands {
-		usage := "  " + c.usage()
-		if len(c.usage()) > widest {
-			fmt.Fprintln(s.out, usage)
-			usage = ""
-		}
-		fmt.Fprintln(s.out, wrap(fmt.Sprintf("%-*s  %s", widest+2, usage, c.help), width, widest+4))
+		fmt.Fprintln(s.out, wrap(fmt.Sprintf("  %-*s  %s", widest, c.usage(), c.help), width, widest+4))
 	}
 	fmt.Fprintf(s.out, "\n%s\n", wrap("A statement ends with ; or an empty line. Tab completes, Ctrl-R searches the history, Ctrl-C ends a running statement. A backslash may stand for the dot.", width, 0))
 	if topics := docs.Topics(); len(topics) > 0 {

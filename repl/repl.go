@@ -76,7 +76,8 @@ func Run(ctx context.Context, db Database, opt Options) error {
 	}
 	s.lines = newTerminal(db, opt)
 	defer func() { s.lines.Close() }()
-	fmt.Fprintf(opt.Err, "wend %s, %s\n.help shows the commands, .help funnel a statement. A statement ends with ; or an empty line; Ctrl-D leaves.\n", opt.Version, opt.Name)
+	s.say(fmt.Sprintf("wend %s, %s", opt.Version, opt.Name))
+	s.say(".help shows the commands, .help funnel a statement. A statement ends with ; or an empty line; Ctrl-D leaves.")
 	return s.loop(ctx)
 }
 
@@ -120,7 +121,7 @@ func (s *session) loop(ctx context.Context) error {
 			if err := s.command(ctx, line); err == errQuit {
 				return nil
 			} else if err != nil {
-				fmt.Fprintln(s.err, err)
+				s.say(err.Error())
 			}
 			continue
 		}

@@ -200,5 +200,10 @@ func (s *session) showError(err error) {
 		fmt.Fprintln(s.err, text)
 		return
 	}
-	fmt.Fprintln(s.err, err)
+	s.say(err.Error())
+}
+
+// say prints what is no answer, broken to the terminal's width.
+func (s *session) say(text string) {
+	fmt.Fprintln(s.err, wrap(text, s.renderOptions().Width, 0))
 }

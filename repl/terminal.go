@@ -49,6 +49,9 @@ func (t *terminal) open() {
 func (t *terminal) complete(line string, pos int) (head string, words []string, tail string) {
 	runes := []rune(line)
 	before := string(runes[:pos])
+	if head, words, ok := completeCommand(before); ok {
+		return head, words, string(runes[pos:])
+	}
 	items, from := t.db.Complete(before, len(before))
 	for _, item := range items {
 		words = append(words, item.Text)

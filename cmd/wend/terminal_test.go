@@ -236,6 +236,15 @@ func TestREPLCommandsInATerminal(t *testing.T) {
 	term.ask("show definitions;", "define stage looking as view_product")
 	term.ask(".help funnel", "FUNNEL", "how many reach each step")
 	term.ask(".nonsense", "there is no command .nonsense; .help lists them")
+	term.ask(".shcema", "there is no command .shcema; did you mean .schema? .help lists them")
+	term.ask(".help funel", `there is no help on "funel"; did you mean .help funnel? .help lists the topics`)
+	term.send(".tim", "Tab")
+	term.screen("wend> .timer")
+	term.send(" on", "Enter")
+	term.send(".mode ndj", "Tab")
+	term.screen("wend> .mode ndjson")
+	term.send("", "C-u")
+	term.ask(".mode", "auto")
 
 	// Ctrl-C clears what is half typed, and stays however fast it comes twice.
 	term.clear()
@@ -254,21 +263,28 @@ func TestREPLInANarrowTerminal(t *testing.T) {
 	term, _ := startREPL(t, 50, "")
 	f := func(statement string, texts ...string) {
 		t.Helper()
-		term.clear()
-		term.send(statement, "Enter")
-		shown := term.screen(texts...)
-		for line := range strings.Lines(shown) {
-			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 50 {
+		if statement != "" {
+			term.clear()
+			term.send(statement, "Enter")
+		}
+		term.screen(texts...)
+		term.prompt()
+		// What was wider than the terminal is joined again.
+		for line := range strings.Lines(term.tmux("capture-pane", "-p", "-J", "-S", "-200")) {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, " \n")); n > 50 {
 				t.Errorf("%s: a line of %d columns: %s", statement, n, line)
 			}
 		}
-		term.prompt()
 	}
+	f("", "Ctrl-D leaves")
 	f("funnel view_product -> purchase within 7d;", "1 view_product", "█", "data until")
 	f("paths to purchase within 7d;", "add_to_cart", "data until")
 	f("show events;", "view_product", "data until")
 	f("customers among did purchase limit 2;", "customer", "data until")
 	f(".help", "Help on:")
+	f(".help funnel", "A funnel has at most 32 steps.")
+	f(".mode pie", `there is no mode "pie"`, "markdown")
+	f("define stage looking as view_product;", "open for reading only", "wend repl --write")
 }
 
 // A query that takes long says how far it is, and Ctrl-C ends it and not the loop.
