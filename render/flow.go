@@ -75,7 +75,7 @@ func drawFlow(out *bufio.Writer, r *engine.Result, opt Options) {
 		}
 		var lines []treeLine
 		for _, a := range anchors {
-			lines = append(lines, treeLine{visible(a.label), t.into[a]})
+			lines = append(lines, treeLine{labels: []string{visible(a.label)}, journeys: t.into[a]})
 			t.lines(&lines, a, "")
 		}
 		trees = append(trees, titled{g.title, lines, whole})
@@ -109,7 +109,7 @@ func (t *flowTree) lines(lines *[]treeLine, at flowStop, rest string) {
 			text += " (goes on below " + visible(t.largest[e.to]) + ")"
 			goesOn = false
 		}
-		*lines = append(*lines, treeLine{text, e.journeys})
+		*lines = append(*lines, treeLine{labels: []string{text}, journeys: e.journeys})
 		if goesOn {
 			t.lines(lines, e.to, rest+further)
 		}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -72,23 +73,39 @@ func (b *branch) sort() {
 }
 
 type treeLine struct {
-	text     string
+	first    string   // what leads to the labels
+	labels   []string // joined by arrows
+	rest     string   // what leads to them where they take more lines
 	journeys int64
+}
+
+// broken joins the labels on as few lines of at most so many columns as they take.
+func (l *treeLine) broken(columns int, arrow string) []string {
+	lines := []string{l.first + l.labels[0]}
+	for _, label := range l.labels[1:] {
+		last := &lines[len(lines)-1]
+		if longer := *last + arrow + label; width(longer) <= columns {
+			*last = longer
+			continue
+		}
+		lines = append(lines, l.rest+"  "+strings.TrimLeft(arrow, " ")+label)
+	}
+	return lines
 }
 
 // lines writes a branch and what is below it. Labels that always follow one
 // another share a line.
 func (b *branch) lines(lines *[]treeLine, first, rest string, opt Options) {
 	g := opt.glyphs()
-	text := visible(b.label)
+	labels := []string{visible(b.label)}
 	for b.ends == 0 && len(b.below) == 1 {
 		b = b.below[0]
-		text += g.arrow + visible(b.label)
+		labels = append(labels, visible(b.label))
 	}
-	*lines = append(*lines, treeLine{first + text, b.journeys})
+	*lines = append(*lines, treeLine{first, labels, rest, b.journeys})
 	below := len(b.below)
 	if b.ends > 0 && below > 0 {
-		*lines = append(*lines, treeLine{rest + g.branch + "(ends here)", b.ends})
+		*lines = append(*lines, treeLine{rest + g.branch, []string{"(ends here)"}, "", b.ends})
 	}
 	for i, next := range b.below {
 		if i == below-1 {
@@ -99,15 +116,34 @@ func (b *branch) lines(lines *[]treeLine, first, rest string, opt Options) {
 	}
 }
 
+// brokenLeast is the least room for which labels are broken further than they
+// must be, so that bars stand beside them.
+const brokenLeast = 32
+
 func writeTree(out *bufio.Writer, lines []treeLine, whole float64, opt Options) {
-	names, digits := 0, 0
+	digits := 0
 	for _, l := range lines {
-		names, digits = max(names, width(l.text)), max(digits, width(group(fmt.Sprint(l.journeys), opt)))
+		digits = max(digits, width(group(fmt.Sprint(l.journeys), opt)))
 	}
-	names = min(names, max(elasticMin, opt.Width-digits-shareWidth-4))
+	arrow := opt.glyphs().arrow
+	widest := func(room int) int {
+		names := 0
+		for _, l := range lines {
+			for _, text := range l.broken(room, arrow) {
+				names = max(names, width(text))
+			}
+		}
+		return names
+	}
+	room := max(elasticMin, opt.Width-digits-shareWidth-4)
+	if beside := room - barMax - 2; widest(math.MaxInt) > room && beside >= brokenLeast {
+		room = beside
+	}
+	names := min(room, widest(room))
 	size := min(barMax, opt.Width-names-digits-shareWidth-6)
 	for _, l := range lines {
-		text := pad(fit(l.text, names, opt), names, false) + "  " + pad(group(fmt.Sprint(l.journeys), opt), digits, true)
+		over := l.broken(room, arrow)
+		text := pad(fit(over[0], names, opt), names, false) + "  " + pad(group(fmt.Sprint(l.journeys), opt), digits, true)
 		if whole > 0 {
 			share := float64(l.journeys) / whole
 			text += "  " + pad(shareText(share), shareWidth, true)
@@ -116,5 +152,8 @@ func writeTree(out *bufio.Writer, lines []treeLine, whole float64, opt Options) 
 			}
 		}
 		out.WriteString(strings.TrimRight(text, " ") + "\n")
+		for _, more := range over[1:] {
+			out.WriteString(fit(more, names, opt) + "\n")
+		}
 	}
 }
