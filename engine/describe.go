@@ -105,8 +105,16 @@ func (o *describeOperator) run(r *run) (*Result, error) {
 		fact("kind", d.Kind)
 		fact("definition", d.Text)
 	}
+	if slices.Contains(event.Reserved, r.plan.Describe) {
+		typ := event.StringType
+		if r.plan.Describe == "time" {
+			typ = event.TimeType
+		}
+		fact("kind", "field of every event")
+		fact("type", typ.String())
+	}
 	if o.event < 0 && o.channel < 0 && o.property < 0 {
-		if o.definition == nil {
+		if len(res.Rows) == 0 {
 			r.warn(fmt.Sprintf("nothing is called %q", r.plan.Describe))
 		}
 		return res, nil

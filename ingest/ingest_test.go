@@ -156,6 +156,7 @@ func TestMappingMistakes(t *testing.T) {
 	}
 	const good = "customer,time,event\nann,2025-03-01,view\n"
 	f(Options{}, "a,time,event\n", "no column is recognised as customer; name one with --map customer=COLUMN or give all rows one with --set customer=VALUE; its columns are a, time, event")
+	f(Options{}, "wer,wann,was\n", "no column is recognised as customer, time or event; name them with --map customer=COLUMN,time=COLUMN,event=COLUMN or give all rows one with --set customer=VALUE; its columns are wer, wann, was")
 	f(Options{Map: map[string]string{"customer": "user"}}, good, `there is no column "user" for customer`)
 	f(Options{Map: map[string]string{"user": "customer"}}, good, `there is no field "user" to map`)
 	f(Options{Map: map[string]string{"time": "time"}, Set: map[string]string{"time": "2025-01-01"}}, good, "both mapped to a column and set")

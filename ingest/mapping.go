@@ -196,6 +196,7 @@ func mapFields(file string, columns []string, opt Options, c *clock, lax bool) (
 			taken[at] = true
 		}
 	}
+	var lacking []string
 	for f := range places {
 		if places[f].given() {
 			continue
@@ -207,13 +208,27 @@ func mapFields(file string, columns []string, opt Options, c *clock, lax bool) (
 			continue
 		}
 		if name := field(f).String(); field(f) != fieldChannel && field(f) != fieldID {
-			return places, &MappingError{File: file, Message: fmt.Sprintf("no column is recognised as %s; name one with --map %s=COLUMN or give all rows one with --set %s=VALUE", name, name, name), Columns: columns}
+			lacking = append(lacking, name)
 		}
 		if lax { // a line may come that has it under its own name
 			places[f].column, places[f].recognised = field(f).String(), true
 		}
 	}
+	if len(lacking) > 0 {
+		return places, unrecognised(file, lacking, columns)
+	}
 	return places, nil
+}
+
+// unrecognised says which fields no column is for, all of them at once.
+func unrecognised(file string, fields, columns []string) error {
+	what, which := fields[0], "name one"
+	if last := len(fields) - 1; last > 0 {
+		what, which = strings.Join(fields[:last], ", ")+" or "+fields[last], "name them"
+	}
+	return &MappingError{File: file, Columns: columns,
+		Message: fmt.Sprintf("no column is recognised as %s; %s with --map %s=COLUMN or give all rows one with --set %s=VALUE",
+			what, which, strings.Join(fields, "=COLUMN,"), fields[0])}
 }
 
 // findColumn finds a column that the user named: exactly, or, if one fits, in
