@@ -5,7 +5,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
 SEED ?= 1
 
-.PHONY: soak resend hostile demo test build race lint fuzz seeded seeded-storage random-paths trust trust-nightly trust-page trials bench bench-all bench-parts bench-statements bench-ratios bench-sizes bench-import bench-compare bench-growth bench-serve bench-peers peers-other check golden clean
+.PHONY: soak resend hostile demo test build race lint fuzz seeded seeded-storage random-paths trust trust-nightly trust-page trials bench bench-all bench-parts bench-statements bench-ratios bench-sizes bench-import bench-compare compare-base bench-growth bench-serve bench-peers peers-other check golden clean
 
 build: bin/wend
 
@@ -179,8 +179,11 @@ bench-serve: $(BENCH_DIR)/store bin/wend
 
 # Two revisions in turn, on this machine and the same store: BASE=revision and
 # the working tree, BENCH=regexp, COUNT=rounds. benchstat gives the verdict.
-bench-compare: $(BENCH_DIR)/store
+bench-compare: compare-base $(BENCH_DIR)/store
 	WEND_BENCH_DB=$(BENCH_DIR)/store WEND_BENCH_CSV=$(BENCH_DIR)/events.csv ./bench/compare.sh "$(BASE)"
+
+compare-base:
+	@git rev-parse --verify --quiet '$(BASE)^{commit}' >/dev/null || { echo 'make bench-compare BASE=revision: there is no revision "$(BASE)"'; exit 1; }
 
 # The same questions to ClickHouse and DuckDB, side by side in one run, on the
 # workload and on two other logs repeated to five million events. The table
@@ -188,7 +191,7 @@ bench-compare: $(BENCH_DIR)/store
 # is measured alone and the table says so.
 PEERS = $(CURDIR)/bin/peers
 PEERS_EVENTS ?= 5000000
-PEERS_RUN = $(PEERS)/peers -modules $(PEERS) -commit "$$(git describe --always --dirty)" -out bench/RESULTS.md
+PEERS_RUN = $(PEERS)/peers -modules $(PEERS) -commit "$$(./bench/revision.sh)" -out bench/RESULTS.md
 
 bench-peers: $(BENCH_DIR)/store
 	mkdir -p $(PEERS)

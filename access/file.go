@@ -161,6 +161,8 @@ func Revoke(fsys vfs.FS, dir, id string, now time.Time) error {
 }
 
 // change replaces the file in one step that a crash leaves done or not done.
+// Package storage has such a function for its own files: there each call that
+// changes a file is a place where its tests let the power fail, so it is not shared.
 func change(fsys vfs.FS, dir string, with func([]Entry) ([]Entry, error)) error {
 	lock, err := fsys.Lock(path.Join(dir, LockName))
 	if err != nil {

@@ -5,17 +5,25 @@
 #   BENCH    which, as go test -bench takes it; all unless said
 #   COUNT    rounds, 6 unless said: fewer tell benchstat little
 #   PACKAGES where they are looked for
+#   BENCHSTAT the program that compares; fetched unless said
 #   WEND_BENCH_DB, WEND_BENCH_CSV   what benchmarks of whole statements and of imports use
 set -euo pipefail
 base=${1:?compare.sh BASE: which revision?}
 BENCH=${BENCH:-.} COUNT=${COUNT:-6}
 PACKAGES=${PACKAGES:-./tile ./storage ./ingest ./engine ./server ./bench}
-BENCHSTAT=golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 here=$(git rev-parse --show-toplevel)
 revision=$(git rev-parse --verify --quiet "$base^{commit}") || { echo "compare.sh: there is no revision $base" >&2; exit 1; }
 
 tmp=$(mktemp -d)
 trap 'git -C "$here" worktree remove --force "$tmp/base" 2>/dev/null || true; rm -rf "$tmp"' EXIT
+
+# Fetched first: what was measured for an hour is not to be lost for it.
+if [ -z "${BENCHSTAT:-}" ]; then
+  GOBIN=$tmp go install golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da ||
+    { echo "compare.sh: benchstat cannot be had; BENCHSTAT names one that is installed" >&2; exit 1; }
+  BENCHSTAT=$tmp/benchstat
+fi
+
 git -C "$here" worktree add --quiet --detach "$tmp/base" "$revision"
 ln -s "$here" "$tmp/new"
 
@@ -46,4 +54,4 @@ for round in $(seq "$COUNT"); do
     done
   done
 done
-cd "$here" && go run "$BENCHSTAT" "$(git rev-parse --short "$revision")=$tmp/base.txt" "working tree=$tmp/new.txt"
+cd "$here" && "$BENCHSTAT" "$(git rev-parse --short "$revision")=$tmp/base.txt" "working tree=$tmp/new.txt"
