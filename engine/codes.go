@@ -42,6 +42,7 @@ func (d *dictionary) code(x event.Value) (uint32, error) {
 	if err := d.memory.take(entryBytes + int64(len(x.Text()))); err != nil {
 		return 0, err
 	}
+	d.memory.budget.lasting.Add(entryBytes + int64(len(x.Text())))
 	code := uint32(len(d.values))
 	d.values = append(d.values, x)
 	d.index[x] = code

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"wend/event"
 )
 
 // dropoffOperator answers `dropoff`: of the units that stopped at each step,
@@ -43,6 +41,8 @@ func newDropoff(r *run) (operator, error) {
 	return o, nil
 }
 
+func (o *dropoffOperator) inPasses() bool { return true }
+
 func (o *dropoffOperator) explain(r *run) PlanNode {
 	return PlanNode{Operator: "dropoff", Detail: o.pattern.describe()}
 }
@@ -52,9 +52,14 @@ type dropoffGroup struct {
 	next map[dropoffKey]*dropoffNext
 	near []*dropoffNext // by step and label, of the first labels: the same without hashing
 	open int64
+
+	noted *groupKey // the group, where times are noted
+	noter *noter
 }
 
-func newDropoffGroup() *dropoffGroup { return &dropoffGroup{next: map[dropoffKey]*dropoffNext{}} }
+func newDropoffGroup(key *groupKey, noter *noter) (*dropoffGroup, error) {
+	return &dropoffGroup{next: map[dropoffKey]*dropoffNext{}, noted: noter.named(key), noter: noter}, nil
+}
 
 // dropoffNear labels of a step are found without hashing; the place behind them is that of no label.
 const dropoffNear = 63
@@ -77,6 +82,12 @@ func (g *dropoffGroup) of(key dropoffKey, memory *ration) (*dropoffNext, error) 
 			return nil, err
 		}
 		n = &dropoffNext{}
+		if !key.nothing {
+			var err error
+			if n.gaps, err = g.noter.durationsOf(g.noted, uint32(key.step), key.label); err != nil {
+				return nil, err
+			}
+		}
 		g.next[key] = n
 	}
 	if at >= 0 {
@@ -119,7 +130,7 @@ func (o *dropoffOperator) run(r *run) (*Result, error) {
 				return err
 			}
 			n.gaps.add(v.Time.At(a.next).Sub(a.time[a.level-1]))
-			return w.memory.take(8)
+			return w.list(durationBytes)
 		}
 		w.takeTiles()
 		return w.patternWorker, nil
@@ -148,7 +159,16 @@ func (o *dropoffOperator) run(r *run) (*Result, error) {
 				shown = append(shown, dropoffRow{nextLabel: n, step: k, dropped: dropped})
 			}
 		}
-		r.parallel(len(shown), func(i int) { shown[i].median = medianElapsed(shown[i].gaps) })
+		var failed scanFailure
+		r.parallel(len(shown), func(i int) {
+			var err error
+			if shown[i].median, err = shown[i].gaps.median(r); err != nil {
+				failed.set(i, err)
+			}
+		})
+		if failed.err != nil {
+			return nil, failed.err
+		}
 		for _, n := range shown {
 			if n.label != otherLabel {
 				kept += n.count
@@ -174,7 +194,7 @@ type nextLabel struct {
 	label string
 	code  uint32 // of the label, where it matters
 	count int64
-	gaps  [][]event.Duration
+	gaps  durations
 }
 
 // dropoffRow is one of a step.
@@ -185,9 +205,9 @@ type dropoffRow struct {
 	median  Cell
 }
 
-func (n *nextLabel) add(count int64, gaps ...[]event.Duration) {
+func (n *nextLabel) add(count int64, gaps *durations) {
 	n.count += count
-	n.gaps = append(n.gaps, gaps...)
+	n.gaps.join(gaps)
 }
 
 // byStep joins what the workers counted of a group, and lists each step's
@@ -207,7 +227,7 @@ func (o *dropoffOperator) byStep(parts []*dropoffGroup) [][]nextLabel {
 				}
 				steps[key.step] = append(steps[key.step], nextLabel{label: label})
 			}
-			steps[key.step][at].add(n.count, n.gaps...)
+			steps[key.step][at].add(n.count, &n.gaps)
 		}
 	}
 	for _, labels := range steps {
@@ -225,7 +245,7 @@ func (o *dropoffOperator) keep(labels []nextLabel) []nextLabel {
 	}
 	other := nextLabel{label: otherLabel}
 	for _, n := range labels[o.top:] {
-		other.add(n.count, n.gaps...)
+		other.add(n.count, &n.gaps)
 	}
 	return append(labels[:o.top:o.top], other)
 }

@@ -62,6 +62,9 @@ func (w *dropoffWorker) addTile(v *view, d *decided) error {
 	}
 	m := &w.tracker.masks
 	w.stops, w.pairs = w.stops[:0], w.pairs[:0]
+	if err := w.reachAll(groups); err != nil {
+		return err
+	}
 	stop := func(group, c uint32, level int, place uint32) {
 		s := dropoffStop{group: group, step: uint32(level - 1), customer: c, next: m.after(v, place, int(c))}
 		w.stops = append(w.stops, s)
@@ -71,7 +74,7 @@ func (w *dropoffWorker) addTile(v *view, d *decided) error {
 	}
 	for i, place := range d.entries {
 		if d.entryOpen[i] {
-			w.group(int(groups[i])).open++
+			w.groups[groups[i]].open++
 			continue
 		}
 		stop(groups[i], m.customer(v, place), 1, place)
@@ -82,14 +85,22 @@ func (w *dropoffWorker) addTile(v *view, d *decided) error {
 		last := a.at + uint32(a.level) - 1
 		switch {
 		case a.open:
-			w.group(int(groups[i])).open++
+			w.groups[groups[i]].open++
 		case int(a.level) < len(m.steps):
 			stop(groups[i], a.customer, int(a.level), d.rows[last])
-		default:
-			w.group(int(groups[i]))
 		}
 	}
 	return w.count(v)
+}
+
+// reachAll makes the accumulators of all groups of a tile.
+func (w *dropoffWorker) reachAll(groups []uint32) error {
+	for _, id := range groups {
+		if err := w.reach(int(id)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // count counts the stops of a tile.
@@ -99,7 +110,7 @@ func (w *dropoffWorker) count(v *view) error {
 	times := w.times
 	for i := range w.stops {
 		s := &w.stops[i]
-		n, err := w.next(v, w.group(int(s.group)), int(s.step), int(s.customer), s.next)
+		n, err := w.next(v, w.groups[s.group], int(s.step), int(s.customer), s.next)
 		if err != nil {
 			return err
 		}
@@ -108,7 +119,7 @@ func (w *dropoffWorker) count(v *view) error {
 			times = times[2:]
 		}
 	}
-	return w.memory.take(4 * int64(len(w.pairs)))
+	return w.list(durationBytes / 2 * int64(len(w.pairs)))
 }
 
 // groupsOf finds the groups of the entries, then of the attempts.

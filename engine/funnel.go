@@ -10,7 +10,7 @@ import (
 // of those who did not go on dropped or are open, and how long they took.
 //
 // It keeps two elapsed times for each step that a unit reached, because
-// medians are exact.
+// medians are exact; where they do not fit, it takes several passes.
 type funnelOperator struct {
 	pattern *pattern
 	groups  *grouping
@@ -48,6 +48,8 @@ func (r *run) reachForward(p *pattern) {
 	}
 }
 
+func (o *funnelOperator) inPasses() bool { return true }
+
 func (o *funnelOperator) explain(r *run) PlanNode {
 	return PlanNode{Operator: r.plan.Verb, Detail: o.pattern.describe()}
 }
@@ -77,29 +79,19 @@ type stepTimes struct {
 	fromPrevious, fromFirst durations
 }
 
-// durations is a list of elapsed times in pieces that are never moved.
-type durations [][]event.Duration
-
-const (
-	durationsFirst = 16
-	durationsPiece = 1 << 13
-)
-
-func (d *durations) add(x event.Duration) {
-	last := len(*d) - 1
-	if last < 0 || len((*d)[last]) == cap((*d)[last]) {
-		size := durationsFirst
-		if last >= 0 {
-			size = min(durationsPiece, 4*cap((*d)[last]))
-		}
-		*d = append(*d, make([]event.Duration, 0, size))
-		last++
-	}
-	(*d)[last] = append((*d)[last], x)
-}
-
 func newFunnelGroup(steps int) *funnelGroup {
 	return &funnelGroup{stopped: make([]int64, steps), open: make([]int64, steps), steps: make([]stepTimes, steps)}
+}
+
+// note makes a group one whose elapsed times are noted.
+func (g *funnelGroup) note(key *groupKey, noter *noter) (err error) {
+	for k := 1; k < len(g.steps) && noter != nil && err == nil; k++ {
+		s := &g.steps[k]
+		if s.fromFirst, err = noter.durationsOf(key, uint32(2*k)); err == nil && k > 1 {
+			s.fromPrevious, err = noter.durationsOf(key, uint32(2*k+1))
+		}
+	}
+	return err
 }
 
 // add counts an attempt with events at these times.
@@ -145,14 +137,16 @@ type patternWorker[G any] struct {
 	grouper *grouper
 	whole   bool // there is but one group
 	groups  []G
-	make    func() G
+	make    func(key *groupKey, noter *noter) (G, error)
+	noter   *noter
 	add     func(v *view, g G, a *attempt) error
 	place   place
 	memory  ration
 }
 
-func newPatternWorker[G any](p *pattern, g *grouping, make func() G) *patternWorker[G] {
+func newPatternWorker[G any](p *pattern, g *grouping, make func(*groupKey, *noter) (G, error)) *patternWorker[G] {
 	w := &patternWorker[G]{grouper: g.worker(), whole: g.whole(), make: make, memory: ration{budget: p.run.memory}}
+	w.noter = p.run.noter(&w.memory)
 	w.tracker = p.worker(w.take)
 	return w
 }
@@ -170,15 +164,30 @@ func (w *patternWorker[G]) take(v *view, a *attempt) error {
 			return err
 		}
 	}
-	return w.add(v, w.group(id), a)
+	if err := w.reach(id); err != nil {
+		return err
+	}
+	return w.add(v, w.groups[id], a)
 }
 
-// group returns the accumulator of a group.
-func (w *patternWorker[G]) group(id int) G {
+// reach makes the accumulators of all groups up to one.
+func (w *patternWorker[G]) reach(id int) error {
 	for id >= len(w.groups) {
-		w.groups = append(w.groups, w.make())
+		g, err := w.make(&w.grouper.groups[len(w.groups)], w.noter)
+		if err != nil {
+			return err
+		}
+		w.groups = append(w.groups, g)
 	}
-	return w.groups[id]
+	return nil
+}
+
+// list accounts for values that were listed.
+func (w *patternWorker[G]) list(bytes int64) error {
+	if w.noter != nil {
+		return nil
+	}
+	return w.memory.take(bytes)
 }
 
 // mergePattern runs the scan and merges the workers' groups: the result lists
@@ -212,10 +221,13 @@ func mergePattern[G any](r *run, g *grouping, make func() (*patternWorker[G], er
 func (o *funnelOperator) run(r *run) (*Result, error) {
 	steps := len(o.pattern.matches)
 	m, parts, err := mergePattern(r, o.groups, func() (*patternWorker[*funnelGroup], error) {
-		w := funnelWorker{newPatternWorker(o.pattern, o.groups, func() *funnelGroup { return newFunnelGroup(steps) })}
+		w := funnelWorker{newPatternWorker(o.pattern, o.groups, func(key *groupKey, noter *noter) (*funnelGroup, error) {
+			g := newFunnelGroup(steps)
+			return g, g.note(key, noter)
+		})}
 		w.add = func(_ *view, g *funnelGroup, a *attempt) error {
 			g.add(a.time[:a.level], a.open)
-			return w.memory.take(funnelBytes(a.level))
+			return w.list(funnelBytes(a.level))
 		}
 		w.takeTiles()
 		return w.patternWorker, nil
@@ -227,7 +239,10 @@ func (o *funnelOperator) run(r *run) (*Result, error) {
 		Column{"step", Integer}, Column{"touchpoint", String}, Column{r.plan.Count, Integer},
 		Column{"from_previous", Share}, Column{"from_first", Share}, Column{"dropped", Integer}, Column{"open", Integer},
 		Column{"median_from_previous", Duration}, Column{"median_from_first", Duration})}
-	medians := o.medians(r, parts)
+	medians, err := o.medians(r, parts)
+	if err != nil {
+		return nil, err
+	}
 	for i, of := range parts {
 		whole := newFunnelGroup(steps)
 		for _, part := range of {
@@ -268,23 +283,27 @@ func (o *funnelOperator) run(r *run) (*Result, error) {
 
 // medians are, by group and step, those from the step before and from the
 // first. They are what an answer waits for in the end, so all workers look for them.
-func (o *funnelOperator) medians(r *run, parts [][]*funnelGroup) [][2]Cell {
+func (o *funnelOperator) medians(r *run, parts [][]*funnelGroup) ([][2]Cell, error) {
 	steps := len(o.pattern.matches)
 	cells := make([][2]Cell, len(parts)*steps)
+	var failed scanFailure
 	r.parallel(2*len(cells), func(n int) {
 		i, k, kind := n/2/steps, n/2%steps, n%2
 		if k == 0 || k == 1 && kind == 0 {
 			return
 		}
-		var lists [][]event.Duration
+		var all durations
 		for _, part := range parts[i] {
 			if t := &part.steps[k]; kind == 0 {
-				lists = append(lists, t.fromPrevious...)
+				all.join(&t.fromPrevious)
 			} else {
-				lists = append(lists, t.fromFirst...)
+				all.join(&t.fromFirst)
 			}
 		}
-		cells[n/2][kind] = medianElapsed(lists)
+		var err error
+		if cells[n/2][kind], err = all.median(r); err != nil {
+			failed.set(n, err)
+		}
 	})
 	if steps > 1 {
 		for i := range parts {
@@ -292,7 +311,7 @@ func (o *funnelOperator) medians(r *run, parts [][]*funnelGroup) [][2]Cell {
 			second[0] = second[1]
 		}
 	}
-	return cells
+	return cells, failed.err
 }
 
 // zeroIfAny is the time from the entry to itself, null if there is none.
@@ -309,15 +328,6 @@ func (p *pattern) title(k int) string {
 		return fmt.Sprintf("%d of %d", k+1, len(p.matches))
 	}
 	return p.run.plan.Pattern.Steps[k].Name
-}
-
-// medianElapsed is the median of elapsed times as a cell, null over nothing.
-func medianElapsed(parts [][]event.Duration) Cell {
-	d, ok := quantile(0.5, parts...)
-	if !ok {
-		return nil
-	}
-	return d / 1000
 }
 
 // ratio is a share as a cell, null over zero.

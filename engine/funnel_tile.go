@@ -25,7 +25,10 @@ func (w funnelWorker) addAll(_ *view, d *decided) error {
 	}
 	w.grouper.all()
 	w.grouper.groups[0].anchors += n - 1 // one is counted already
-	g := w.group(0)
+	if err := w.reach(0); err != nil {
+		return err
+	}
+	g := w.groups[0]
 	g.stopped[0] += d.single
 	g.open[0] += d.singleOpen
 	bytes := int64(0)
@@ -34,7 +37,7 @@ func (w funnelWorker) addAll(_ *view, d *decided) error {
 		g.add(d.times[a.at:a.at+uint32(a.level)], a.open)
 		bytes += funnelBytes(int(a.level))
 	}
-	return w.memory.take(bytes)
+	return w.list(bytes)
 }
 
 // addGroups counts a tile by the groups of the entries.
@@ -45,15 +48,21 @@ func (w funnelWorker) addGroups(v *view, d *decided, of *directGroups) error {
 		return err
 	}
 	for i, id := range ids[:len(d.entries)] {
-		g := w.group(int(id))
+		if err := w.reach(int(id)); err != nil {
+			return err
+		}
+		g := w.groups[id]
 		g.stopped[0]++
 		g.open[0] += int64(truth(d.entryOpen[i]))
 	}
 	bytes := int64(0)
 	for i, id := range ids[len(d.entries):] {
 		a := &d.attempts[i]
-		w.group(int(id)).add(d.times[a.at:a.at+uint32(a.level)], a.open)
+		if err := w.reach(int(id)); err != nil {
+			return err
+		}
+		w.groups[id].add(d.times[a.at:a.at+uint32(a.level)], a.open)
 		bytes += funnelBytes(int(a.level))
 	}
-	return w.memory.take(bytes)
+	return w.list(bytes)
 }

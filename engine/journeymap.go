@@ -218,7 +218,7 @@ func (o *mapOperator) run(r *run) (*Result, error) {
 			c := &cells[s*o.width+int(channel.slot)]
 			row := []Cell{o.stages[s].name, channel.name, c.customers, c.events, ratio(c.customers, all), nil, nil, c.score.mean(), c.score.n, nil}
 			if s < len(o.stages)-1 {
-				row[5], row[6], row[9] = ratio(int64(len(c.next)), c.customers), medianElapsed([][]event.Duration{c.next}), ratio(c.broken, c.over)
+				row[5], row[6], row[9] = ratio(int64(len(c.next)), c.customers), medianOf(c.next), ratio(c.broken, c.over)
 			}
 			if err := r.add(res, row); err != nil {
 				return nil, err

@@ -70,6 +70,9 @@ type budget struct {
 	used  atomic.Int64
 	peak  atomic.Int64 // the most that was reserved at one time
 
+	// lasting is what of used a further pass over the data goes on holding.
+	lasting atomic.Int64
+
 	pool  *pool                   // nil: no such bound
 	ctx   context.Context         // of the query; it ends waiting for others
 	end   context.CancelCauseFunc // ends the query

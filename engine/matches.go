@@ -26,6 +26,8 @@ func newMatch(r *run) (operator, error) {
 	return o, err
 }
 
+func (o *matchOperator) inPasses() bool { return true }
+
 func (o *matchOperator) explain(r *run) PlanNode {
 	return PlanNode{Operator: "match", Detail: fmt.Sprintf("%s; %d states, each with the match that began first", r.plan.Regex.Text, len(o.regex.nodes))}
 }
@@ -34,13 +36,10 @@ func (o *matchOperator) explain(r *run) PlanNode {
 type matchGroup struct {
 	customers, matches int64
 	last               int64 // number of the customer counted last
-	elapsed            []event.Duration
+	elapsed            durations
 }
 
-const (
-	matchGroupBytes = 64
-	elapsedBytes    = 12 // with the list's room to grow
-)
+const matchGroupBytes = 96
 
 // matchWorker finds one worker's matches.
 type matchWorker struct {
@@ -53,12 +52,15 @@ type matchWorker struct {
 	begins   tile.Bitmap
 	customer int64 // number of the current customer, over all tiles of this worker
 	place    place
+	noter    *noter
 	memory   ration
 }
 
 func (o *matchOperator) worker(counting bool) *matchWorker {
-	return &matchWorker{matchOperator: o, machine: newRegexMachine(o.regex), groups: o.grouping.worker(), counting: counting,
+	w := &matchWorker{matchOperator: o, machine: newRegexMachine(o.regex), groups: o.grouping.worker(), counting: counting,
 		fulfils: make([]tile.Bitmap, len(o.regex.matchers)), memory: ration{budget: o.r.memory}}
+	w.noter = o.r.noter(&w.memory)
+	return w
 }
 
 func (w *matchWorker) visit(v *view) error {
@@ -131,15 +133,22 @@ func (w *matchWorker) add(v *view, u unit, first, last int) error {
 		if err := w.memory.take(matchGroupBytes); err != nil {
 			return err
 		}
-		w.found = append(w.found, matchGroup{})
+		elapsed, err := w.noter.durationsOf(&w.groups.groups[len(w.found)])
+		if err != nil {
+			return err
+		}
+		w.found = append(w.found, matchGroup{elapsed: elapsed})
 	}
 	g := &w.found[id]
 	if g.matches++; g.last != w.customer {
 		g.last = w.customer
 		g.customers++
 	}
-	g.elapsed = append(g.elapsed, v.Time.At(last).Sub(t))
-	return w.memory.take(elapsedBytes)
+	g.elapsed.add(v.Time.At(last).Sub(t))
+	if w.noter != nil {
+		return nil
+	}
+	return w.memory.take(durationBytes)
 }
 
 func (o *matchOperator) run(r *run) (*Result, error) {
@@ -166,18 +175,21 @@ func (o *matchOperator) run(r *run) (*Result, error) {
 		return nil, err
 	}
 	total := make([]matchGroup, m.len())
-	elapsed := make([][][]event.Duration, m.len())
 	for i, w := range ws {
 		for id := range w.found {
 			at := m.of(i, id)
 			total[at].customers += w.found[id].customers
 			total[at].matches += w.found[id].matches
-			elapsed[at] = append(elapsed[at], w.found[id].elapsed)
+			total[at].elapsed.join(&w.found[id].elapsed)
 		}
 	}
 	res := &Result{Columns: append(o.grouping.columns(), Column{"customers", Integer}, Column{"matches", Integer}, Column{"median_duration", Duration}), weight: "matches"}
 	for i := range total {
-		if err := r.add(res, append(m.cells(i), total[i].customers, total[i].matches, medianElapsed(elapsed[i]))); err != nil {
+		median, err := total[i].elapsed.median(r)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.add(res, append(m.cells(i), total[i].customers, total[i].matches, median)); err != nil {
 			return nil, err
 		}
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"wend/event"
@@ -161,6 +162,10 @@ func aggregateKey(e *query.ScalarExpr) string {
 	return b.String()
 }
 
+func (o *measureOperator) inPasses() bool {
+	return slices.ContainsFunc(o.aggregates, func(a *aggregate) bool { return a.kind == percentile })
+}
+
 func (o *measureOperator) explain(r *run) PlanNode {
 	var names []string
 	for _, a := range o.aggregates {
@@ -227,7 +232,7 @@ func (o *measureOperator) result(m *groups, total [][]accumulator) (*Result, err
 	for i, accumulators := range total {
 		values := map[string]event.Value{}
 		for k, a := range o.aggregates {
-			x, err := accumulators[k].value(a)
+			x, err := accumulators[k].value(o.r, a)
 			if err != nil {
 				return nil, err
 			}
@@ -287,10 +292,12 @@ type measureWorker struct {
 	session      int64
 	place        place
 	counters     denseMeasure
+	noter        *noter
 }
 
 func (o *measureOperator) worker(counting bool) *measureWorker {
 	w := &measureWorker{measureOperator: o, groups: o.grouping.worker(), counting: counting, memory: ration{budget: o.r.memory}}
+	w.noter = o.r.noter(&w.memory)
 	w.filters = make([]tile.Bitmap, len(o.aggregates))
 	w.columns = make([]*tile.Column, len(o.aggregates))
 	w.seen = make([]map[event.Value]uint32, len(o.aggregates))
@@ -390,7 +397,17 @@ func (w *measureWorker) reach(id int) error {
 		if err := w.memory.take(int64(len(w.aggregates)) * accumulatorBytes); err != nil {
 			return err
 		}
-		w.accumulators = append(w.accumulators, make([]accumulator, len(w.aggregates)))
+		accumulators := make([]accumulator, len(w.aggregates))
+		for k, a := range w.aggregates {
+			if a.kind == percentile && w.noter != nil {
+				x, err := w.noter.note(&w.groups.groups[len(w.accumulators)], false, uint32(k))
+				if err != nil {
+					return err
+				}
+				accumulators[k].notes = []*note{x}
+			}
+		}
+		w.accumulators = append(w.accumulators, accumulators)
 	}
 	return nil
 }
@@ -451,7 +468,12 @@ func (w *measureWorker) count(v *view, k int, acc *accumulator) error {
 			acc.extreme = x
 		}
 	case percentile:
-		return acc.keep(x.Float(), &w.memory)
+		f := x.Float() + 0 // -0 is 0
+		if acc.notes != nil {
+			acc.notes[0].float(f)
+			return nil
+		}
+		return acc.keep(f, &w.memory)
 	case distinctValues:
 		return w.distinct(k, acc, x)
 	}
@@ -498,7 +520,7 @@ func wholeFloat(x event.Value) event.Value {
 }
 
 const (
-	accumulatorBytes = 136
+	accumulatorBytes = 160
 	distinctBytes    = 12
 	sampleChunk      = 1 << 13
 )
@@ -512,6 +534,7 @@ type accumulator struct {
 	sum     *exactSum
 	extreme event.Value // min, max
 	sample  [][]float64 // percentile: all values, in pieces
+	notes   []*note     // percentile: in place of all values, where they do not fit
 	codes   map[uint32]struct{}
 }
 
@@ -546,6 +569,7 @@ func (acc *accumulator) add(kind aggregateKind, o *accumulator) {
 		acc.extreme = o.extreme
 	}
 	acc.sample = append(acc.sample, o.sample...)
+	acc.notes = append(acc.notes, o.notes...)
 	if acc.codes == nil {
 		acc.codes = o.codes
 	} else {
@@ -557,7 +581,7 @@ func (acc *accumulator) add(kind aggregateKind, o *accumulator) {
 
 // value is what the aggregate comes to: 0 for counts over nothing, null for
 // the rest.
-func (acc *accumulator) value(a *aggregate) (event.Value, error) {
+func (acc *accumulator) value(r *run, a *aggregate) (event.Value, error) {
 	switch a.kind {
 	case countEvents, countCustomers, countSessions:
 		return event.Integer(acc.n), nil
@@ -581,6 +605,13 @@ func (acc *accumulator) value(a *aggregate) (event.Value, error) {
 	case least, greatest:
 		return acc.extreme, nil
 	case percentile:
+		if r.passes != nil {
+			values, err := r.passes.quantiles([]float64{a.plan.Value.Float()}, floatOfKey, acc.notes)
+			if values == nil || err != nil {
+				return event.Null, err
+			}
+			return event.Float(values[0]), nil
+		}
 		q, _ := quantile(a.plan.Value.Float(), acc.sample...)
 		return event.Float(q), nil
 	}

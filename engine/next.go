@@ -54,9 +54,12 @@ type nextKey struct {
 
 // nextGroup counts what came next in one group.
 type nextGroup struct {
-	next map[nextKey]*dropoffNext
-	open int64
+	next  map[nextKey]*dropoffNext
+	open  int64
+	noted *groupKey // the group, where times are noted
 }
+
+func (o *nextAfterOperator) inPasses() bool { return o.pattern.run.plan.TestLast == 0 }
 
 // nextOf finds what followed the reported attempt of a converted unit, and when
 // that was known. A row of -1 is nothing; ok is false while it is open.
@@ -96,7 +99,9 @@ func (v *view) sessionEnd(customer, row int) (end event.Time, later bool) {
 func (o *nextAfterOperator) count(r *run, split event.Time) (*groups, [][]*nextGroup, error) {
 	steps := len(o.pattern.matches)
 	return mergePattern(r, o.groups, func() (*patternWorker[*nextGroup], error) {
-		w := newPatternWorker(o.pattern, o.groups, func() *nextGroup { return &nextGroup{next: map[nextKey]*dropoffNext{}} })
+		w := newPatternWorker(o.pattern, o.groups, func(key *groupKey, noter *noter) (*nextGroup, error) {
+			return &nextGroup{noted: noter.named(key), next: map[nextKey]*dropoffNext{}}, nil
+		})
 		labeler := o.labels.worker()
 		w.add = func(v *view, g *nextGroup, a *attempt) error {
 			if !a.converted(steps) {
@@ -121,12 +126,18 @@ func (o *nextAfterOperator) count(r *run, split event.Time) (*groups, [][]*nextG
 				if err := w.memory.take(dropoffBytes); err != nil {
 					return err
 				}
+				if !key.nothing {
+					var err error
+					if n.gaps, err = w.noter.durationsOf(g.noted, key.label); err != nil {
+						return err
+					}
+				}
 			}
 			if n.count++; row < 0 {
 				return nil
 			}
 			n.gaps.add(v.Time.At(row).Sub(a.time[steps-1]))
-			return w.memory.take(8)
+			return w.list(durationBytes)
 		}
 		return w, nil
 	})
@@ -152,7 +163,11 @@ func (o *nextAfterOperator) run(r *run) (*Result, error) {
 			all += n.count
 		}
 		for _, n := range cut.top(labels, int(r.plan.Top)) {
-			if err := r.add(res, append(m.cells(i), n.label, ratio(n.count, all), n.count, medianElapsed(n.gaps))); err != nil {
+			median, err := n.gaps.median(r)
+			if err != nil {
+				return nil, err
+			}
+			if err := r.add(res, append(m.cells(i), n.label, ratio(n.count, all), n.count, median)); err != nil {
 				return nil, err
 			}
 		}
@@ -184,7 +199,7 @@ func (o *nextAfterOperator) list(parts []*nextGroup, late bool) []nextLabel {
 				}
 				labels = append(labels, nextLabel{label: label})
 			}
-			labels[at].add(n.count, n.gaps...)
+			labels[at].add(n.count, &n.gaps)
 		}
 	}
 	slices.SortFunc(labels, compareNext)
@@ -216,7 +231,7 @@ func (c *nextCut) top(labels []nextLabel, top int) []nextLabel {
 	}
 	other := nextLabel{label: otherLabel}
 	for _, n := range labels[top:] {
-		other.add(n.count, n.gaps...)
+		other.add(n.count, &n.gaps)
 	}
 	return append(labels[:top:top], other)
 }

@@ -227,7 +227,7 @@ func (o *nextForOperator) result(r *run, ws []*suffixWorker, suffix []uint32) (*
 				index[code] = at
 				labels = append(labels, nextLabel{label: o.labels.text(code)})
 			}
-			labels[at].add(n.count, n.gaps...)
+			labels[at].add(n.count, &n.gaps)
 			support += n.count
 		}
 	}
@@ -239,7 +239,11 @@ func (o *nextForOperator) result(r *run, ws []*suffixWorker, suffix []uint32) (*
 	res := o.empty()
 	cut := nextCut{}
 	for _, n := range cut.top(labels, int(r.plan.Top)) {
-		if err := r.add(res, []Cell{n.label, ratio(n.count, support), n.count, medianElapsed(n.gaps), texts}); err != nil {
+		median, err := n.gaps.median(r)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.add(res, []Cell{n.label, ratio(n.count, support), n.count, median, texts}); err != nil {
 			return nil, err
 		}
 	}

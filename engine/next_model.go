@@ -407,7 +407,7 @@ func (d *dealer) rows(records []nextRecord) nextRows {
 	for i, label := range d.seen {
 		to := d.found[label]
 		labels[i] = nextLabel{label: d.operator.labels.text(label), code: label}
-		labels[i].add(to-from, d.gaps[from:to])
+		labels[i].add(to-from, &durations{pieces: [][]event.Duration{d.gaps[from:to]}})
 		from = to
 		d.found[label] = 0
 	}
@@ -418,7 +418,7 @@ func (d *dealer) rows(records []nextRecord) nextRows {
 	list := cut.top(labels, d.top)
 	known.rows = make([]nextRow, len(list))
 	for k, n := range list {
-		known.rows[k] = nextRow{label: int32(n.code), count: n.count, median: medianElapsed(n.gaps).(float64)}
+		known.rows[k] = nextRow{label: int32(n.code), count: n.count, median: medianOf(n.gaps.pieces...).(float64)}
 		if d.top > 0 && k == d.top {
 			known.rows[k].label = -1 // a label may read "(other)"
 		}

@@ -60,6 +60,7 @@ type RunOptions struct {
 	Time        time.Duration         // how long it may take; 0: the default, 10 minutes; negative: any time
 	Progress    func(done, total int) // called now and then with tiles done; may be nil
 	General     bool                  // take no short cuts: the general algorithms only, for tests that compare
+	Passes      int64                 // look for quantiles in several passes from the beginning, noting so many bytes of values; 0: only where values do not fit; for tests that compare
 	Took        func(shortCut string) // called for every tile with the short cut that it took, "" for none, by several goroutines; for tests that count
 
 	learned func(*nextModel) // `next for` makes a model, hands it over and answers nothing; may be nil
@@ -101,12 +102,23 @@ func (o RunOptions) withDefaults() RunOptions {
 // snapshot's errors.
 func Run(ctx context.Context, plan *query.Plan, snap Snapshot, opt RunOptions) (*Result, error) {
 	begun := time.Now()
+	res, several, err := runOnce(ctx, plan, snap, opt, begun, opt.Passes > 0)
+	if limit := (*LimitError)(nil); several && errors.As(err, &limit) && limit.Limit == "memory" && ctx.Err() == nil {
+		// Rather than give up, look at the data several times.
+		res, _, err = runOnce(ctx, plan, snap, opt, begun, true)
+	}
+	return res, err
+}
+
+// runOnce is Run, in passes or not. several says that passes may help where
+// memory was wanting.
+func runOnce(ctx context.Context, plan *query.Plan, snap Snapshot, opt RunOptions, begun time.Time, inPasses bool) (res *Result, several bool, err error) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	r := newRun(ctx, plan, snap, opt)
 	if r.opt.Time > 0 {
 		var cancel context.CancelFunc
-		r.ctx, cancel = context.WithTimeout(ctx, r.opt.Time)
+		r.ctx, cancel = context.WithDeadline(ctx, begun.Add(r.opt.Time))
 		defer cancel()
 	}
 	r.memory = newBudget(r.ctx, r.opt.MemoryBytes, r.opt.shared, end)
@@ -118,27 +130,37 @@ func Run(ctx context.Context, plan *query.Plan, snap Snapshot, opt RunOptions) (
 	}
 	r.rows.budget = r.memory
 	if err := r.turn.begin(r.ctx); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer func() { r.turn.end() }() // not the one of now: a scan gives back another
 	op, err := r.operator()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	res, err := r.answer(op)
+	if s, ok := op.(severalPasses); ok && s.inPasses() {
+		several = !inPasses
+		if inPasses {
+			r.passes = &passes{r: r, bytes: opt.Passes, rankings: map[string]*ranking{}}
+		}
+	}
+	if r.passes != nil {
+		res, err = r.passes.run(op)
+	} else {
+		res, err = r.answer(op)
+	}
 	var limit *LimitError
 	switch {
 	case err == nil:
 	case errors.As(context.Cause(ctx), &limit): // the pool ended this query
-		return nil, limit
+		return nil, several, limit
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-		return nil, &LimitError{Limit: "time", Value: r.opt.Time.Milliseconds(), Reached: time.Since(begun).Milliseconds(),
+		return nil, false, &LimitError{Limit: "time", Value: r.opt.Time.Milliseconds(), Reached: time.Since(begun).Milliseconds(),
 			Hint: "the numbers are milliseconds: narrow the statement with during or among, or allow more time"}
 	default:
-		return nil, err
+		return nil, several, err
 	}
 	res.Meta.ElapsedMS = float64(time.Since(begun)) / float64(time.Millisecond)
-	return res, nil
+	return res, false, nil
 }
 
 // spent is what a run took: at most so many bytes at one time, so many looks at
@@ -161,6 +183,7 @@ type run struct {
 	need   tile.Need  // what tiles must bring; compiling expressions adds to it
 	where  scalar     // nil: all events
 	among  *cohort    // nil: all customers
+	passes *passes    // nil: the values of which quantiles are wanted are listed
 
 	// ordered says that the order of a unit's events matters to the answer, so
 	// that it tells the share of tied ones. All statements but a few.

@@ -263,6 +263,9 @@ func (v *view) visit(i int, w worker) error {
 		return err
 	}
 	if r.opt.Took != nil {
+		if r.passes != nil {
+			r.opt.Took("passes")
+		}
 		r.opt.Took(v.took)
 	}
 	if v.scratch > 0 { // known by now; the next tile uses it again

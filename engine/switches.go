@@ -55,6 +55,8 @@ func (r *run) channels(names []string) []uint32 {
 	return codes
 }
 
+func (o *switchesOperator) inPasses() bool { return true }
+
 func (o *switchesOperator) explain(r *run) PlanNode {
 	detail := "neighbouring events with different channels; lost if nothing follows within " + o.window.String()
 	if o.goal != nil {
@@ -68,12 +70,13 @@ type switchCounts struct {
 	count, customers, lost, open int64
 	last                         int64 // the customer counted last, as customers come one after the other
 	gaps                         gapCounts
+	noted                        durations        // in place of gaps, where the statement goes on in passes
 	wanted                       int32            // in the second scan: the row of the answer, -1 if its median is known
 	kept                         []event.Duration // in the second scan: gaps of the magnitude in which the median lies
 }
 
 // switchBytes is about what one pair of channels takes.
-const switchBytes = 160
+const switchBytes = 208
 
 // switchesWorker counts one worker's switches.
 type switchesWorker struct {
@@ -85,12 +88,15 @@ type switchesWorker struct {
 	customer int64         // the number of the customer at hand among this worker's
 	unitOf   [2]int        // which that is: tile and place
 	goals    tile.Bitmap   // of the tile at hand
+	noter    *noter
 	memory   ration
 	place    place
 }
 
 func (o *switchesOperator) worker() *switchesWorker {
-	return &switchesWorker{switchesOperator: o, groups: o.grouping.worker(), pairs: map[pairKey]*switchCounts{}, unitOf: [2]int{-1, -1}, memory: ration{budget: o.r.memory}}
+	w := &switchesWorker{switchesOperator: o, groups: o.grouping.worker(), pairs: map[pairKey]*switchCounts{}, unitOf: [2]int{-1, -1}, memory: ration{budget: o.r.memory}}
+	w.noter = o.r.noter(&w.memory)
+	return w
 }
 
 func (w *switchesWorker) visit(v *view) error {
@@ -164,6 +170,10 @@ func (w *switchesWorker) add(v *view, u unit, old, row int) error {
 	case fateOpen:
 		c.open++
 	}
+	if w.noter != nil {
+		c.noted.add(gap)
+		return nil
+	}
 	return c.gaps.add(gap, &w.memory)
 }
 
@@ -179,6 +189,11 @@ func (w *switchesWorker) pair(key pairKey) (*switchCounts, error) {
 		c = &switchCounts{wanted: -1}
 		if w.second != nil {
 			c.wanted = w.second.row(w.groups, key)
+		} else if w.noter != nil {
+			var err error
+			if c.noted, err = w.noter.durationsOf(&w.groups.groups[key.group], key.source, key.target); err != nil {
+				return nil, err
+			}
 		}
 		w.pairs[key] = c
 	}
@@ -288,6 +303,7 @@ func mergeSwitches(ws []*switchesWorker, m *groups) ([]*switchRow, map[pairKey]i
 			row.lost += c.lost
 			row.open += c.open
 			row.gaps.merge(&c.gaps)
+			row.noted.join(&c.noted)
 		}
 	}
 	return rows, index
@@ -299,6 +315,14 @@ func (o *switchesOperator) medians(rows []*switchRow, index map[pairKey]int32, g
 	search := &medianSearch{index: index, wanted: make([]gapRange, len(rows)), groups: groups}
 	again := false
 	for i, row := range rows {
+		if o.r.passes != nil {
+			median, err := row.noted.median(o.r)
+			if err != nil {
+				return err
+			}
+			row.median = median
+			continue
+		}
 		median, ok := row.gaps.median()
 		if row.median = median; !ok {
 			search.wanted[i] = row.gaps.medianRange()

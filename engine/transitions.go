@@ -14,7 +14,8 @@ import (
 // The median gap needs all gaps, of which there are as many as events. They
 // are not kept: a first scan counts each pair's gaps by magnitude, a second
 // keeps only those of the magnitude in which the median lies. Where pairs are
-// counted flat, gapSearch looks for it.
+// counted flat, gapSearch looks for it. Where even those do not fit, gaps are
+// noted in several passes.
 type transitionsOperator struct {
 	r        *run
 	grouping *grouping
@@ -30,6 +31,8 @@ func newTransitions(r *run) (operator, error) {
 	o.grouping, err = r.grouping()
 	return o, err
 }
+
+func (o *transitionsOperator) inPasses() bool { return o.r.plan.WithTimes }
 
 func (o *transitionsOperator) explain(r *run) PlanNode {
 	detail := "pairs of neighbouring events, counted by code"
@@ -56,6 +59,8 @@ type transitionsWorker struct {
 	pairs  map[pairKey]int32 // -> index in counts
 	counts []int64
 	gaps   []gapCounts
+	noted  []durations // in place of gaps, where the statement goes on in passes
+	noter  *noter
 	near   []int32     // pairs of the first labels in the first group: index + 1; made when first used
 	flat   *flatPairs  // nil: units are looked at one by one
 	second *secondScan // nil in the first scan
@@ -76,6 +81,9 @@ const nearLabels = 512
 func (o *transitionsOperator) worker() *transitionsWorker {
 	w := &transitionsWorker{transitionsOperator: o, labels: o.labeling.worker(), groups: o.grouping.worker(),
 		pairs: map[pairKey]int32{}, memory: ration{budget: o.r.memory}}
+	if o.r.plan.WithTimes {
+		w.noter = o.r.noter(&w.memory)
+	}
 	if width, ok := o.flatWidth(); ok {
 		w.flat = &flatPairs{width: width}
 	}
@@ -177,6 +185,16 @@ func (w *transitionsWorker) pair(group, source, target uint32) (int32, error) {
 		case w.second != nil:
 			w.second.rows = append(w.second.rows, w.second.row(w.groups, key))
 			w.second.kept = append(w.second.kept, nil)
+		case w.noter != nil:
+			var of *groupKey
+			if !w.grouping.whole() {
+				of = &w.groups.groups[group]
+			}
+			gaps, err := w.noter.durationsOf(of, source, target)
+			if err != nil {
+				return 0, err
+			}
+			w.noted = append(w.noted, gaps)
 		case w.r.plan.WithTimes && w.flat == nil:
 			w.gaps = append(w.gaps, gapCounts{})
 		}
@@ -194,6 +212,10 @@ func tooManyPairs(r *run, n int) error {
 
 // gap counts a gap by magnitude or, in the second scan, keeps it.
 func (w *transitionsWorker) gap(pair int32, d event.Duration) error {
+	if w.noter != nil {
+		w.noted[pair].add(d)
+		return nil
+	}
 	if w.second == nil {
 		return w.gaps[pair].add(d, &w.memory)
 	}
@@ -217,6 +239,7 @@ type transition struct {
 	source, target uint32
 	count          int64
 	gaps           gapCounts
+	noted          durations
 	median         Cell
 }
 
@@ -246,7 +269,9 @@ func (o *transitionsOperator) run(r *run) (*Result, error) {
 	}
 	shown, cut := o.top(rows)
 	if r.plan.WithTimes {
-		if _, flat := o.flatWidth(); flat {
+		if r.passes != nil {
+			err = o.notedMedians(rows, shown)
+		} else if _, flat := o.flatWidth(); flat {
 			err = o.flatMedians(rows, shown)
 		} else {
 			err = o.medians(ws, m, rows, shown, index)
@@ -298,6 +323,9 @@ func (o *transitionsOperator) merge(ws []*transitionsWorker, m *groups) ([]trans
 			if w.gaps != nil {
 				rows[row].gaps.merge(&w.gaps[at])
 			}
+			if w.noted != nil {
+				rows[row].noted.join(&w.noted[at])
+			}
 		}
 	}
 	return rows, index
@@ -337,6 +365,21 @@ func (o *transitionsOperator) top(rows []transition) (shown []int, cut *Cut) {
 		cut = &Cut{Kept: int64(len(shown)), Of: int64(len(rows)), Share: share(kept, all)}
 	}
 	return shown, cut
+}
+
+// notedMedians asks for the median gap of the rows shown.
+func (o *transitionsOperator) notedMedians(rows []transition, shown []int) (err error) {
+	for k, i := range shown {
+		if k%rowsBetweenLooks == 0 {
+			if err := o.r.look(); err != nil {
+				return err
+			}
+		}
+		if rows[i].median, err = rows[i].noted.median(o.r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // medianSearch is what workers of the second scan share.

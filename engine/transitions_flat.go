@@ -9,6 +9,7 @@ type flatPairs struct {
 	width  int      // bits of a code
 	counts []uint32 // by source<<width | target, over one tile
 	total  []int64
+	noted  *notedPairs // gaps are noted in passes; nil: they are not wanted yet
 }
 
 // flatBits is the width of codes up to which the table of pairs stays small
@@ -24,6 +25,12 @@ func (o *transitionsOperator) flatWidth() (width int, ok bool) {
 }
 
 func (f *flatPairs) visit(w *transitionsWorker, v *view) error {
+	if w.noter != nil {
+		if f.noted == nil {
+			f.noted = newNotedPairs(len(w.labeling.names()))
+		}
+		return f.noted.visit(w, v)
+	}
 	if err := f.rows.load(v, w.labels.planes(v), v.anchors(true), false); err != nil {
 		return err
 	}
@@ -54,6 +61,10 @@ func (f *flatPairs) visit(w *transitionsWorker, v *view) error {
 
 // finish hands the counts on to the worker's pairs.
 func (f *flatPairs) finish(w *transitionsWorker) error {
+	if f.noted != nil {
+		f.noted.finish(w)
+		return nil
+	}
 	c := w.labels.coders[0]
 	for key, n := range f.total {
 		from, to := uint32(key>>f.width), uint32(key&(1<<f.width-1))

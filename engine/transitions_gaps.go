@@ -41,7 +41,7 @@ type gapCounters struct{ below, within int64 }
 // flatMedians computes the median gap of the rows shown.
 func (o *transitionsOperator) flatMedians(rows []transition, shown []int) error {
 	names := o.labeling.names()
-	s := &gapSearch{o: o, labels: len(names), wanted: make([]gapPair, len(names)*len(names)+1), memory: ration{budget: o.r.memory}}
+	s := &gapSearch{o: o, labels: len(names), wanted: make([]gapPair, len(names)*len(names)+1)}
 	schemaCode := map[uint32]int{}
 	for code, name := range names {
 		if label, ok := o.labeling.labels.find(event.String(name)); ok {
@@ -54,28 +54,46 @@ func (o *transitionsOperator) flatMedians(rows []transition, shown []int) error 
 		pair.row, pair.gapInterval = row, allGaps
 		s.left++
 	}
+	memory := o.r.memory
+	begun := memory.used.Load() - memory.lasting.Load()
+	release := func() { memory.release(memory.used.Load() - memory.lasting.Load() - begun) }
 	tiles := o.r.snap.Tiles()
-	if stride := min(gapStride, (tiles+1)/2); stride > 1 {
+	if stride := min(s.stride(), (tiles+1)/2); stride > 1 {
 		if err := s.look(stride); err != nil {
 			return err
 		}
-		s.narrow()
+		likely := s.narrow() * int64(stride)
+		release()
+		if err := memory.reserve(likely * gapBytes / 2); err != nil {
+			return err // hopeless, which is better known before
+		}
+		release()
 	}
 	for s.left > 0 {
 		if err := s.look(1); err != nil {
 			return err
 		}
 		s.settle()
+		release()
 	}
 	return nil
 }
 
-// gapStride is one tile of how many the sample has.
-const gapStride = 16
+// stride is one tile of how many the sample has: of so many that it takes no
+// more than a third of the statement's memory.
+func (s *gapSearch) stride() int {
+	return int(max(gapStride, 3*gapBytes*s.o.r.snap.Events()/s.o.r.memory.limit))
+}
+
+const (
+	gapStride = 16
+	gapBytes  = keptGapBytes + 8 // of a gap: kept by a worker, and with its pair's
+)
 
 // look counts and keeps the gaps of every so-manyth tile.
 func (s *gapSearch) look(stride int) error {
 	s.o.r.stats.again()
+	s.memory = ration{budget: s.o.r.memory}
 	ws, err := scanSome(s.o.r, stride, func() (*gapWorker, error) { return s.worker(), nil })
 	if err != nil {
 		return err
@@ -117,8 +135,10 @@ func (w *gapWorker) deal() {
 }
 
 // narrow puts the intervals around the medians of the sample. They reach
-// five standard deviations of such a median's rank to either side.
-func (s *gapSearch) narrow() {
+// five standard deviations of such a median's rank to either side. It returns
+// how many gaps of the sample lie in them.
+func (s *gapSearch) narrow() int64 {
+	var within atomic.Int64
 	s.o.r.parallel(len(s.wanted), func(key int) {
 		pair := &s.wanted[key]
 		if pair.row == nil {
@@ -126,13 +146,17 @@ func (s *gapSearch) narrow() {
 		}
 		n := len(pair.gaps)
 		reach := int(2.5 * math.Sqrt(float64(n)))
-		if low := (n-1)/2 - reach; low >= 0 && n > 0 {
+		low, high := (n-1)/2-reach, n/2+reach
+		if low >= 0 && n > 0 {
 			pair.from = selectRank(pair.gaps, low)
 		}
-		if high := n/2 + reach; high < n {
+		if high < n {
 			pair.to = selectRank(pair.gaps, high) + 1
 		}
+		within.Add(int64(min(n, high+1) - max(0, low)))
+		pair.gaps = nil
 	})
+	return within.Load()
 }
 
 // settle finds the medians that lie in their intervals, and moves the other
@@ -153,7 +177,7 @@ func (s *gapSearch) settle() {
 				r := gapRange{low: low, high: high}
 				pair.row.median = r.median(pair.gaps)
 			}
-			pair.row, pair.gapInterval = nil, gapInterval{}
+			pair.row, pair.gapInterval, pair.gaps = nil, gapInterval{}, nil
 			return
 		case high < 0:
 			pair.gapInterval = gapInterval{0, pair.from}
@@ -171,8 +195,7 @@ func (s *gapSearch) settle() {
 type gapWorker struct {
 	*gapSearch
 	labeler *labeler
-	rows    closedRows
-	keys    []uint16 // of the pair that ends at each row
+	rows    pairRows
 	cells   []gapCell
 	kept    []keptGaps
 	memory  ration
@@ -196,7 +219,7 @@ type keptGaps struct {
 const keptGapBytes = 2 + 8
 
 func (s *gapSearch) worker() *gapWorker {
-	w := &gapWorker{gapSearch: s, labeler: s.o.labeling.worker(), memory: ration{budget: s.o.r.memory}, cells: make([]gapCell, len(s.wanted))}
+	w := &gapWorker{gapSearch: s, labeler: s.o.labeling.worker(), rows: pairRows{labels: s.labels}, memory: ration{budget: s.o.r.memory}, cells: make([]gapCell, len(s.wanted))}
 	for key := range w.cells {
 		cell, pair := &w.cells[key], &s.wanted[key]
 		cell.from, cell.width = pair.from, uint64(pair.to-pair.from)
@@ -209,27 +232,11 @@ func (s *gapSearch) worker() *gapWorker {
 
 func (w *gapWorker) visit(v *view) error {
 	v.took = "sampled medians"
-	if err := w.rows.load(v, w.labeler.planes(v), v.anchors(true), true); err != nil {
+	keys, times, err := w.rows.load(v, w.labeler)
+	if err != nil || len(keys) == 0 {
 		return err
 	}
-	codes, times := w.rows.codes, w.rows.times
-	if len(codes) < 2 {
-		return nil
-	}
-	w.keys = grown(w.keys, len(codes))[:len(codes)]
-	keys := w.keys
-	var sources [256]uint16
-	for code := range w.labels {
-		sources[code] = uint16(code * w.labels)
-	}
-	source := sources[codes[0]]
-	for i, code := range codes {
-		keys[i] = source + uint16(code)
-		source = sources[code]
-	}
-	w.rows.borders(func(row uint32) { keys[row] = uint16(len(w.cells) - 1) })
-
-	kept, err := w.room(len(codes))
+	kept, err := w.room(len(keys))
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ type path struct {
 	eight   bool // workers; otherwise one
 	merged  bool // one segment, whose blocks are tiles as they are; otherwise several and the memtable, merged for each tile
 	general bool // the general algorithms; otherwise short cuts, such as looking at the survivors of bit masks only
+	passes  bool // quantiles are looked for in several passes, as where their values do not fit; otherwise in lists of all values
 }
 
 func (p path) String() string {
@@ -40,6 +41,7 @@ func (p path) String() string {
 	return strings.Join([]string{
 		word(forced.Roaring, "roaring and integers", "bit planes"), word(p.cached, "cache", "no cache"), word(p.eight, "8 workers", "1 worker"),
 		word(p.merged, "one segment", "tiles merged"), word(p.general, "general automaton", "short cuts"),
+		word(p.passes, "passes", "lists"),
 	}, ", ")
 }
 
@@ -47,14 +49,18 @@ func (p path) String() string {
 // chosen by a build tag, see package forced.
 func allPaths() []path {
 	var list []path
-	for i := range 16 {
-		list = append(list, path{i&1 > 0, i&2 > 0, i&4 > 0, i&8 > 0})
+	for i := range 32 {
+		list = append(list, path{i&1 > 0, i&2 > 0, i&4 > 0, i&8 > 0, i&16 > 0})
 	}
 	return list
 }
 
+// passBytes are what values may take in passes: so few that the bins of a few
+// groups do not tell single values apart, and that some groups have to wait.
+const passBytes = 2_000
+
 // pathCount is what came on a path.
-type pathCount struct{ asked, withRows, fromCache, masked int }
+type pathCount struct{ asked, withRows, fromCache, masked, inPasses int }
 
 // TestPaths asks random statements on every path through the code, and wants
 // the reference's answer on each. Usually each world is asked on four paths,
@@ -88,7 +94,7 @@ func TestPaths(t *testing.T) {
 						mu.Lock()
 						defer mu.Unlock()
 						n := counts[p]
-						*n = pathCount{n.asked + c.asked, n.withRows + c.withRows, n.fromCache + c.fromCache, n.masked + c.masked}
+						*n = pathCount{n.asked + c.asked, n.withRows + c.withRows, n.fromCache + c.fromCache, n.masked + c.masked, n.inPasses + c.inPasses}
 					})
 				}
 			}
@@ -101,11 +107,11 @@ func TestPaths(t *testing.T) {
 	wg.Wait()
 	for _, p := range allPaths() {
 		n := counts[p]
-		t.Logf("%-90s %6d statements, %3d %% with rows, %d again from the cache, %d with bit masks", p, n.asked, 100*n.withRows/max(1, n.asked), n.fromCache, n.masked)
+		t.Logf("%-100s %6d statements, %3d %% with rows, %d again from the cache, %d with bit masks, %d in passes", p, n.asked, 100*n.withRows/max(1, n.asked), n.fromCache, n.masked, n.inPasses)
 		if t.Failed() || cases < 1500 {
 			continue
 		}
-		if n.asked == 0 || n.withRows == 0 || p.cached != (n.fromCache > 0) || p.general == (n.masked > 0) {
+		if n.asked == 0 || n.withRows == 0 || p.cached != (n.fromCache > 0) || p.general == (n.masked > 0) || p.passes != (n.inPasses > 0) {
 			t.Errorf("%s: this is not the path it should be", p)
 		}
 	}
@@ -217,12 +223,16 @@ func onDisk(w *World, index uint64, merged bool) (vfs.FS, error) {
 // ask wants the answer from a store, and with a cache the same answer once more.
 func (p path) ask(t *testing.T, db *engine.DB, s *Statement, want *reference.Answer, c *pathCount) {
 	var mu sync.Mutex
-	masked := false
+	masked, inPasses := false, false
 	limits := engine.RunOptions{Workers: 1, General: p.general, Took: func(shortCut string) {
 		mu.Lock()
 		defer mu.Unlock()
 		masked = masked || strings.HasPrefix(shortCut, "bit masks")
+		inPasses = inPasses || shortCut == "passes"
 	}}
+	if p.passes {
+		limits.Passes = passBytes
+	}
 	if p.eight {
 		limits.Workers = 8
 	}
@@ -246,6 +256,7 @@ func (p path) ask(t *testing.T, db *engine.DB, s *Statement, want *reference.Ans
 			c.asked++
 			c.withRows += btoi(len(res.Rows) > 0)
 			c.masked += btoi(masked)
+			c.inPasses += btoi(inPasses)
 		} else {
 			c.fromCache += btoi(res.Meta.Cached)
 		}
