@@ -3,6 +3,7 @@ package storage
 import (
 	"math"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -44,7 +45,7 @@ func (c *cache) aged(src *source, before event.Time, m *mask) (*aged, error) {
 	if src.seg.MaxTime < before && m == nil {
 		return &aged{before, math.MaxInt64, src.seg.Rows, src.seg.ImportCounts, src.seg.EventCounts, src.seg.ChannelCounts}, nil
 	}
-	// Every opening does this, of segments that may cover years: with all processors, where that is worth it.
+	// Each hour this reads segments that may cover years: with all processors, where that is worth it.
 	workers := min(runtime.GOMAXPROCS(0), int(src.seg.Rows>>16)+1)
 	counts := make([]*aged, workers)
 	var g errgroup.Group
@@ -127,6 +128,62 @@ func (c *cache) countAged(a *aged, src *source, index int, m *mask) error {
 	return nil
 }
 
+// agedRecord is aged as the manifest has it, of a segment that nobody is erased
+// from: an opening need not count. Lists are by code, without zeros.
+type agedRecord struct {
+	Segment  uint64        `json:"segment"`
+	Rows     int64         `json:"rows"`
+	Least    event.Time    `json:"least"`
+	Imports  map[int]int64 `json:"imports"`
+	Events   map[int]int64 `json:"events"`
+	Channels map[int]int64 `json:"channels"`
+}
+
+func (a *aged) record(segment uint64) agedRecord {
+	sparse := func(counts []int64) map[int]int64 {
+		m := map[int]int64{}
+		for code, n := range counts {
+			if n != 0 {
+				m[code] = n
+			}
+		}
+		return m
+	}
+	return agedRecord{segment, a.rows, a.least, sparse(a.imports), sparse(a.events), sparse(a.channels)}
+}
+
+// recorded is what the manifest knows of a file's rows before the cutoff; nil:
+// they have to be counted, as where rows of an erased identity do not count.
+func (s *state) recorded(f *segmentFile) *aged {
+	if s.retain == nil || f.mask != nil {
+		return nil
+	}
+	i := slices.IndexFunc(s.retain.Aged, func(r agedRecord) bool { return r.Segment == f.record.ID })
+	if i < 0 {
+		return nil
+	}
+	r := s.retain.Aged[i]
+	dense := func(m map[int]int64, names int) []int64 {
+		counts, left := make([]int64, names), r.Rows
+		for code, n := range m {
+			if code < 0 || code >= names {
+				return nil
+			}
+			counts[code] = n
+			left -= n
+		}
+		if left != 0 {
+			return nil
+		}
+		return counts
+	}
+	a := &aged{s.retain.Cutoff, r.Least, r.Rows, dense(r.Imports, len(f.seg.Imports)), dense(r.Events, len(f.seg.Events)), dense(r.Channels, len(f.seg.Channels))}
+	if a.imports == nil || a.events == nil || a.channels == nil {
+		return nil
+	}
+	return a
+}
+
 // age brings what is known of a file's old rows up to the store's cutoff. The
 // caller holds mu, or is the only one who knows the file.
 func (s *Store) age(f *segmentFile) error {
@@ -134,9 +191,12 @@ func (s *Store) age(f *segmentFile) error {
 	if f.agedTo == before && f.agedBy == f.mask {
 		return nil
 	}
-	a, err := s.cache.aged(&f.source, before, f.mask)
-	if err != nil {
-		return err
+	a := s.state().recorded(f)
+	if a == nil {
+		var err error
+		if a, err = s.cache.aged(&f.source, before, f.mask); err != nil {
+			return err
+		}
 	}
 	f.aged, f.agedTo, f.agedBy = a, before, f.mask
 	return nil

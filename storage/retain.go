@@ -43,6 +43,8 @@ type retainRecord struct {
 	At     event.Time     `json:"at"`               // trusted: it was at least so late
 	Braked event.Time     `json:"braked,omitempty"` // when the clock was last followed further than it was trusted
 
+	Aged []agedRecord `json:"aged,omitempty"` // rows before the cutoff that files still hold; others hold none, or nobody has counted
+
 	// The last move that took something out.
 	Dropped   int64      `json:"dropped,omitempty"`    // events
 	DroppedAt event.Time `json:"dropped_at,omitempty"` // by the clock
@@ -403,6 +405,7 @@ func (s *Store) moveCutoff(next *retainRecord) error {
 	dropped := int64(0)
 	undone := s.undone()
 	var gone []*segmentFile
+	next.Aged = nil
 	for _, r := range s.state().segments {
 		f := s.segments[r.ID]
 		before := int64(0)
@@ -417,6 +420,9 @@ func (s *Store) moveCutoff(next *retainRecord) error {
 			dropped += before
 		case ages[r.ID] != nil:
 			dropped += before - (r.Rows - f.viewAt(undone, ages[r.ID]).undone)
+			if f.mask == nil {
+				next.Aged = append(next.Aged, ages[r.ID].record(r.ID))
+			}
 		}
 	}
 	for _, b := range s.mem.batches {

@@ -560,6 +560,69 @@ func TestRetentionOfWideSegments(t *testing.T) {
 	}
 }
 
+// An opening knows what of a segment is too old without reading it: here it
+// would find damage.
+func TestRetentionOpensUnread(t *testing.T) {
+	a := newAging(t, 7)
+	a.must(a.s.Close())
+	a.keep = 68 * 24 * time.Hour
+	a.open()
+	var events []event.Event
+	for i := range 68 * 24 {
+		events = append(events, a.event(time.Duration(i)*time.Hour))
+	}
+	a.load(events)
+	told := func() string {
+		snap, err := a.s.Snapshot()
+		a.must(err)
+		defer snap.Release()
+		from, to, _ := snap.Span()
+		return fmt.Sprint(snap.Events(), snap.Version(), snap.Schema().Events, from, to, a.s.Imports(), len(a.s.Summary().Missing))
+	}
+	all := told()
+	a.pass(10 * 24 * time.Hour)
+	a.retain()
+	want := told()
+	if want == all {
+		t.Fatal("nothing became too old")
+	}
+	var damaged string
+	for _, r := range a.s.state().segments {
+		if r.MinTime < a.s.state().cutoff() {
+			damaged = "data/store/" + r.file()
+		}
+	}
+	a.must(a.s.Close())
+	a.must(a.fs.Edit(damaged, func(data []byte) []byte {
+		data[headerSize] ^= 1 // in a page of the first block
+		return data
+	}))
+	defer func() { kill(a.s) }()
+	a.open()
+	if got := told(); got != want {
+		t.Errorf("after opening\n%s\nbefore\n%s", got, want)
+	}
+	if report, err := a.s.Check(t.Context()); err != nil || len(report.Damaged) == 0 {
+		t.Errorf("nothing is damaged: %v", err)
+	}
+
+	// Who is erased is not counted twice.
+	a.must(a.fs.Edit(damaged, func(data []byte) []byte {
+		data[headerSize] ^= 1
+		return data
+	}))
+	kill(a.s)
+	a.open()
+	_, err := a.s.Erase(t.Context(), events[len(events)-1].Customer, EraseOptions{})
+	a.must(err)
+	want = told()
+	kill(a.s)
+	a.open()
+	if got := told(); got != want {
+		t.Errorf("after an erasure was asked for, and opening\n%s\nbefore\n%s", got, want)
+	}
+}
+
 // A longer retention takes effect, and brings nothing back.
 func TestRetentionLengthened(t *testing.T) {
 	a := newAging(t, 2)
