@@ -243,42 +243,13 @@ func (s *Store) recordErasures(e *edit, now bool) error {
 			gone[name] = true
 		}
 	}
-	who := identities(slices.Sorted(maps.Keys(gone)))
-	masks, ages := map[uint64]*mask{}, map[uint64]*aged{}
 	n := &noted{names: map[string]bool{}, values: map[string]bool{}, known: map[string]bool{}}
 	for _, d := range s.state().defines {
 		n.written = append(n.written, d.Text)
 	}
-	for _, r := range s.state().segments {
-		f := s.heldFile(r.ID)
-		if f == nil {
-			continue
-		}
-		if seeded.On("erased_by_time") && r.MinTime > s.now() {
-			f.release()
-			continue
-		}
-		m, err := s.cache.masked(&f.source, f.mask, who)
-		if err == nil && m != f.mask {
-			var fresh *mask
-			if fresh, err = s.cache.masked(&f.source, nil, who); err == nil {
-				err = s.cache.note(&f.source, fresh, n)
-			}
-		}
-		if err == nil {
-			ages[r.ID], err = s.cache.aged(&f.source, s.state().cutoff(), m)
-		}
-		f.release()
-		if err != nil {
-			s.mu.Lock()
-			aside := s.leaveOut(err)
-			s.mu.Unlock()
-			if aside {
-				continue // its file goes as a whole
-			}
-			return err
-		}
-		masks[r.ID] = m
+	masks, ages, err := s.maskAll(identities(slices.Sorted(maps.Keys(gone))), n)
+	if err != nil {
+		return err
 	}
 	for from, to := range s.state().links {
 		if gone[from] || gone[to] {
@@ -326,6 +297,44 @@ func (s *Store) recordErasures(e *edit, now bool) error {
 	}
 	s.nudge()
 	return nil
+}
+
+// maskAll finds the rows of some identities in every segment, by its number, and
+// what retention hides beside them. n notes what was theirs.
+func (s *Store) maskAll(who []linked, n *noted) (masks map[uint64]*mask, ages map[uint64]*aged, err error) {
+	masks, ages = map[uint64]*mask{}, map[uint64]*aged{}
+	for _, r := range s.state().segments {
+		f := s.heldFile(r.ID)
+		if f == nil {
+			continue
+		}
+		if seeded.On("erased_by_time") && r.MinTime > s.now() {
+			f.release()
+			continue
+		}
+		m, err := s.cache.masked(&f.source, f.mask, who)
+		if err == nil && m != f.mask {
+			var fresh *mask
+			if fresh, err = s.cache.masked(&f.source, nil, who); err == nil {
+				err = s.cache.note(&f.source, fresh, n)
+			}
+		}
+		if err == nil {
+			ages[r.ID], err = s.cache.aged(&f.source, s.state().cutoff(), m)
+		}
+		f.release()
+		if err != nil {
+			s.mu.Lock()
+			aside := s.leaveOut(err)
+			s.mu.Unlock()
+			if aside {
+				continue // its file goes as a whole
+			}
+			return nil, nil, err
+		}
+		masks[r.ID] = m
+	}
+	return masks, ages, nil
 }
 
 // Receipt returns what is known of an erasure.

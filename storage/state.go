@@ -135,21 +135,8 @@ func (s *state) apply(e *edit) (*state, error) {
 	}
 	n.events = append(slices.Clip(s.events), e.Events...)
 	n.channels = append(slices.Clip(s.channels), e.Channels...)
-	n.properties = slices.Clone(s.properties)
-	for _, p := range e.Properties {
-		t, ok := event.ParseType(p.Type)
-		if !ok {
-			return nil, fmt.Errorf("property %q has unknown type %q", p.Name, p.Type)
-		}
-		i := -1 // one without a name was erased: it only keeps its place
-		if p.Name != "" {
-			i = slices.IndexFunc(n.properties, func(q event.Property) bool { return q.Name == p.Name })
-		}
-		if i < 0 {
-			n.properties = append(n.properties, event.Property{Name: p.Name, Type: t})
-		} else {
-			n.properties[i].Type = t
-		}
+	if err := n.applyProperties(e); err != nil {
+		return nil, err
 	}
 	if len(e.Add)+len(e.Remove) > 0 {
 		n.segments = slices.DeleteFunc(slices.Clone(s.segments), func(r segmentRecord) bool { return slices.Contains(e.Remove, r.ID) })
@@ -194,33 +181,66 @@ func (s *state) apply(e *edit) (*state, error) {
 	if e.EraseKey != nil {
 		n.eraseKey = e.EraseKey
 	}
-	if len(e.Erase) > 0 {
-		n.erasures = slices.Clone(s.erasures)
-		for _, r := range e.Erase {
-			i := slices.IndexFunc(n.erasures, func(o eraseRecord) bool { return o.Number == r.Number })
-			if i < 0 {
-				n.erasures = append(n.erasures, r)
-			} else {
-				n.erasures[i] = r
-			}
-		}
-		slices.SortFunc(n.erasures, func(a, b eraseRecord) int { return cmp.Compare(a.Number, b.Number) })
-	}
-	if len(e.Tokens) > 0 {
-		n.tokens = maps.Clone(s.tokens)
-		if n.tokens == nil {
-			n.tokens = map[string]tokenRecord{}
-		}
-		newest := event.Time(math.MinInt64)
-		for _, t := range e.Tokens {
-			n.tokens[t.key()] = t
-			newest = max(newest, t.At)
-		}
-		if len(n.tokens) > tokensMost {
-			maps.DeleteFunc(n.tokens, func(_ string, t tokenRecord) bool { return t.At < newest.Add(-tokensKept) })
-		}
-	}
+	n.applyErasures(e)
+	n.applyTokens(e)
 	return &n, n.applyQuarantine(e)
+}
+
+// The parts of apply change a copy, whose lists are still those of the state
+// before: they clone what they change.
+
+func (s *state) applyProperties(e *edit) error {
+	s.properties = slices.Clone(s.properties)
+	for _, p := range e.Properties {
+		t, ok := event.ParseType(p.Type)
+		if !ok {
+			return fmt.Errorf("property %q has unknown type %q", p.Name, p.Type)
+		}
+		i := -1 // one without a name was erased: it only keeps its place
+		if p.Name != "" {
+			i = slices.IndexFunc(s.properties, func(q event.Property) bool { return q.Name == p.Name })
+		}
+		if i < 0 {
+			s.properties = append(s.properties, event.Property{Name: p.Name, Type: t})
+		} else {
+			s.properties[i].Type = t
+		}
+	}
+	return nil
+}
+
+func (s *state) applyErasures(e *edit) {
+	if len(e.Erase) == 0 {
+		return
+	}
+	s.erasures = slices.Clone(s.erasures)
+	for _, r := range e.Erase {
+		i := slices.IndexFunc(s.erasures, func(o eraseRecord) bool { return o.Number == r.Number })
+		if i < 0 {
+			s.erasures = append(s.erasures, r)
+		} else {
+			s.erasures[i] = r
+		}
+	}
+	slices.SortFunc(s.erasures, func(a, b eraseRecord) int { return cmp.Compare(a.Number, b.Number) })
+}
+
+func (s *state) applyTokens(e *edit) {
+	if len(e.Tokens) == 0 {
+		return
+	}
+	s.tokens = maps.Clone(s.tokens)
+	if s.tokens == nil {
+		s.tokens = map[string]tokenRecord{}
+	}
+	newest := event.Time(math.MinInt64)
+	for _, t := range e.Tokens {
+		s.tokens[t.key()] = t
+		newest = max(newest, t.At)
+	}
+	if len(s.tokens) > tokensMost {
+		maps.DeleteFunc(s.tokens, func(_ string, t tokenRecord) bool { return t.At < newest.Add(-tokensKept) })
+	}
 }
 
 // compareSegments orders segments by arrival; those of one batch by id.

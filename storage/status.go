@@ -214,16 +214,13 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	}()
 
 	var report Report
-	damaged := func(file string, err error) {
-		report.Damaged = append(report.Damaged, Damage{file, err.Error()})
-	}
 	report.Damaged = append(report.Damaged, known...)
 	for _, q := range quarantine {
-		damaged(q.File, fmt.Errorf("set aside at %s: %s", q.At, q.Reason))
+		report.damaged(q.File, fmt.Errorf("set aside at %s: %s", q.At, q.Reason))
 	}
 	for _, m := range lost {
 		if !slices.ContainsFunc(logs, func(w walExtent) bool { return walName(w.number) == m.Segment }) { // others are read below
-			damaged(m.Segment, fmt.Errorf("%w: %s", ErrCorrupt, m.Reason))
+			report.damaged(m.Segment, fmt.Errorf("%w: %s", ErrCorrupt, m.Reason))
 		}
 	}
 	for _, r := range st.segments {
@@ -233,9 +230,20 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 		report.Files++
 		report.Bytes += r.Size
 		if err := s.checkFile(st, r); err != nil {
-			damaged(r.file(), err)
+			report.damaged(r.file(), err)
 		}
 	}
+	s.checkManifest(&report, number, known)
+	s.checkLogs(&report, st, logs)
+	return report, nil
+}
+
+func (r *Report) damaged(file string, err error) {
+	r.Damaged = append(r.Damaged, Damage{file, err.Error()})
+}
+
+// checkManifest reads both copies. What is known of them is in the report already.
+func (s *Store) checkManifest(report *Report, number uint64, known []Damage) {
 	for _, name := range []string{manifestName(number), manifestName(number) + copySuffix} {
 		data, err := vfs.ReadFile(s.fs, path.Join(s.dir, name))
 		if isNotExist(err) {
@@ -245,11 +253,15 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 			_, _, _, err = parseManifest(data, number)
 		}
 		if err != nil && !slices.ContainsFunc(known, func(d Damage) bool { return d.File == name }) {
-			damaged(name, err)
+			report.damaged(name, err)
 		}
 		report.Files++
 		report.Bytes += int64(len(data))
 	}
+}
+
+// checkLogs reads the logs up to where they ended when the check began.
+func (s *Store) checkLogs(report *Report, st *state, logs []walExtent) {
 	for _, w := range logs {
 		data, err := vfs.ReadFile(s.fs, path.Join(s.dir, walName(w.number)))
 		if isNotExist(err) {
@@ -263,12 +275,11 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 			err = fmt.Errorf("%w: bytes %d to %d", ErrCorrupt, f.holes[0].from, f.holes[0].to)
 		}
 		if err != nil && !st.quarantined(walName(w.number)) {
-			damaged(walName(w.number), err)
+			report.damaged(walName(w.number), err)
 		}
 		report.Files++
 		report.Bytes += int64(len(data))
 	}
-	return report, nil
 }
 
 // checkFile verifies a segment and that it belongs where the manifest has it.
