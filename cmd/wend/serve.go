@@ -22,11 +22,17 @@ import (
 	"wend/storage/vfs"
 )
 
+// serving is what the flags of serve say.
+type serving struct {
+	listen, tokenFile, certFile, keyFile, retention string
+
+	exposed server.Exposure
+	ballast int64 // MiB
+	opt     server.Options
+}
+
 func serveCommand() *cobra.Command {
-	var listen, tokenFile, certFile, keyFile, retention string
-	var exposed server.Exposure
-	var ballast int64
-	var opt server.Options
+	var how serving
 	cmd := &cobra.Command{
 		Use:   "serve DB",
 		Short: "Answer queries and take events over HTTP",
@@ -41,83 +47,93 @@ Without tokens it answers everybody, and listens on loopback addresses only. wen
 			if isURL(args[0]) {
 				return mistake{fmt.Errorf("serve opens a folder, and %s is a server already", args[0])}
 			}
-			log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-			if err := server.CheckOrigins(opt.CORS); err != nil {
-				return mistake{fmt.Errorf("--cors: %w", err)}
-			}
-			if (certFile == "") != (keyFile == "") {
-				return mistake{errors.New("--tls-cert and --tls-key belong together")}
-			}
-			if err := checkServing(args[0], opt, ballast); err != nil {
+			if err := how.check(args[0]); err != nil {
 				return mistake{err}
 			}
-			keep, err := retentionOf(retention)
-			if err != nil {
-				return mistake{err}
-			}
-			if opt.Access, err = access.Keep(vfs.OS{}, args[0], tokenFile, nil); err != nil {
-				return err
-			}
-			var tlsConfig *tls.Config
-			scheme := "http"
-			if certFile != "" {
-				certificate, err := server.LoadCertificate(certFile, keyFile, log)
-				if err != nil {
-					return mistake{err}
-				}
-				tlsConfig, scheme = certificate.Config(), "https"
-			}
-			if opt.Access.Required() {
-				if !cmd.Flags().Changed("query-rate") {
-					opt.QueryRate = server.QueryRate
-				}
-				if !cmd.Flags().Changed("ingest-rate") {
-					opt.IngestRate = server.IngestRate
-				}
-			}
-			exposed.Tokens, exposed.TLS, exposed.Proxy = opt.Access.Required(), tlsConfig != nil, opt.BehindProxy
-			l, err := listenOn(listen, exposed)
-			if err != nil {
-				return err
-			}
-			defer l.Close()
-			if host, _, err := net.SplitHostPort(listen); err == nil && !net.ParseIP(host).IsUnspecified() && host != "" {
-				opt.Hosts = append(opt.Hosts, host) // who names an address to listen on means requests to it
-			}
-			processors := runtime.GOMAXPROCS(0)
-			runtime.GOMAXPROCS(threads(processors))
-			db, err := openWith(args[0], making, engine.Options{Logger: log, Workers: processors, Retention: keep, Storage: storage.Options{BallastBytes: ballast << 20}})
-			if err != nil {
-				return err
-			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
-			defer stop()
-			opt.Log, opt.Version = log, version
-			fmt.Fprintf(os.Stderr, "wend %s serves %s on %s://%s; Ctrl-C stops it\n", version, args[0], scheme, l.Addr())
-			err = server.New(db, opt).Serve(ctx, l, tlsConfig)
-			if e := db.Close(); err == nil {
-				err = e
-			}
-			return err
+			return how.serve(cmd, args[0])
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7171", "address to listen on; others than loopback ones need tokens and TLS")
-	cmd.Flags().StringVar(&certFile, "tls-cert", "", "file of the certificate for https, with those that it rests on; a changed file is read again")
-	cmd.Flags().StringVar(&keyFile, "tls-key", "", "file of its key")
-	cmd.Flags().BoolVar(&opt.BehindProxy, "behind-tls-proxy", false, "a proxy that encrypts stands in front; its X-Forwarded-For says who calls")
-	cmd.Flags().BoolVar(&exposed.Insecure, "insecure", false, "let tokens and answers cross a network in plain text")
-	cmd.Flags().StringVar(&tokenFile, "token-file", "", "file of tokens that are let in besides those of wend token: one a line, behind it its scopes")
-	cmd.Flags().Int64Var(&ballast, "ballast", 64, "MiB of the disk to reserve for taking things out when it is full; 0: none, and events are taken until it is")
-	cmd.Flags().StringVar(&retention, "retention", "", "how long events are kept, by their own time, such as 730d; older ones are removed for good (default: for ever)")
-	cmd.Flags().StringArrayVar(&opt.CORS, "cors", nil, "origin whose pages may call this server; may be repeated")
-	cmd.Flags().StringArrayVar(&opt.Hosts, "host", nil, "host name that clients use besides loopback ones; may be repeated")
-	cmd.Flags().BoolVar(&opt.AllowMemory, "allow-memory", false, "let clients have batches acknowledged that only memory holds: X-Durability: memory")
-	cmd.Flags().BoolVar(&opt.LogQueries, "log-queries", false, "write statements to the log; they can hold personal data")
-	cmd.Flags().Float64Var(&opt.QueryRate, "query-rate", 0, "queries a second that one token may make, or one address without; 0: any number (default 100 where there are tokens)")
-	cmd.Flags().Float64Var(&opt.IngestRate, "ingest-rate", 0, "batches a second, in the same way (default 200 where there are tokens)")
-	cmd.Flags().StringVar(&opt.BackupDir, "backup-dir", "", "folder for the backups that requests ask for; none are made without it")
-	cmd.Flags().DurationVar(&opt.QueryTimeout, "query-timeout", 30*time.Second, "longest time a query may take")
+	cmd.Flags().StringVar(&how.listen, "listen", "127.0.0.1:7171", "address to listen on; others than loopback ones need tokens and TLS")
+	cmd.Flags().StringVar(&how.certFile, "tls-cert", "", "file of the certificate for https, with those that it rests on; a changed file is read again")
+	cmd.Flags().StringVar(&how.keyFile, "tls-key", "", "file of its key")
+	cmd.Flags().BoolVar(&how.opt.BehindProxy, "behind-tls-proxy", false, "a proxy that encrypts stands in front; its X-Forwarded-For says who calls")
+	cmd.Flags().BoolVar(&how.exposed.Insecure, "insecure", false, "let tokens and answers cross a network in plain text")
+	cmd.Flags().StringVar(&how.tokenFile, "token-file", "", "file of tokens that are let in besides those of wend token: one a line, behind it its scopes")
+	cmd.Flags().Int64Var(&how.ballast, "ballast", 64, "MiB of the disk to reserve for taking things out when it is full; 0: none, and events are taken until it is")
+	cmd.Flags().StringVar(&how.retention, "retention", "", "how long events are kept, by their own time, such as 730d; older ones are removed for good (default: for ever)")
+	cmd.Flags().StringArrayVar(&how.opt.CORS, "cors", nil, "origin whose pages may call this server; may be repeated")
+	cmd.Flags().StringArrayVar(&how.opt.Hosts, "host", nil, "host name that clients use besides loopback ones; may be repeated")
+	cmd.Flags().BoolVar(&how.opt.AllowMemory, "allow-memory", false, "let clients have batches acknowledged that only memory holds: X-Durability: memory")
+	cmd.Flags().BoolVar(&how.opt.LogQueries, "log-queries", false, "write statements to the log; they can hold personal data")
+	cmd.Flags().Float64Var(&how.opt.QueryRate, "query-rate", 0, "queries a second that one token may make, or one address without; 0: any number (default 100 where there are tokens)")
+	cmd.Flags().Float64Var(&how.opt.IngestRate, "ingest-rate", 0, "batches a second, in the same way (default 200 where there are tokens)")
+	cmd.Flags().StringVar(&how.opt.BackupDir, "backup-dir", "", "folder for the backups that requests ask for; none are made without it")
+	cmd.Flags().DurationVar(&how.opt.QueryTimeout, "query-timeout", 30*time.Second, "longest time a query may take")
 	return cmd
+}
+
+// check finds what is mistaken in the flags themselves.
+func (how *serving) check(dir string) error {
+	if err := server.CheckOrigins(how.opt.CORS); err != nil {
+		return fmt.Errorf("--cors: %w", err)
+	}
+	if (how.certFile == "") != (how.keyFile == "") {
+		return errors.New("--tls-cert and --tls-key belong together")
+	}
+	return checkServing(dir, how.opt, how.ballast)
+}
+
+func (how *serving) serve(cmd *cobra.Command, dir string) error {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	keep, err := retentionOf(how.retention)
+	if err != nil {
+		return mistake{err}
+	}
+	opt := how.opt
+	if opt.Access, err = access.Keep(vfs.OS{}, dir, how.tokenFile, nil); err != nil {
+		return err
+	}
+	var tlsConfig *tls.Config
+	scheme := "http"
+	if how.certFile != "" {
+		certificate, err := server.LoadCertificate(how.certFile, how.keyFile, log)
+		if err != nil {
+			return mistake{err}
+		}
+		tlsConfig, scheme = certificate.Config(), "https"
+	}
+	if opt.Access.Required() {
+		if !cmd.Flags().Changed("query-rate") {
+			opt.QueryRate = server.QueryRate
+		}
+		if !cmd.Flags().Changed("ingest-rate") {
+			opt.IngestRate = server.IngestRate
+		}
+	}
+	how.exposed.Tokens, how.exposed.TLS, how.exposed.Proxy = opt.Access.Required(), tlsConfig != nil, opt.BehindProxy
+	l, err := listenOn(how.listen, how.exposed)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if host, _, err := net.SplitHostPort(how.listen); err == nil && !net.ParseIP(host).IsUnspecified() && host != "" {
+		opt.Hosts = append(opt.Hosts, host) // who names an address to listen on means requests to it
+	}
+	processors := runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(threads(processors))
+	db, err := openWith(dir, making, engine.Options{Logger: log, Workers: processors, Retention: keep, Storage: storage.Options{BallastBytes: how.ballast << 20}})
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
+	defer stop()
+	opt.Log, opt.Version = log, version
+	fmt.Fprintf(os.Stderr, "wend %s serves %s on %s://%s; Ctrl-C stops it\n", version, dir, scheme, l.Addr())
+	err = server.New(db, opt).Serve(ctx, l, tlsConfig)
+	if e := db.Close(); err == nil {
+		err = e
+	}
+	return err
 }
 
 // threads is how many threads of the program run at once. Queries take as many

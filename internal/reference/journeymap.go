@@ -43,52 +43,14 @@ func (ev *evaluator) journeyMap(q *query.Query, s *settings) *Answer {
 	}
 	for n, name := range q.Names {
 		for _, channel := range channels {
-			inRow := func(f *fact) bool {
+			r := mapRow{inAny: inAny, inRow: func(f *fact) bool {
 				return inStage(f, name.Text) && (len(channel) == 0 || equalCells(groupOf[f], channel))
+			}}
+			if n+1 < len(q.Names) {
+				r.inNext = func(f *fact) bool { return inStage(f, q.Names[n+1].Text) }
 			}
-			customers, events, next, over, broke := 0, 0, 0, 0, 0
-			var times []event.Duration
-			var scores []event.Value
 			for _, u := range units {
-				first := slices.IndexFunc(u.events, inRow)
-				if first < 0 {
-					continue
-				}
-				customers++
-				last := 0
-				for i, f := range u.events {
-					if inAny(f) {
-						last = i
-					}
-					if !inRow(f) {
-						continue
-					}
-					events++
-					if s.score != nil {
-						if v := ev.value(s.score, &scope{at: f}); !v.IsNull() {
-							scores = append(scores, v)
-						}
-					}
-				}
-				if n+1 < len(q.Names) {
-					for _, f := range u.events[first+1:] {
-						gap := f.Time.Sub(u.events[first].Time)
-						if gap <= s.windows[0] && inStage(f, q.Names[n+1].Text) {
-							next++
-							times = append(times, gap)
-							break
-						}
-					}
-				}
-				until := u.events[last].Time.Add(s.windows[0])
-				if ev.canComeInRange(u, until, s) {
-					continue
-				}
-				over++
-				reachedGoal := s.goal != nil && slices.ContainsFunc(u.events[last:], func(f *fact) bool { return f.Time <= until && ev.fulfils(s.goal, f) })
-				if inRow(u.events[last]) && !reachedGoal {
-					broke++
-				}
+				ev.addToRow(&r, u, s)
 			}
 			var channelCell any
 			if len(channel) > 0 {
@@ -97,19 +59,73 @@ func (ev *evaluator) journeyMap(q *query.Query, s *settings) *Answer {
 			if channelCell == (rest{}) {
 				channelCell = other
 			}
-			row := []any{name.Text, channelCell, int64(customers), int64(events), share(customers, staged),
-				nil, nil, nil, int64(len(scores)), nil}
-			if n+1 < len(q.Names) {
-				row[5], row[6], row[9] = share(next, customers), durationPercentile(times, 0.5), share(broke, over)
+			row := []any{name.Text, channelCell, int64(r.customers), int64(r.events), share(r.customers, staged),
+				nil, nil, nil, int64(len(r.scores)), nil}
+			if r.inNext != nil {
+				row[5], row[6], row[9] = share(r.next, r.customers), durationPercentile(r.times, 0.5), share(r.broke, r.over)
 			}
-			if len(scores) > 0 {
-				row[7] = exactSum(scores) / float64(len(scores))
+			if len(r.scores) > 0 {
+				row[7] = exactSum(r.scores) / float64(len(r.scores))
 			}
 			t.answer.Rows = append(t.answer.Rows, row)
 		}
 	}
 	t.order()
 	return t.answer
+}
+
+// mapRow is a row of the journey map in the making: what belongs to it, and what
+// was counted of it.
+type mapRow struct {
+	inAny, inRow, inNext func(*fact) bool // inNext is nil in the last stage
+
+	customers, events int
+	scores            []event.Value
+	next              int // customers who came to the next stage, and after how long
+	times             []event.Duration
+	over, broke       int // customers whose last event's window is over, and those of them whose journey broke here
+}
+
+func (ev *evaluator) addToRow(r *mapRow, u unit, s *settings) {
+	first := slices.IndexFunc(u.events, r.inRow)
+	if first < 0 {
+		return
+	}
+	r.customers++
+	last := 0
+	for i, f := range u.events {
+		if r.inAny(f) {
+			last = i
+		}
+		if !r.inRow(f) {
+			continue
+		}
+		r.events++
+		if s.score != nil {
+			if v := ev.value(s.score, &scope{at: f}); !v.IsNull() {
+				r.scores = append(r.scores, v)
+			}
+		}
+	}
+	if r.inNext != nil {
+		for _, f := range u.events[first+1:] {
+			gap := f.Time.Sub(u.events[first].Time)
+			if gap <= s.windows[0] && r.inNext(f) {
+				r.next++
+				r.times = append(r.times, gap)
+				break
+			}
+		}
+	}
+	until := u.events[last].Time.Add(s.windows[0])
+	if ev.canComeInRange(u, until, s) {
+		return
+	}
+	r.over++
+	reachedGoal := s.goal != nil && slices.ContainsFunc(u.events[last:], func(f *fact) bool { return f.Time <= until && ev.fulfils(s.goal, f) })
+	if r.inRow(u.events[last]) && !reachedGoal {
+		r.broke++
+	}
 }
 
 // channelsOfMap lists the channels, the one with most events first.
