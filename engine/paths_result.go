@@ -10,44 +10,30 @@ import (
 )
 
 func (o *pathsOperator) run(r *run) (*Result, error) {
-	ws, err := scan(r, func() (*pathsWorker, error) { return o.worker(), nil })
+	var a pathsAnswer
+	packed := o.packing() != nil
+	var err error
+	if packed {
+		a, err = o.answerPacked()
+	} else {
+		a.ws, err = scan(r, func() (*pathsWorker, error) { return o.worker(), nil })
+	}
 	if err != nil {
 		return nil, err
 	}
 	if o.grouping.whole() {
-		for _, w := range ws {
+		for _, w := range a.ws {
 			w.groups.all()
 		}
 	}
-	m, err := o.grouping.merge(groupersOf(ws, func(w *pathsWorker) *grouper { return w.groups }))
+	m, err := o.grouping.merge(groupersOf(a.ws, func(w *pathsWorker) *grouper { return w.groups }))
 	if err != nil {
 		return nil, err
 	}
-	var all *pathTable
-	var shown []shownPath
-	var cut *Cut
-	var durations map[int][]event.Duration // by entry shown
-	if ws[0].packed != nil {
-		total, err := o.countPacked(ws)
-		if err != nil {
+	if !packed {
+		if err := o.answerListed(&a, m); err != nil {
 			return nil, err
 		}
-		if all, err = o.unpack(ws[0], total.candidates); err != nil {
-			return nil, err
-		}
-		shown, cut = o.choose(all, []int64{total.journeys}, total.paths)
-		durations = packedDurations(ws, total.candidates, shown)
-	} else {
-		var target [][]uint32
-		if all, target, err = o.merge(ws, m); err != nil {
-			return nil, err
-		}
-		totals := make([]int64, m.len())
-		for i := range all.entries {
-			totals[all.entries[i].group] += all.entries[i].count
-		}
-		shown, cut = o.choose(all, totals, len(all.entries))
-		durations = o.durations(ws, target, shown, len(all.entries))
 	}
 
 	res := &Result{weight: "journeys"}
@@ -56,16 +42,41 @@ func (o *pathsOperator) run(r *run) (*Result, error) {
 	if r.plan.Every != "" || len(r.plan.By) > 0 {
 		res.Meta.Denominator += ", within the period and group"
 	}
-	if res.Meta.Cut = cut; cut == nil {
+	if res.Meta.Cut = a.cut; a.cut == nil {
 		res.Meta.Cut = m.cut
 	}
-	for _, s := range shown {
-		e := &all.entries[s.entry]
-		if err := r.add(res, append(m.cells(int(e.group)), o.labels(all.path(e)), e.count, share(e.count, s.of), medianOf(durations[s.entry]))); err != nil {
+	for _, s := range a.shown {
+		e := &a.all.entries[s.entry]
+		if err := r.add(res, append(m.cells(int(e.group)), o.labels(a.all.path(e)), e.count, share(e.count, s.of), medianOf(a.durations[s.entry]))); err != nil {
 			return nil, err
 		}
 	}
 	return res, nil
+}
+
+// pathsAnswer is what all paths come to.
+type pathsAnswer struct {
+	ws        []*pathsWorker
+	all       *pathTable // paths that may be shown
+	shown     []shownPath
+	cut       *Cut
+	durations map[int][]event.Duration // by entry shown
+}
+
+// answerListed chooses of the paths that are lists of labels.
+func (o *pathsOperator) answerListed(a *pathsAnswer, m *groups) error {
+	all, target, err := o.merge(a.ws, m)
+	if err != nil {
+		return err
+	}
+	totals := make([]int64, m.len())
+	for i := range all.entries {
+		totals[all.entries[i].group] += all.entries[i].count
+	}
+	a.all = all
+	a.shown, a.cut = o.choose(all, totals, len(all.entries))
+	a.durations = o.durations(a.ws, target, a.shown, len(all.entries))
+	return nil
 }
 
 const mergedPathBytes = 4 + 4 + 8 + 16

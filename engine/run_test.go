@@ -85,7 +85,7 @@ func TestProgressComesToItsEnd(t *testing.T) {
 	snap := enginetest.Must(many(50, 4), enginetest.Options{Tiles: 10})
 	var mu sync.Mutex
 	var seen []int
-	_, err := run(snap, "paths", engine.RunOptions{Progress: func(done, total int) {
+	_, err := run(snap, "measure events", engine.RunOptions{Progress: func(done, total int) {
 		mu.Lock()
 		defer mu.Unlock()
 		seen = append(seen, done)

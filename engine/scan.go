@@ -124,7 +124,7 @@ func scanSome[W worker](r *run, stride int, make func() (W, error)) ([]W, error)
 					cancel()
 					return
 				}
-				if r.opt.Progress != nil {
+				if r.opt.Progress != nil && stride == 1 {
 					r.opt.Progress(int(done.Add(1)), tiles)
 				}
 			}

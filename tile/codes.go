@@ -167,6 +167,26 @@ func (c *Codes) Cut(i, n, apart int) uint64 {
 	return number
 }
 
+// CutFirsts cuts out the codes of every customer's first rows, most at most and
+// as far apart: dst gets a number for each of the customers, whose rows begin at
+// starts and end at the next.
+func (c *Codes) CutFirsts(starts []uint32, most int, dst []uint64) {
+	lo := int(starts[0])
+	for k, start := range starts[1:] {
+		hi := int(start)
+		n := min(most, hi-lo)
+		if shift := lo & 63; c.Bits == 5 && n > 0 && shift+n <= 64 { // Cut, in registers
+			p := (*[5]uint64)(c.Words[lo>>6*5:])
+			mask, apart := uint64(1)<<(n&63)-1, most&15
+			a, b, c, d, e := p[0]>>shift&mask, p[1]>>shift&mask, p[2]>>shift&mask, p[3]>>shift&mask, p[4]>>shift&mask
+			dst[k] = (((e<<apart|d)<<apart|c)<<apart|b)<<apart | a
+		} else if dst[k] = 0; n > 0 {
+			dst[k] = c.Cut(lo, n, most)
+		}
+		lo = hi
+	}
+}
+
 // Decode writes the codes of rows [lo, lo+len(dst)) to dst.
 func (c *Codes) Decode(lo int, dst []uint32) {
 	var group [64]uint32

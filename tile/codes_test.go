@@ -51,6 +51,33 @@ func TestCodesRoundTrip(t *testing.T) {
 	})
 }
 
+func TestCutFirsts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		bits := rapid.IntRange(0, 8).Draw(t, "bits")
+		most := rapid.IntRange(1, min(12, 64/max(bits, 1))).Draw(t, "most")
+		starts := []uint32{0}
+		for _, n := range rapid.SliceOfN(rapid.SampledFrom([]uint32{0, 1, 2, 5, 20, 64}), 1, 20).Draw(t, "rows") {
+			starts = append(starts, starts[len(starts)-1]+n)
+		}
+		rows := int(starts[len(starts)-1])
+		codes := rapid.SliceOfN(rapid.Uint32Range(0, 1<<bits-1), rows, rows).Draw(t, "codes")
+		c := NewCodes(codes)
+		cut := make([]uint64, len(starts)-1)
+		c.CutFirsts(starts, most, cut)
+		for k, got := range cut {
+			var want uint64
+			for i, code := range codes[starts[k]:min(starts[k]+uint32(most), starts[k+1])] {
+				for b := range c.Bits {
+					want |= uint64(code>>b&1) << (b*most + i)
+				}
+			}
+			if got != want {
+				t.Fatalf("customer %d: %b, want %b (%d planes)", k, got, want, c.Bits)
+			}
+		}
+	})
+}
+
 func TestHeldCodes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		most := rapid.SampledFrom([]uint32{0, 1, 3, 40, 1 << 20, 1<<32 - 1}).Draw(t, "most")

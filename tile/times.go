@@ -169,6 +169,26 @@ func (t *Times) Elapsed(from, to int) event.Duration {
 	return event.Duration(ticks * t.Unit)
 }
 
+// GatherElapsed is Elapsed of many pairs of rows, by turns from and to: dst gets
+// what lies between them. One pair does not wait for the other.
+func (t *Times) GatherElapsed(pairs []uint32, dst []event.Duration) {
+	width, mask := uint64(t.Width), uint64(1)<<(t.Width&63)-1
+	unit, shift := t.Unit, t.Shift&63
+	anchors, slots, bases := t.Anchors, t.Slots, t.Bases
+	rank := t.rank[:len(anchors)]
+	pairs = pairs[:2*len(dst)]
+	for k := range dst {
+		from, to := uint64(pairs[2*k]), uint64(pairs[2*k+1])
+		fromBase := rank[from>>6] + uint32(bits.OnesCount64(anchors[from>>6]<<(63-from&63)))
+		toBase := rank[to>>6] + uint32(bits.OnesCount64(anchors[to>>6]<<(63-to&63)))
+		fromBit, toBit := from*width, to*width
+		fromSlot := binary.LittleEndian.Uint64(slots[fromBit>>3:]) >> (fromBit & 7) & mask
+		toSlot := binary.LittleEndian.Uint64(slots[toBit>>3:]) >> (toBit & 7) & mask
+		ticks := (int64(bases[toBase-1])-int64(bases[fromBase-1]))<<shift + int64(toSlot) - int64(fromSlot)
+		dst[k] = event.Duration(ticks * unit)
+	}
+}
+
 // Gather writes the times of some rows to dst, which is as long as rows. One
 // row does not wait for the other, as it may where At's callers decide between.
 func (t *Times) Gather(rows []uint32, dst []event.Time) {

@@ -31,6 +31,7 @@ func drawJourneys(t *rapid.T) ([]event.Time, []uint32) {
 
 func checkTimes(t interface{ Fatalf(string, ...any) }, times []event.Time, starts []uint32) *Times {
 	c := NewTimes(times, starts)
+	var pairs []uint32
 	for i, want := range times {
 		if got := c.At(i); got != want {
 			t.Fatalf("At(%d) = %v, want %v (width %d, shift %d, unit %d)", i, got, want, c.Width, c.Shift, c.Unit)
@@ -38,6 +39,14 @@ func checkTimes(t interface{ Fatalf(string, ...any) }, times []event.Time, start
 		other := len(times) - 1 - i
 		if got := c.Elapsed(other, i); got != want.Sub(times[other]) {
 			t.Fatalf("Elapsed(%d, %d) = %v, want %v (width %d, shift %d, unit %d)", other, i, got, want.Sub(times[other]), c.Width, c.Shift, c.Unit)
+		}
+		pairs = append(pairs, uint32(other), uint32(i))
+	}
+	elapsed := make([]event.Duration, len(times))
+	c.GatherElapsed(pairs, elapsed)
+	for i, got := range elapsed {
+		if want := c.Elapsed(len(times)-1-i, i); got != want {
+			t.Fatalf("GatherElapsed of rows %d and %d = %v, want %v", len(times)-1-i, i, got, want)
 		}
 	}
 	return c
