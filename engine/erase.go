@@ -15,8 +15,10 @@ import (
 var ErrErased = errors.New("a customer was erased while the statement ran; run it again")
 
 // eraseGrace is how long a statement that runs when a customer is erased may
-// go on. Most end by themselves within it; the others begin again.
-const eraseGrace = 2 * time.Second
+// go on. Most end by themselves within it; the others begin again, and where
+// customers are erased all the time they end when they take longer. Five
+// seconds after an erasure no statement of before is to run any more.
+const eraseGrace = 4 * time.Second
 
 // eras tells statements that began before an erasure from those after it.
 type eras struct {
