@@ -144,7 +144,10 @@ func (e *MappingError) Error() string {
 
 // checkMap refuses fields that do not exist, before any file is opened.
 func checkMap(opt Options) error {
-	for name := range opt.Map {
+	for name, column := range opt.Map {
+		if !reserved(name) && reserved(column) {
+			return &MappingError{Message: fmt.Sprintf("there is no field %q to map; the field stands first: --map %s=%s", name, column, name)}
+		}
 		if !reserved(name) {
 			return &MappingError{Message: fmt.Sprintf("there is no field %q to map; the fields are customer, time, event, channel and id, and other columns become properties by themselves", name)}
 		}

@@ -99,6 +99,9 @@ func (r *Reader) isCSV(p *part, sample []byte) (bool, error) {
 	if format == "" {
 		format = formatOf(p.path)
 	}
+	if bytes.HasPrefix(sample, []byte("PAR1")) {
+		return false, &MappingError{File: p.name, Message: "the file is Parquet, which is not read; write it as CSV or NDJSON"}
+	}
 	begin := bytes.TrimLeft(sample, " \t\r\n")
 	if format == "" && len(begin) > 0 && (begin[0] == '{' || begin[0] == '[') {
 		format = "ndjson"
@@ -257,7 +260,7 @@ func (r *Reader) prepareJSON(p *part, sample []byte) error {
 		}
 	}
 	if objects == 0 {
-		return &MappingError{File: p.name, Message: fmt.Sprintf("no line at the beginning of the file is a JSON object: %v", first)}
+		return &MappingError{File: p.name, Message: fmt.Sprintf("no line at the beginning of the file is a JSON object: %v; write one object a line (jq -c . does it)", first)}
 	}
 	places, err := mapFields(p.name, columns, r.opt, r.reading.clock, true)
 	if err != nil {

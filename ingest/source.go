@@ -157,6 +157,9 @@ func (r *Reader) findMembers(name string, size int64) error {
 	}
 	found := 0
 	for _, m := range archive.File {
+		if m.Name == "[Content_Types].xml" || m.Name == "content.xml" {
+			return &SourceError{name, "this is a document of an office program; save the table in it as CSV"}
+		}
 		base := path.Base(m.Name)
 		if m.FileInfo().IsDir() || strings.HasPrefix(base, ".") || strings.HasPrefix(m.Name, "__MACOSX/") {
 			continue

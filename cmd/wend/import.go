@@ -165,7 +165,7 @@ func dryRun(ctx context.Context, remote *remoteFlags, db string, files []string,
 		fmt.Fprintln(os.Stderr, note)
 	}
 	fmt.Fprintf(out, "would import %d events, %d rejected\n", r.Stats().Events, r.Stats().Rejected)
-	printRejects(out, r.Rejects(), r.Stats().Rejected)
+	printRejects(out, r)
 	return nil
 }
 
@@ -297,7 +297,7 @@ func importFiles(ctx context.Context, t target, files []string, opt ingest.Optio
 	if im.total.Suppressed > 0 {
 		fmt.Fprintf(out, "%d suppressed: events of customers who were erased, and are not to come back\n", im.total.Suppressed)
 	}
-	printRejects(out, r.Rejects(), r.Stats().Rejected)
+	printRejects(out, r)
 	for _, line := range im.first {
 		fmt.Fprintln(out, " ", line)
 	}
@@ -423,14 +423,19 @@ func (im *importer) kept() string {
 	return fmt.Sprintf("%d files before this one were imported (%s); the same command again imports the rest", len(im.imports), strings.Join(im.imports, ", "))
 }
 
-func printRejects(out io.Writer, rejects []ingest.Reject, all int64) {
+func printRejects(out io.Writer, r *ingest.Reader) {
+	rejects, stats := r.Rejects(), r.Stats()
 	for i, j := range rejects {
 		if i == rejectsShown {
 			break
 		}
 		fmt.Fprintln(out, " ", j)
 	}
-	if all > rejectsShown {
-		fmt.Fprintf(out, "  and %d more\n", all-rejectsShown)
+	if stats.Rejected > rejectsShown {
+		fmt.Fprintf(out, "  and %d more\n", stats.Rejected-rejectsShown)
+	}
+	noTime := func(j ingest.Reject) bool { return strings.HasPrefix(j.Reason, "expected a time") }
+	if stats.Events == 0 && len(rejects) > 0 && !slices.ContainsFunc(rejects, func(j ingest.Reject) bool { return !noTime(j) }) {
+		fmt.Fprintln(os.Stderr, "no row has a time that can be read; --time-format says how times are written, as 2 January 2006, 15:04:05 would look, such as '01/02/2006 15:04'")
 	}
 }
