@@ -22,6 +22,7 @@ type tileMerge struct {
 	from   []int        // the block of each
 	ranked bool         // equal times of two parts may be told apart by tie ranks only
 	apart  bool         // each block is later than all before it
+	read   []*tileBlock // the blocks, once the tile was merged, if it does not hold them; nil: it does, or it was kept
 	*tileScratch
 }
 
@@ -149,9 +150,15 @@ func (m *tileMerge) merge() (*hotTile, error) {
 	s := m.snap
 	m.tileScratch = tileScratches.Get().(*tileScratch)
 	defer m.giveBack()
+	if m.alone() {
+		return m.cutOne()
+	}
 	m.ranked = m.needsRanks()
 	h := &hotTile{layout: layout{key: m.key(), shared: m.cut || len(m.linked) > 0}}
 	read := make([]*tileBlock, len(m.blocks))
+	if m.cut {
+		m.read = read
+	}
 	var parts []*part
 	for i, b := range m.blocks {
 		// A block of this tile alone is not asked for again while the tile is kept, which it is until events come.

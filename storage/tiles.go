@@ -156,7 +156,14 @@ func (s *Snapshot) layout(i int, times timeslice) (*hotTile, error) {
 		}
 		return &hotTile{layout: layout{key: m.key(), blocks: []*tileBlock{b}, whole: true, starts: b.Starts, firsts: b.Firsts}, event: b.Event, time: b.Time, lasts: b.Lasts, ties: b.Ties, same: b.Same}, nil
 	}
-	return cached(s.cache, m.key(), (*hotTile).cost, m.merge)
+	h, err := cached(s.cache, m.key(), (*hotTile).cost, m.merge)
+	if err != nil || m.read == nil {
+		return h, err
+	}
+	// Who made a slice goes on to its columns: the cache may not have the blocks yet, or not take them.
+	with := *h
+	with.blocks = m.read
+	return &with, nil
 }
 
 // block finds a block of a source; nil if it is empty.

@@ -101,3 +101,64 @@ func (t timeslice) drop(dropped tile.Bitmap, times []event.Time) tile.Bitmap {
 	}
 	return dropped
 }
+
+// alone reports whether the tile is one block, of which just what lies outside
+// of a span of times is left out.
+func (m *tileMerge) alone() bool {
+	if len(m.blocks) != 1 || len(m.linked) > 0 {
+		return false
+	}
+	src, index := m.blocks[0].src, m.blocks[0].index
+	return src.seg.PrefixBits == m.snap.bits && src.seg.held == nil && src.drop == nil && len(src.mask.of(index)) == 0
+}
+
+// cutOne is merge of such a tile. A customer's rows are in order of time, so that
+// what is left of them is one stretch, and the frames of the time column tell
+// which, 64 rows at a time: no names are read, and no times decoded.
+func (m *tileMerge) cutOne() (*hotTile, error) {
+	b, h := m.blocks[0], &hotTile{layout: layout{key: m.key(), shared: m.cut}}
+	read, err := m.snap.cache.read(b, m.cut || m.snap.growing)
+	if err != nil {
+		return nil, err
+	}
+	from, to := event.Time(math.MinInt64), event.Time(math.MaxInt64)
+	if h.blocks = []*tileBlock{read.slim()}; m.cut {
+		h.blocks[0], m.read = b, []*tileBlock{read}
+		from, to = m.slice.from, m.slice.to
+	}
+	if b.aged() {
+		from = max(from, b.src.aged.before)
+	}
+	n, firsts := b.Rows(), tile.NewFirsts(read.Starts)
+	inside, later := tile.NewBitmap(n), tile.NewBitmap(n)
+	read.Time.Since(from, firsts, inside)
+	if to <= b.src.seg.Stats(b.index).MaxTime {
+		read.Time.Since(to, firsts, later)
+		inside.AndNot(later)
+	}
+
+	h.rows.list = m.list[:0]
+	tied, customer, rows := m.tied[:0], 0, uint32(0)
+	for lo := inside.Next(0, n); lo < n; {
+		hi := inside.NextNot(lo, n)
+		h.rows.add(0, uint32(lo), uint32(hi-lo))
+		for int(read.Starts[customer+1]) <= lo {
+			customer++
+		}
+		for at := lo; at < hi; customer++ {
+			if read.Ties.Get(customer) {
+				tied = append(tied, uint32(len(h.who)))
+			}
+			h.starts = append(h.starts, rows)
+			h.who = append(h.who, identity{0, uint32(customer)})
+			end := min(hi, int(read.Starts[customer+1]))
+			rows += uint32(end - at)
+			at = end
+		}
+		lo = inside.Next(hi, n)
+	}
+	h.starts = append(h.starts, rows)
+	m.tied, m.list = tied, h.rows.list
+	m.encode(h, nil, []*tileBlock{read})
+	return h, nil
+}
