@@ -58,14 +58,31 @@ func isCommand(line string) bool {
 	return strings.HasPrefix(line, ".") || strings.HasPrefix(line, `\`)
 }
 
-func (s *session) command(ctx context.Context, line string) error {
+// within reports whether a line is a command also behind the beginning of a
+// statement, which stays as it is. Only a dot and a whole name make it one.
+func within(line string) bool {
+	c, _, _ := named(line)
+	return c != nil && strings.HasPrefix(strings.TrimSpace(line), "."+c.name)
+}
+
+// named splits a line into a command's name and what stands behind it; c is nil
+// if there is no such command.
+func named(line string) (c *command, name, arg string) {
 	line = strings.TrimLeft(strings.TrimSuffix(strings.TrimSpace(line), ";"), `.\:`)
-	name, arg, _ := strings.Cut(line, " ")
+	name, arg, _ = strings.Cut(line, " ")
 	name, arg = strings.ToLower(name), strings.TrimSpace(arg)
-	for _, c := range commands {
-		if c.name == name || slices.Contains(c.aliases, name) {
-			return c.run(s, ctx, arg)
+	for i := range commands {
+		if commands[i].name == name || slices.Contains(commands[i].aliases, name) {
+			c = &commands[i]
 		}
+	}
+	return c, name, arg
+}
+
+func (s *session) command(ctx context.Context, line string) error {
+	c, name, arg := named(line)
+	if c != nil {
+		return c.run(s, ctx, arg)
 	}
 	var names []string
 	for _, c := range commands {

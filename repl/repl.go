@@ -116,7 +116,7 @@ func (s *session) loop(ctx context.Context) error {
 			return fmt.Errorf("read a line from the terminal: %w", err)
 		}
 		aborts = 0
-		if pending.Len() == 0 && isCommand(line) {
+		if pending.Len() == 0 && isCommand(line) || within(line) {
 			s.lines.Remember(line)
 			if err := s.command(ctx, line); err == errQuit {
 				return nil

@@ -254,6 +254,14 @@ func TestREPLCommandsInATerminal(t *testing.T) {
 	term.send("show definitions;", "Enter")
 	term.screen("stage  looking")
 	term.prompt()
+	// A command between the lines of a statement leaves it as it is.
+	term.clear()
+	term.send("show definitions", "Enter")
+	term.screen("  ..>")
+	term.send(".mode csv", "Enter")
+	term.send(";", "Enter")
+	term.screen("stage,looking")
+	term.prompt()
 	// Three times leaves.
 	term.send("", "C-c", "C-c", "C-c")
 	term.screen("left with 0")
