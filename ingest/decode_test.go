@@ -3,6 +3,7 @@ package ingest
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -160,4 +161,30 @@ func TestSentLimits(t *testing.T) {
 	if _, err := DecodeJSON(strings.NewReader(events+base+"}"), JSONOptions{}); !errors.As(err, &many) || many.Max != 50_000 {
 		t.Errorf("50,001 events: %v", err)
 	}
+}
+
+// A batch may stay in memory for long. What it was sent in may not.
+func TestDecodedBatchesLetGoOfWhatWasSent(t *testing.T) {
+	const batches, length = 32, 1 << 20
+	body := `{"customer": "ann", "id": "7", "event": "view", "channel": "web", "time": 1735689600000, "page": "/home"}` +
+		strings.Repeat(" ", length) + "\n"
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	var held []*event.Batch
+	for range batches {
+		d, err := DecodeJSON(strings.NewReader(body), JSONOptions{EventBytesMax: 2 * length})
+		if err != nil || d.Batch.Len() != 1 {
+			t.Fatalf("%+v, %v", d, err)
+		}
+		held = append(held, d.Batch)
+	}
+	if grown := heap() - before; grown > batches*length/4 {
+		t.Errorf("%d batches of an event hold %d bytes", batches, grown)
+	}
+	runtime.KeepAlive(held)
 }

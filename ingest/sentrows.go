@@ -187,10 +187,33 @@ func (c *sentColumn) reserve(rows int) {
 	}
 }
 
-// finish returns the batch. Its columns are in the order of their first values.
+// detach copies texts that are pieces of what was sent, which is several times
+// as long and would stay in memory as long as any of them.
+func detach(texts []string) {
+	size := 0
+	for _, s := range texts {
+		size += len(s)
+	}
+	var all strings.Builder
+	all.Grow(size)
+	for _, s := range texts {
+		all.WriteString(s)
+	}
+	rest := all.String()
+	for i, s := range texts {
+		texts[i], rest = rest[:len(s)], rest[len(s):]
+	}
+}
+
+// finish returns the batch, which shares no memory with what was sent. Its
+// columns are in the order of their first values.
 func (r *sentRows) finish() *event.Batch {
-	b := &r.batch
+	b := new(event.Batch) // one of its own: r belongs to a decoder, which knows the text
+	*b = r.batch
 	b.Names, b.Channels = r.names.list, r.chans.list
+	for _, texts := range [][]string{b.Customer, b.ID, b.Names, b.Channels} {
+		detach(texts)
+	}
 	used := slices.DeleteFunc(r.columns, func(c sentColumn) bool { return c.count == 0 })
 	slices.SortFunc(used, func(p, q sentColumn) int {
 		return cmp.Or(cmp.Compare(p.first, q.first), strings.Compare(p.Name, q.Name))
@@ -200,6 +223,8 @@ func (r *sentRows) finish() *event.Batch {
 		if c.reach(r.n); c.count == r.n {
 			c.Present = nil // all have it
 		}
+		c.Name = strings.Clone(c.Name)
+		detach(c.Texts)
 		b.Columns = append(b.Columns, c.Column)
 	}
 	return b
