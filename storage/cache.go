@@ -1,6 +1,11 @@
 package storage
 
-import "github.com/dgraph-io/ristretto/v2"
+import (
+	"slices"
+	"sync"
+
+	"github.com/dgraph-io/ristretto/v2"
+)
 
 // cache keeps what is dear to make again (verified pages, merged tiles) within
 // a budget of bytes. It may forget anything at any time. Keys say what a value
@@ -8,6 +13,41 @@ import "github.com/dgraph-io/ristretto/v2"
 type cache struct {
 	entries *ristretto.Cache[string, any] // nil: nothing is kept
 	bytes   int64
+
+	mu     sync.Mutex
+	places map[string]*placeKept // what was made of events of the memtable, by place
+}
+
+// placeKept is what is kept of one place, in one state.
+type placeKept struct {
+	state string
+	keys  []string
+}
+
+// supersede is told that a place has come to a state, of which a key is to be
+// kept. Events that come make older states useless to all but those who read
+// older snapshots, so they are forgotten rather than left until there is no room.
+// A place of "" has no other states.
+func (c *cache) supersede(place, state, key string) {
+	if c.entries == nil || place == "" {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.places[place]
+	if n == nil {
+		n = &placeKept{state: state}
+		c.places[place] = n
+	}
+	if n.state != state {
+		for _, old := range n.keys {
+			c.entries.Del(old)
+		}
+		n.state, n.keys = state, n.keys[:0]
+	}
+	if !slices.Contains(n.keys, key) {
+		n.keys = append(n.keys, key)
+	}
 }
 
 func newCache(bytes int64) (*cache, error) {
@@ -21,7 +61,7 @@ func newCache(bytes int64) (*cache, error) {
 		BufferItems:        64,
 		IgnoreInternalCost: true,
 	})
-	return &cache{entries, bytes}, err
+	return &cache{entries: entries, bytes: bytes, places: map[string]*placeKept{}}, err
 }
 
 func (c *cache) close() {
@@ -35,6 +75,9 @@ func (c *cache) close() {
 func (c *cache) clear() {
 	if c.entries != nil {
 		c.entries.Clear()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		clear(c.places)
 	}
 }
 

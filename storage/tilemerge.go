@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"slices"
+	"strconv"
 
 	"wend/event"
 	"wend/tile"
@@ -145,6 +146,16 @@ func (m *tileMerge) key() string {
 	return string(key)
 }
 
+// place names the tile in whichever state, if it is a whole one with events of
+// the memtable, which will soon have others; "" if not. Where there come to be
+// more tiles, all have other customers, so a number is enough of a name.
+func (m *tileMerge) place() string {
+	if m.cut || !slices.ContainsFunc(m.blocks, func(b *tileBlock) bool { return b.src.seg.held != nil }) {
+		return ""
+	}
+	return strconv.Itoa(m.tile)
+}
+
 // merge makes the tile.
 func (m *tileMerge) merge() (*hotTile, error) {
 	s := m.snap
@@ -154,7 +165,7 @@ func (m *tileMerge) merge() (*hotTile, error) {
 		return m.cutOne()
 	}
 	m.ranked = m.needsRanks()
-	h := &hotTile{layout: layout{key: m.key(), shared: m.cut || len(m.linked) > 0}}
+	h := &hotTile{layout: layout{key: m.key(), place: m.place(), shared: m.cut || len(m.linked) > 0}}
 	read := make([]*tileBlock, len(m.blocks))
 	if m.cut {
 		m.read = read

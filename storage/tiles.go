@@ -12,6 +12,7 @@ import (
 // customer by customer, in order. It is made once for all columns.
 type layout struct {
 	key    string // names what it was made of
+	place  string // see tileMerge.place
 	blocks []*tileBlock
 	whole  bool // one block, as it is
 	starts []uint32
@@ -149,14 +150,17 @@ func (s *Snapshot) layout(i int, times timeslice) (*hotTile, error) {
 	if len(m.blocks) == 0 {
 		return &hotTile{layout: layout{whole: false, starts: []uint32{0}}, event: tile.NewCodes(nil), time: tile.NewTimes(nil, []uint32{0})}, nil
 	}
+	key, place := m.key(), m.place()
 	if m.whole() {
+		s.cache.supersede(place, key, blockKey('B', m.blocks[0].src, m.blocks[0].index, 0))
 		b, err := s.cache.read(m.blocks[0], true)
 		if err != nil {
 			return nil, err
 		}
-		return &hotTile{layout: layout{key: m.key(), blocks: []*tileBlock{b}, whole: true, starts: b.Starts, firsts: b.Firsts}, event: b.Event, time: b.Time, lasts: b.Lasts, ties: b.Ties, same: b.Same}, nil
+		return &hotTile{layout: layout{key: key, place: place, blocks: []*tileBlock{b}, whole: true, starts: b.Starts, firsts: b.Firsts}, event: b.Event, time: b.Time, lasts: b.Lasts, ties: b.Ties, same: b.Same}, nil
 	}
-	h, err := cached(s.cache, m.key(), (*hotTile).cost, m.merge)
+	s.cache.supersede(place, key, key)
+	h, err := cached(s.cache, key, (*hotTile).cost, m.merge)
 	if err != nil || m.read == nil {
 		return h, err
 	}
@@ -249,7 +253,9 @@ func (s *Snapshot) channel(h *hotTile) (*tile.Codes, error) {
 	if len(h.blocks) == 0 {
 		return tile.NewCodes(nil), nil
 	}
-	return cached(s.cache, "c"+h.key, func(c *tile.Codes) int64 { return int64(codesBytes(c)) }, func() (*tile.Codes, error) {
+	key := "c" + h.key
+	s.cache.supersede(h.place, h.key, key)
+	return cached(s.cache, key, func(c *tile.Codes) int64 { return int64(codesBytes(c)) }, func() (*tile.Codes, error) {
 		scratch := tileScratches.Get().(*tileScratch)
 		defer scratch.giveBack()
 		parts := make([]*tile.Codes, len(h.blocks))
@@ -275,6 +281,7 @@ func (s *Snapshot) column(h *hotTile, property int, t event.Type) (*tile.Column,
 		return nil, nil
 	}
 	key := "p" + string(binary.AppendVarint([]byte{byte(t)}, int64(property))) + h.key
+	s.cache.supersede(h.place, h.key, key)
 	return cached(s.cache, key, columnCost, func() (*tile.Column, error) {
 		parts := make([]*tile.Column, len(h.blocks))
 		for i, b := range h.blocks {
