@@ -105,7 +105,7 @@ const (
 	// are likely to be shown. The more are shown, the rarer the last of them are,
 	// and a sample tells little of rare ones: above likelyMost there is none.
 	pathStride = 16
-	likelyMost = 100
+	likelyMost = 250
 
 	// Likely are at most so many paths of the sample, and those at most so many
 	// standard deviations less frequent than the last that would be shown of it.
@@ -162,7 +162,7 @@ func (o *pathsOperator) answerPacked() (a pathsAnswer, err error) {
 // these are probably among them.
 func (o *pathsOperator) likely(top int) ([]countedPath, error) {
 	stride := min(pathStride, (o.r.snap.Tiles()+1)/2)
-	if stride <= 1 || top == 0 || top > likelyMost {
+	if stride <= 1 || top > likelyMost || top == 0 && o.r.plan.Cover == 0 {
 		return nil, nil
 	}
 	ws, err := o.scanPacked(stride, true, nil)
@@ -171,13 +171,24 @@ func (o *pathsOperator) likely(top int) ([]countedPath, error) {
 	}
 	defer o.r.stats.again()
 	most := likelyTimes*top + likelyMore
+	if top == 0 {
+		most = 0
+	}
 	total, err := o.countPacked(ws, most)
 	if err != nil {
 		return nil, err
 	}
 	paths := total.candidates
 	slices.SortFunc(paths, func(a, b countedPath) int { return cmp.Compare(b.count, a.count) })
-	paths = paths[:min(len(paths), most)]
+	if o.r.plan.Cover > 0 {
+		for covered := int64(0); top < len(paths) && float64(covered) < o.r.plan.Cover*float64(total.journeys); top++ {
+			covered += paths[top].count
+		}
+		if top == 0 || top > likelyMost {
+			return nil, nil
+		}
+	}
+	paths = paths[:min(len(paths), likelyTimes*top+likelyMore)]
 	if len(paths) > top {
 		last := float64(paths[top-1].count)
 		least := int64(last - likelyDeviations*math.Sqrt(last))
