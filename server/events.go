@@ -191,9 +191,13 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 		answer.Rejected = append(answer.Rejected, rejection{j.Index, j.Reason})
 	}
 	if opt.Strict && len(answer.Rejected) > 0 {
-		return badRequest("rejected_event", "a strict batch holds an event that cannot be taken: "+answer.Rejected[0].Reason, "correct it, or send without strict=1 to have the others stored")
+		return refusedBatch(answer.Rejected[0])
 	}
 	ack, err := s.db.AppendBatch(r.Context(), decoded.Batch, opt)
+	if errors.Is(err, storage.ErrRefused) {
+		first := ack.Rejected[0]
+		return refusedBatch(rejection{decoded.Index[first.Index], first.Reason})
+	}
 	if err != nil {
 		return err
 	}
@@ -201,14 +205,16 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 	for _, j := range ack.Rejected {
 		answer.Rejected = append(answer.Rejected, rejection{decoded.Index[j.Index], j.Reason})
 	}
-	if opt.Strict && len(ack.Rejected) > 0 {
-		return badRequest("rejected_event", "a strict batch holds an event that cannot be taken: "+ack.Rejected[0].Reason, "correct it, or send without strict=1 to have the others stored")
-	}
 	answer.Accepted, answer.Duplicates, answer.Conflicts = ack.Accepted, ack.Duplicates+ack.Conflicts, ack.Conflicts
 	answer.Suppressed = ack.Suppressed
 	answer.Durability, answer.LSN = ack.Durability.String(), ack.LSN
 	s.metrics.ingested(answer.Accepted, answer.Duplicates, int64(len(answer.Rejected)))
 	return writeJSON(w, http.StatusOK, answer)
+}
+
+// refusedBatch is the error of a strict batch that holds an event which cannot be taken.
+func refusedBatch(r rejection) error {
+	return badRequest("rejected_event", fmt.Sprintf("a strict batch is refused for its event %d: %s", r.Index, r.Reason), "correct it, or send without strict=1 to have the others stored")
 }
 
 // once returns a header that must not be there twice: one of the two would not
