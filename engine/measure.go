@@ -36,10 +36,10 @@ type output struct {
 type aggregate struct {
 	kind   aggregateKind
 	plan   *query.ScalarExpr
-	arg    scalar // nil for events, customers, sessions
-	column int    // property that arg is, -1: another expression
-	filter scalar // nil: all events
-	dict   *dictionary
+	arg    scalar  // nil for events, customers, sessions
+	column int     // property that arg is, -1: another expression
+	filter scalar  // nil: all events
+	texts  *coding // distinct texts; nil: of anything else
 }
 
 type aggregateKind uint8
@@ -117,8 +117,14 @@ func (o *measureOperator) collect(e *query.ScalarExpr, index map[string]*aggrega
 			break
 		}
 		a.kind = distinctValues
-		a.dict = o.r.dictionary("memory", "")
-		a.dict.limit = int(^uint32(0) - 1) // its memory is what bounds it
+		if e.Args[0].Type == event.StringType {
+			dict := o.r.dictionary("memory", "")
+			dict.limit = int(^uint32(0) - 1) // its memory is what bounds it
+			var err error
+			if a.texts, err = o.r.coding(e.Args[0], dict); err != nil {
+				return err
+			}
+		}
 	case "percentile":
 		a.kind = percentile
 	}
@@ -196,7 +202,9 @@ func (o *measureOperator) run(r *run) (*Result, error) {
 		for id := range w.accumulators {
 			to := total[m.of(i, id)]
 			for k := range to {
-				to[k].add(o.aggregates[k].kind, &w.accumulators[id][k])
+				if err := to[k].add(o.aggregates[k].kind, &w.accumulators[id][k], &w.memory); err != nil {
+					return nil, err
+				}
 			}
 		}
 		w.accumulators = nil
@@ -287,8 +295,8 @@ type measureWorker struct {
 	memory       ration
 	filters      []tile.Bitmap
 	columns      []*tile.Column
-	seen         []map[event.Value]uint32 // by aggregate: codes of distinct values
-	customer     int64                    // number of the current customer, from 1, over all tiles of this worker
+	texts        []*coder // by aggregate: of distinct texts
+	customer     int64    // number of the current customer, from 1, over all tiles of this worker
 	session      int64
 	place        place
 	counters     denseMeasure
@@ -300,7 +308,12 @@ func (o *measureOperator) worker(counting bool) *measureWorker {
 	w.noter = o.r.noter(&w.memory)
 	w.filters = make([]tile.Bitmap, len(o.aggregates))
 	w.columns = make([]*tile.Column, len(o.aggregates))
-	w.seen = make([]map[event.Value]uint32, len(o.aggregates))
+	w.texts = make([]*coder, len(o.aggregates))
+	for k, a := range o.aggregates {
+		if a.texts != nil {
+			w.texts[k] = a.texts.worker()
+		}
+	}
 	return w
 }
 
@@ -432,6 +445,17 @@ func (w *measureWorker) count(v *view, k int, acc *accumulator) error {
 		}
 		return nil
 	}
+	if w.texts[k] != nil {
+		code, err := w.texts[k].code(v, &w.place)
+		if err != nil {
+			return err
+		}
+		d, err := acc.values(&w.memory)
+		if err != nil {
+			return err
+		}
+		return d.words.add(uint64(code), &w.memory)
+	}
 	var x event.Value
 	if a.column >= 0 {
 		if column := w.columns[k]; column != nil {
@@ -475,67 +499,31 @@ func (w *measureWorker) count(v *view, k int, acc *accumulator) error {
 		}
 		return acc.keep(f, &w.memory)
 	case distinctValues:
-		return w.distinct(k, acc, x)
+		d, err := acc.values(&w.memory)
+		if err != nil {
+			return err
+		}
+		return d.add(x, &w.memory)
 	}
 	return nil
-}
-
-func (w *measureWorker) distinct(k int, acc *accumulator, x event.Value) error {
-	if x.Type() == event.FloatType {
-		x = wholeFloat(x)
-	}
-	if w.seen[k] == nil {
-		w.seen[k] = map[event.Value]uint32{}
-	}
-	code, ok := w.seen[k][x]
-	if !ok {
-		var err error
-		if code, err = w.aggregates[k].dict.code(x); err != nil {
-			return err
-		}
-		if err := w.memory.take(entryBytes); err != nil {
-			return err
-		}
-		w.seen[k][x] = code
-	}
-	if acc.codes == nil {
-		acc.codes = map[uint32]struct{}{}
-	}
-	if _, ok := acc.codes[code]; !ok {
-		if err := w.memory.take(distinctBytes); err != nil {
-			return err
-		}
-		acc.codes[code] = struct{}{}
-	}
-	return nil
-}
-
-// wholeFloat makes a float that is a whole number an integer, so that 1 and
-// 1.0 (and 0 and -0) are one value.
-func wholeFloat(x event.Value) event.Value {
-	if f := x.Float(); f >= -(1<<62) && f <= 1<<62 && f == float64(int64(f)) {
-		return event.Integer(int64(f))
-	}
-	return x
 }
 
 const (
 	accumulatorBytes = 160
-	distinctBytes    = 12
 	sampleChunk      = 1 << 13
 )
 
 // accumulator is one aggregate of one group. Which fields are used depends on
 // the aggregate.
 type accumulator struct {
-	n       int64 // events, customers or sessions; or values that are not null
-	last    int64 // the customer or session counted last
-	whole   wholeSum
-	sum     *exactSum
-	extreme event.Value // min, max
-	sample  [][]float64 // percentile: all values, in pieces
-	notes   []*note     // percentile: in place of all values, where they do not fit
-	codes   map[uint32]struct{}
+	n        int64 // events, customers or sessions; or values that are not null
+	last     int64 // the customer or session counted last
+	whole    wholeSum
+	sum      *exactSum
+	extreme  event.Value // min, max
+	sample   [][]float64 // percentile: all values, in pieces
+	notes    []*note     // percentile: in place of all values, where they do not fit
+	distinct *distinct
 }
 
 // keep notes a value. Pieces grow with the number of values, up to a size at
@@ -554,8 +542,37 @@ func (acc *accumulator) keep(x float64, memory *ration) error {
 	return nil
 }
 
+// distinctBytes is a set of different values without what is in it.
+const distinctBytes = 80
+
+// values is the set of different values, made when the first one comes.
+func (acc *accumulator) values(memory *ration) (*distinct, error) {
+	if acc.distinct == nil {
+		if err := memory.take(distinctBytes); err != nil {
+			return nil, err
+		}
+		acc.distinct = &distinct{}
+	}
+	return acc.distinct, nil
+}
+
+// different is how many different values there are, null not among them.
+func (acc *accumulator) different(a *aggregate) int64 {
+	d := acc.distinct
+	if d == nil {
+		return 0
+	}
+	n := d.words.len() + d.fractions.len()
+	if a.texts != nil {
+		if null, ok := a.texts.dict.find(event.Null); ok && d.words.has(uint64(null)) && !seeded.On("distinct_null") {
+			n--
+		}
+	}
+	return int64(n)
+}
+
 // add merges another worker's accumulator of the same aggregate and group.
-func (acc *accumulator) add(kind aggregateKind, o *accumulator) {
+func (acc *accumulator) add(kind aggregateKind, o *accumulator, memory *ration) error {
 	acc.n += o.n
 	acc.whole.merge(o.whole)
 	if o.sum != nil {
@@ -570,13 +587,14 @@ func (acc *accumulator) add(kind aggregateKind, o *accumulator) {
 	}
 	acc.sample = append(acc.sample, o.sample...)
 	acc.notes = append(acc.notes, o.notes...)
-	if acc.codes == nil {
-		acc.codes = o.codes
-	} else {
-		for code := range o.codes {
-			acc.codes[code] = struct{}{}
-		}
+	switch {
+	case o.distinct == nil:
+	case acc.distinct == nil:
+		acc.distinct = o.distinct
+	default:
+		return acc.distinct.merge(o.distinct, memory)
 	}
+	return nil
 }
 
 // value is what the aggregate comes to: 0 for counts over nothing, null for
@@ -586,7 +604,7 @@ func (acc *accumulator) value(r *run, a *aggregate) (event.Value, error) {
 	case countEvents, countCustomers, countSessions:
 		return event.Integer(acc.n), nil
 	case distinctValues:
-		return event.Integer(int64(len(acc.codes))), nil
+		return event.Integer(acc.different(a)), nil
 	}
 	if acc.n == 0 {
 		return event.Null, nil
