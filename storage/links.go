@@ -3,6 +3,8 @@ package storage
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -162,6 +164,7 @@ type linkTable struct {
 
 	mu      sync.Mutex
 	located map[uint64][]aliasPlace // by source handle, for sources asked about lately
+	prints  map[[2]int][sha256.Size]byte
 }
 
 // aliasPlace is where a source has the rows of a linked identity.
@@ -229,6 +232,37 @@ func (t *linkTable) within(p, prefixBits int) []linked {
 		return i
 	}
 	return t.involved[at(p):at(p+1)]
+}
+
+// print is a fingerprint of the links that touch identities whose hash begins
+// with prefix p: which customer they belong to, and who belongs to them. Tables
+// that differ in other links only have the same.
+func (t *linkTable) print(p, prefixBits int) [sha256.Size]byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	key := [2]int{p, prefixBits}
+	if sum, ok := t.prints[key]; ok {
+		return sum
+	}
+	var text []byte
+	add := func(name string) {
+		text = append(binary.AppendUvarint(text, uint64(len(name))), name...)
+	}
+	for _, l := range t.within(p, prefixBits) {
+		add(l.name)
+		add(t.resolve(l.name))
+		aliases := t.aliases[l.name]
+		text = binary.AppendUvarint(text, uint64(len(aliases)))
+		for _, alias := range aliases {
+			add(alias)
+		}
+	}
+	if t.prints == nil {
+		t.prints = map[[2]int][sha256.Size]byte{}
+	}
+	sum := sha256.Sum256(text)
+	t.prints[key] = sum
+	return sum
 }
 
 // locatedMost bounds the sources whose places are remembered: more than any

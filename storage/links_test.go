@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"wend/event"
 	"wend/storage/vfs"
 )
 
@@ -45,5 +46,69 @@ func TestLinkErrors(t *testing.T) {
 	}
 	if got := s.Links(); fmt.Sprint(got) != "[{a b} {b c}]" {
 		t.Errorf("links: %v", got)
+	}
+}
+
+// A link makes anew the tiles of the two that it joins, and of those who belong
+// to them, and no other: where customers are linked all the time, most of what a
+// query reads is there already.
+func TestLinksChangeTilesThatTheyTouchOnly(t *testing.T) {
+	s := open(t, vfs.NewMem(), "store")
+	link := func(from, to string) {
+		t.Helper()
+		if err := s.Link(t.Context(), from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var events []event.Event
+	for i := range 60 {
+		events = append(events, view(fmt.Sprint("known", i), i), view(fmt.Sprint("visitor", i), i))
+	}
+	appendEvents(t, s, AppendOptions{}, events...)
+	for i := range 40 {
+		link(fmt.Sprint("visitor", i), fmt.Sprint("known", i))
+	}
+	keys := func() (bits int, list []string) {
+		snap, err := s.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer snap.Release()
+		for i := range snap.Tiles() {
+			m := tileMerge{snap: snap, tile: i}
+			if err := m.gather(); err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, m.key())
+		}
+		return snap.bits, list
+	}
+	_, before := keys()
+	changes := func(what string, names ...string) {
+		t.Helper()
+		bits, now := keys()
+		touched := map[int]bool{}
+		for _, name := range names {
+			touched[blockOf(customerHash(name), bits)] = true
+		}
+		for i := range now {
+			if same := now[i] == before[i]; same == touched[i] {
+				t.Errorf("%s: tile %d of %d is the same: %v", what, i, len(now), same)
+			}
+		}
+		before = now
+	}
+	link("visitor50", "known50")
+	changes("a visitor is known", "visitor50", "known50")
+	link("known50", "known51")
+	changes("and somebody else", "visitor50", "known50", "known51")
+	if err := s.Unlink(t.Context(), "known50"); err != nil {
+		t.Fatal(err)
+	}
+	changes("and is not, after all", "visitor50", "known50", "known51")
+	link("nobody", "known1")
+	changes("somebody without events", "nobody", "known1")
+	if len(before) < 16 {
+		t.Errorf("%d tiles", len(before))
 	}
 }

@@ -140,8 +140,9 @@ func (m *tileMerge) key() string {
 		key = binary.AppendUvarint(key, uint64(b.index))
 	}
 	if len(m.linked) > 0 {
-		key = append(key, 'l')
-		key = binary.AppendUvarint(key, m.snap.epoch)
+		// The blocks and these links say which rows they bring in and which they take away.
+		sum := m.snap.links.print(m.tile, m.snap.bits)
+		key = append(append(key, 'l'), sum[:]...)
 	}
 	return string(key)
 }
