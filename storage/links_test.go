@@ -3,6 +3,9 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"wend/event"
@@ -110,5 +113,71 @@ func TestLinksChangeTilesThatTheyTouchOnly(t *testing.T) {
 	changes("somebody without events", "nobody", "known1")
 	if len(before) < 16 {
 		t.Errorf("%d tiles", len(before))
+	}
+}
+
+// A table of links that follows another is the one that is made from nothing:
+// who belongs to whom, where sources have them, and the fingerprints of tiles.
+func TestLinkTablesFollowOneAnother(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 17))
+	followed := 0
+	for range 20 {
+		s := open(t, vfs.NewMem(), "store")
+		name := func() string { return fmt.Sprint("c", r.IntN(60)) }
+		for range 150 {
+			switch r.IntN(5) {
+			case 0:
+				appendEvents(t, s, AppendOptions{}, view(name(), r.IntN(100)), view(name(), r.IntN(100)))
+			case 1:
+				if links := s.Links(); len(links) > 0 && r.IntN(4) == 0 {
+					if err := s.Unlink(t.Context(), links[r.IntN(len(links))].From); err != nil {
+						t.Fatal(err)
+					}
+				}
+			default:
+				if err := s.Link(t.Context(), name(), name()); err != nil && !errors.Is(err, ErrBadLink) {
+					t.Fatal(err)
+				}
+			}
+			if r.IntN(3) == 0 {
+				continue // the next follows several changes
+			}
+			snap, err := s.Snapshot()
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := newLinkTable(s.state().links)
+			if got := snap.links; got != nil || want != nil {
+				followed += min(len(got.earlier), 1)
+				if !maps.Equal(got.canonical, want.canonical) || !slices.Equal(got.involved, want.involved) ||
+					!maps.EqualFunc(got.aliases, want.aliases, slices.Equal) {
+					t.Fatalf("links %v: %v, want %v", s.Links(), got, want)
+				}
+				for _, src := range snap.sources {
+					if r.IntN(3) == 0 {
+						continue // nobody asked
+					}
+					places, err := got.places(snap, src)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if all, err := want.locate(snap, src); err != nil || !slices.Equal(places, all) {
+						t.Fatalf("links %v: places %v, want %v, %v", s.Links(), places, all, err)
+					}
+				}
+				for i := range snap.Tiles() {
+					if got.print(i, snap.bits) != want.print(i, snap.bits) {
+						t.Fatalf("links %v: tile %d has another fingerprint", s.Links(), i)
+					}
+				}
+			}
+			snap.Release()
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if followed < 500 {
+		t.Errorf("%d tables followed another", followed)
 	}
 }

@@ -227,11 +227,11 @@ func (s *Store) Properties() ([]event.Property, error) {
 	return slices.DeleteFunc(slices.Clone(s.catalog.properties), func(p event.Property) bool { return p.Name == "" }), nil
 }
 
-// linkTable returns the resolved links, made anew when they changed. The caller holds mu.
+// linkTable returns the resolved links. The caller holds mu.
 func (s *Store) linkTable() *linkTable {
 	if s.linksOf != s.state() {
 		if s.linksOf == nil || s.linksOf.epoch != s.state().epoch {
-			s.links = newLinkTable(s.state().links)
+			s.links = s.links.next(s.state().links)
 		}
 		s.linksOf = s.state()
 	}

@@ -1,0 +1,327 @@
+package storage
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"sync"
+
+	"wend/internal/seeded"
+)
+
+// linkTable is the links of a snapshot, resolved. A nil table has none.
+type linkTable struct {
+	links     map[string]string   // as they were made; nobody changes them
+	canonical map[string]string   // of every linked identity
+	aliases   map[string][]string // of every canonical customer, sorted
+	involved  []linked            // all of both, by hash and name
+
+	mu      sync.Mutex
+	located map[uint64][]aliasPlace // by source handle, for sources asked about lately
+	earlier map[uint64]earlier      // by source handle, what tables before this one knew
+	prints  map[[2]int][sha256.Size]byte
+}
+
+// earlier is the places of a source before some identities were moved.
+type earlier struct {
+	places []aliasPlace
+	moved  []string
+}
+
+// aliasPlace is where a source has the rows of a linked identity.
+type aliasPlace struct {
+	hash     uint64 // of the canonical customer
+	to       string
+	block    int
+	customer int // in the block
+}
+
+func (p aliasPlace) compare(o aliasPlace) int {
+	return cmp.Or(cmp.Compare(p.hash, o.hash), cmp.Compare(p.to, o.to), cmp.Compare(p.block, o.block), cmp.Compare(p.customer, o.customer))
+}
+
+// linked is an identity that a link touches.
+type linked struct {
+	hash uint64
+	name string
+}
+
+func (l linked) compare(o linked) int {
+	return cmp.Or(cmp.Compare(l.hash, o.hash), cmp.Compare(l.name, o.name))
+}
+
+func newLinkTable(links map[string]string) *linkTable {
+	if len(links) == 0 {
+		return nil
+	}
+	t := &linkTable{links: links, canonical: make(map[string]string, len(links)), aliases: map[string][]string{}}
+	for from := range links {
+		to := endOf(links, from)
+		t.canonical[from] = to
+		t.aliases[to] = append(t.aliases[to], from)
+	}
+	for to, list := range t.aliases {
+		slices.Sort(list)
+		t.involved = append(t.involved, linked{customerHash(to), to})
+	}
+	for from := range t.canonical {
+		t.involved = append(t.involved, linked{customerHash(from), from})
+	}
+	slices.SortFunc(t.involved, linked.compare)
+	return t
+}
+
+// endOf is the customer at whom the chain of links from an identity ends.
+func endOf(links map[string]string, from string) string {
+	to := links[from]
+	for next, ok := links[to]; ok && !seeded.On("link_to_wrong_customer"); next, ok = links[to] {
+		to = next
+	}
+	return to
+}
+
+// movedMost is how many identities may be moved before a table is made from
+// nothing, and places are looked for in all of a source.
+const movedMost = 1 << 10
+
+// next returns the table of links. Where they are t's and some more, as they are
+// when visitors become known one after the other, what t found out is taken over.
+func (t *linkTable) next(links map[string]string) *linkTable {
+	if t == nil || len(links) < len(t.links) || len(links) > len(t.links)+movedMost {
+		return newLinkTable(links)
+	}
+	var fresh []string
+	for from, to := range links {
+		old, ok := t.links[from]
+		if ok && old != to {
+			return newLinkTable(links)
+		}
+		if !ok {
+			fresh = append(fresh, from)
+		}
+	}
+	switch {
+	case len(t.links)+len(fresh) != len(links): // some are gone
+		return newLinkTable(links)
+	case len(fresh) == 0:
+		return t
+	}
+	n := &linkTable{links: links, canonical: maps.Clone(t.canonical), aliases: maps.Clone(t.aliases), involved: slices.Clone(t.involved)}
+	var moved, touched []string
+	for _, from := range fresh {
+		to := endOf(links, from)
+		belong := append([]string{from}, n.aliases[from]...)
+		delete(n.aliases, from)
+		for _, name := range belong {
+			n.canonical[name] = to
+		}
+		n.aliases[to] = slices.Sorted(slices.Values(slices.Concat(n.aliases[to], belong)))
+		n.involve(from)
+		n.involve(to)
+		moved = append(moved, belong...)
+		touched = append(append(touched, belong...), to)
+	}
+	t.handOver(n, moved, touched)
+	return n
+}
+
+// involve notes that links touch an identity.
+func (t *linkTable) involve(name string) {
+	l := linked{customerHash(name), name}
+	if i, there := slices.BinarySearchFunc(t.involved, l, linked.compare); !there {
+		t.involved = slices.Insert(t.involved, i, l)
+	}
+}
+
+// handOver leaves to the next table what still holds in it, or did before some
+// identities were moved.
+func (t *linkTable) handOver(n *linkTable, moved, touched []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n.earlier = make(map[uint64]earlier, len(t.located))
+	for source, e := range t.earlier {
+		if len(e.moved)+len(moved) <= movedMost {
+			n.earlier[source] = earlier{e.places, slices.Concat(e.moved, moved)}
+		}
+	}
+	for source, places := range t.located {
+		n.earlier[source] = earlier{places, moved}
+	}
+	n.prints = make(map[[2]int][sha256.Size]byte, len(t.prints))
+	for key, sum := range t.prints {
+		if !slices.ContainsFunc(touched, func(name string) bool { return blockOf(customerHash(name), key[1]) == key[0] }) {
+			n.prints[key] = sum
+		}
+	}
+}
+
+// resolve returns the customer that an identity belongs to.
+func (t *linkTable) resolve(name string) string {
+	if t != nil {
+		if to, ok := t.canonical[name]; ok {
+			return to
+		}
+	}
+	return name
+}
+
+// within returns the identities whose hash begins with prefix p.
+func (t *linkTable) within(p, prefixBits int) []linked {
+	if t == nil {
+		return nil
+	}
+	if prefixBits == 0 {
+		return t.involved
+	}
+	at := func(p int) int {
+		if p>>prefixBits != 0 {
+			return len(t.involved)
+		}
+		i, _ := slices.BinarySearchFunc(t.involved, uint64(p)<<(64-prefixBits), func(l linked, h uint64) int { return cmp.Compare(l.hash, h) })
+		return i
+	}
+	return t.involved[at(p):at(p+1)]
+}
+
+// print is a fingerprint of the links that touch identities whose hash begins
+// with prefix p: which customer they belong to, and who belongs to them. Tables
+// that differ in other links only have the same.
+func (t *linkTable) print(p, prefixBits int) [sha256.Size]byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	key := [2]int{p, prefixBits}
+	if sum, ok := t.prints[key]; ok {
+		return sum
+	}
+	var text []byte
+	add := func(name string) {
+		text = append(binary.AppendUvarint(text, uint64(len(name))), name...)
+	}
+	for _, l := range t.within(p, prefixBits) {
+		add(l.name)
+		add(t.resolve(l.name))
+		aliases := t.aliases[l.name]
+		text = binary.AppendUvarint(text, uint64(len(aliases)))
+		for _, alias := range aliases {
+			add(alias)
+		}
+	}
+	if t.prints == nil {
+		t.prints = map[[2]int][sha256.Size]byte{}
+	}
+	sum := sha256.Sum256(text)
+	t.prints[key] = sum
+	return sum
+}
+
+// locatedMost bounds the sources whose places are remembered: more than any
+// store has that is compacted now and then.
+const locatedMost = 256
+
+// places finds the linked identities of a source, ordered by the hash of
+// the customer that they belong to.
+func (t *linkTable) places(s *Snapshot, src *source) ([]aliasPlace, error) {
+	t.mu.Lock()
+	list, ok := t.located[src.handle]
+	before, some := t.earlier[src.handle]
+	t.mu.Unlock()
+	if ok {
+		return list, nil
+	}
+	var err error
+	if some {
+		list, err = t.relocate(s, src, before)
+	} else {
+		list, err = t.locate(s, src)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.located == nil || len(t.located) >= locatedMost {
+		t.located = map[uint64][]aliasPlace{}
+	}
+	t.located[src.handle] = list
+	delete(t.earlier, src.handle)
+	return list, nil
+}
+
+// locate looks for all linked identities in a source.
+func (t *linkTable) locate(s *Snapshot, src *source) (list []aliasPlace, err error) {
+	for b := range 1 << src.seg.PrefixBits {
+		block := src.block(b)
+		aliases := t.within(b, src.seg.PrefixBits)
+		if block == nil || len(aliases) == 0 {
+			continue
+		}
+		names, err := s.cache.names(block, true)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range aliases {
+			to, alias := t.canonical[l.name]
+			if customer, here := findHashed(names, l.hash, l.name); alias && here {
+				list = append(list, aliasPlace{customerHash(to), to, b, customer})
+			}
+		}
+	}
+	slices.SortFunc(list, aliasPlace.compare)
+	return list, nil
+}
+
+// relocate looks for those only who were moved since others were located.
+func (t *linkTable) relocate(s *Snapshot, src *source, before earlier) ([]aliasPlace, error) {
+	moved := map[string]bool{}
+	for _, name := range before.moved {
+		moved[name] = true
+	}
+	// Who belonged to somebody who was moved was moved as well.
+	list := slices.DeleteFunc(slices.Clone(before.places), func(p aliasPlace) bool { return moved[p.to] })
+	for name := range moved {
+		hash := customerHash(name)
+		b := blockOf(hash, src.seg.PrefixBits)
+		block := src.block(b)
+		if block == nil {
+			continue
+		}
+		names, err := s.cache.names(block, true)
+		if err != nil {
+			return nil, err
+		}
+		if customer, here := findHashed(names, hash, name); here {
+			to := t.canonical[name]
+			place := aliasPlace{customerHash(to), to, b, customer}
+			i, _ := slices.BinarySearchFunc(list, place, aliasPlace.compare)
+			list = slices.Insert(list, i, place)
+		}
+	}
+	return list, nil
+}
+
+// within returns the places whose customer's hash begins with prefix p.
+func within(places []aliasPlace, p, prefixBits int) []aliasPlace {
+	if prefixBits == 0 {
+		return places
+	}
+	at := func(p int) int {
+		if p>>prefixBits != 0 {
+			return len(places)
+		}
+		i, _ := slices.BinarySearchFunc(places, uint64(p)<<(64-prefixBits), func(a aliasPlace, h uint64) int { return cmp.Compare(a.hash, h) })
+		return i
+	}
+	return places[at(p):at(p+1)]
+}
+
+func findHashed(names *blockNames, hash uint64, name string) (int, bool) {
+	i, _ := slices.BinarySearch(names.hashes, hash)
+	for ; i < len(names.hashes) && names.hashes[i] == hash; i++ {
+		if names.At(i) == name {
+			return i, true
+		}
+	}
+	return 0, false
+}
