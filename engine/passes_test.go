@@ -93,7 +93,7 @@ func TestQuantilesWithinLittleMemory(t *testing.T) {
 				}
 			}
 			// Less and less memory, until the limit is reached in passes, too.
-			for limit := most - 1; ; limit -= most / 8 {
+			for limit := most - 1; limit > 0; limit -= max(most/8, 1) { // 0 would be the default
 				inPasses.Store(0)
 				got, err := run(snap, text, engine.RunOptions{Workers: 2, MemoryBytes: limit, Took: count(&inPasses)})
 				if err != nil {
