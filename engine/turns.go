@@ -15,7 +15,7 @@ import (
 // time go first, and the others give way where they look whether they were
 // cancelled. This is a multilevel feedback queue: a statement's level is the
 // logarithm of the time it has used, and on one level everybody has a slice of
-// time in turn.
+// time in turn. Who has waited long begins on the first level again.
 type turns struct {
 	places int
 
@@ -37,6 +37,11 @@ const (
 	// slice is how long a goroutine computes while others of its level wait.
 	slice = 10 * time.Millisecond
 
+	// liftAfter is how long a turn waits until its statement begins anew on the
+	// first level. Where short statements come without end, a long one would
+	// otherwise wait until its time is over.
+	liftAfter = 2 * time.Second
+
 	// patience is how long a turn below the last level waits for a place before
 	// it takes one too many: those who hold the places may be reading files, or
 	// sorting, and cannot give way.
@@ -48,7 +53,7 @@ func newTurns(places int) *turns { return &turns{places: places} }
 // claim is what a statement has used of the processors. nil: it has them for itself.
 type claim struct {
 	turns *turns
-	used  atomic.Int64 // nanoseconds, over all its goroutines
+	used  atomic.Int64 // nanoseconds, over all its goroutines, since it began or was lifted
 }
 
 func (q *turns) claim() *claim { return &claim{turns: q} }
@@ -148,12 +153,15 @@ func (t *turn) stop() {
 // wait waits until the turn is granted, or has waited long enough.
 func (t *turn) wait(ctx context.Context) error {
 	q := t.claim.turns
-	late := time.NewTimer(patience)
+	begun, late := time.Now(), time.NewTimer(patience)
 	defer late.Stop()
 	for {
 		select {
 		case <-t.granted:
 		case <-late.C:
+			if time.Since(begun) >= liftAfter {
+				q.lift(t)
+			}
 			if t.level == levelMax || !q.squeeze(t) {
 				late.Reset(patience)
 				continue
@@ -204,6 +212,14 @@ func (q *turns) leave(t *turn) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.remove(t)
+}
+
+// lift has the statement of a turn that still waits begin anew.
+func (q *turns) lift(t *turn) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	t.claim.used.Store(0)
+	t.level = 0
 }
 
 // squeeze has a turn begin beside those who hold all places, if it still waits,

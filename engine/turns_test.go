@@ -125,3 +125,42 @@ func TestTurnsBesideThoseWhoDoNotGiveWay(t *testing.T) {
 		}
 	})
 }
+
+// Where there are always some who have used less, a long statement waits for
+// them, but not for ever: after a while it counts as new.
+func TestTurnsLiftWhoWaitedLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newTurns(1)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		var others sync.WaitGroup
+		for range 3 {
+			others.Go(func() {
+				for ctx.Err() == nil {
+					short := q.claim().turn()
+					if short.begin(ctx) == nil {
+						time.Sleep(levelTime / 2)
+						short.end()
+					}
+				}
+			})
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		long, begun := q.claim().turn(), time.Now()
+		long.claim.used.Store(int64(time.Hour))
+		if err := long.begin(ctx); err != nil {
+			t.Errorf("a long statement: %v", err)
+		}
+		if waited := time.Since(begun); waited < liftAfter || waited > liftAfter+100*time.Millisecond {
+			t.Errorf("it waited %v", waited)
+		}
+		if level := long.levelAt(time.Now()); level != 0 {
+			t.Errorf("it goes on at level %d", level)
+		}
+		long.end()
+		stop()
+		others.Wait()
+	})
+}
