@@ -529,12 +529,11 @@ func TestRetentionHidesWhatIsPutBack(t *testing.T) {
 	}
 }
 
-// Of a segment that covers a year, what is too old stays in the file for a month
-// and no longer, however much of it still lives; and it is not written anew for
-// every hour that the cutoff moves.
-func TestRetentionOfWideSegments(t *testing.T) {
+// newWideAging keeps 68 days, and has an event of each of their hours in a
+// segment that covers a year. It returns them, too.
+func newWideAging(t *testing.T) (*aging, []event.Event) {
+	t.Helper()
 	a := newAging(t, 7)
-	defer func() { kill(a.s) }()
 	a.must(a.s.Close())
 	a.keep = 68 * 24 * time.Hour
 	a.open()
@@ -543,6 +542,15 @@ func TestRetentionOfWideSegments(t *testing.T) {
 		events = append(events, a.event(time.Duration(i)*time.Hour))
 	}
 	a.load(events)
+	return a, events
+}
+
+// Of a segment that covers a year, what is too old stays in the file for a month
+// and no longer, however much of it still lives; and it is not written anew for
+// every hour that the cutoff moves.
+func TestRetentionOfWideSegments(t *testing.T) {
+	a, _ := newWideAging(t)
+	defer func() { kill(a.s) }()
 	number := a.s.next
 	for day := range 29 {
 		a.retain()
@@ -563,15 +571,7 @@ func TestRetentionOfWideSegments(t *testing.T) {
 // An opening knows what of a segment is too old without reading it: here it
 // would find damage.
 func TestRetentionOpensUnread(t *testing.T) {
-	a := newAging(t, 7)
-	a.must(a.s.Close())
-	a.keep = 68 * 24 * time.Hour
-	a.open()
-	var events []event.Event
-	for i := range 68 * 24 {
-		events = append(events, a.event(time.Duration(i)*time.Hour))
-	}
-	a.load(events)
+	a, events := newWideAging(t)
 	told := func() string {
 		snap, err := a.s.Snapshot()
 		a.must(err)
