@@ -108,6 +108,32 @@ func BenchmarkSnapshot(b *testing.B) {
 	perEvent(b, rounds*batches*size)
 }
 
+// BenchmarkLink makes known one visitor more among fifty thousand, and takes a
+// snapshot that knows it.
+func BenchmarkLink(b *testing.B) {
+	const before = 50_000
+	s := openForBench(b)
+	link := func(i int) Link { return Link{fmt.Sprint("visitor", i), fmt.Sprint("u", i)} }
+	var all []Link
+	for i := range before {
+		all = append(all, link(i))
+	}
+	if err := s.LinkAll(b.Context(), all); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for i := before; b.Loop(); i++ {
+		if err := s.Link(b.Context(), link(i).From, link(i).To); err != nil {
+			b.Fatal(err)
+		}
+		snap, err := s.Snapshot()
+		if err != nil {
+			b.Fatal(err)
+		}
+		snap.Release()
+	}
+}
+
 // BenchmarkFreshTiles makes all tiles of a quarter of a million events in
 // segments anew whenever another batch of a thousand has come.
 func BenchmarkFreshTiles(b *testing.B) {

@@ -223,11 +223,12 @@ func (s *state) belonging(name string) []string {
 	if seeded.On("linked_identity_not_erased") {
 		return []string{name}
 	}
-	table := newLinkTable(s.links)
-	customer := table.resolve(name)
+	customer := endOf(s.links, name)
 	list := []string{customer}
-	if table != nil {
-		list = append(list, table.aliases[customer]...)
+	for from := range s.links.all() {
+		if endOf(s.links, from) == customer {
+			list = append(list, from)
+		}
 	}
 	slices.Sort(list)
 	return list
@@ -251,7 +252,7 @@ func (s *Store) recordErasures(e *edit, now bool) error {
 	if err != nil {
 		return err
 	}
-	for from, to := range s.state().links {
+	for from, to := range s.state().links.all() {
 		if gone[from] || gone[to] {
 			e.Unlink = append(e.Unlink, from)
 		}

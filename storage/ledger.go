@@ -430,7 +430,7 @@ func (s *Store) names(see func(string)) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for from, to := range s.state().links {
+	for from, to := range s.state().links.all() {
 		see(from)
 		see(to)
 	}

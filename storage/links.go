@@ -1,10 +1,10 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"wend/event"
@@ -36,22 +36,19 @@ func (s *Store) LinkAll(ctx context.Context, links []Link) error {
 	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
 		return fmt.Errorf("link identities: %w", err)
 	}
-	all := maps.Clone(s.state().links)
-	if all == nil {
-		all = map[string]string{}
-	}
+	all := s.state().links.edit()
 	var fresh []Link
 	for _, l := range links {
-		if have, linked := all[l.From]; linked && have == l.To {
+		if have, linked := all.get(l.From); linked && have == l.To {
 			continue // said before
 		}
 		if refused := s.suppression(); refused.has(l.From) || refused.has(l.To) {
 			return fmt.Errorf("link identities: %w: one of them was erased, and is not to come back", ErrBadLink)
 		}
-		if reason := badLink(all, l); reason != "" {
+		if reason := badLink(&all.nameMap, l); reason != "" {
 			return fmt.Errorf("link %q to %q: %w: %s", l.From, l.To, ErrBadLink, reason)
 		}
-		all[l.From] = l.To
+		all.set(l.From, l.To)
 		fresh = append(fresh, l)
 	}
 	if len(fresh) == 0 {
@@ -64,8 +61,8 @@ func (s *Store) LinkAll(ctx context.Context, links []Link) error {
 }
 
 // badLink says why a link cannot join those that there are, "" if it can.
-func badLink(links map[string]string, l Link) string {
-	have, linked := links[l.From]
+func badLink(links *nameMap[string], l Link) string {
+	have, linked := links.get(l.From)
 	switch {
 	case l.From == "" || l.To == "":
 		return "an identity cannot be empty"
@@ -77,7 +74,7 @@ func badLink(links map[string]string, l Link) string {
 		return fmt.Sprintf("it is linked to %q already; unlink it first", have)
 	}
 	for at := l.To; ; {
-		next, ok := links[at]
+		next, ok := links.get(at)
 		if !ok {
 			return ""
 		}
@@ -97,7 +94,7 @@ func (s *Store) Unlink(ctx context.Context, from string) error {
 	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
 		return fmt.Errorf("unlink %q: %w", from, err)
 	}
-	if _, ok := s.state().links[from]; !ok {
+	if _, ok := s.state().links.get(from); !ok {
 		return fmt.Errorf("unlink %q: the link is %w", from, ErrNotFound)
 	}
 	if err := s.publish(&edit{Epoch: s.state().epoch + 1, Unlink: []string{from}}); err != nil {
@@ -110,10 +107,14 @@ func (s *Store) Unlink(ctx context.Context, from string) error {
 func (s *Store) Links() []Link {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var list []Link
-	for _, from := range slices.Sorted(maps.Keys(s.state().links)) {
-		list = append(list, Link{from, s.state().links[from]})
+	return linkList(s.state().links)
+}
+
+func linkList(links *nameMap[string]) (list []Link) {
+	for from, to := range links.all() {
+		list = append(list, Link{from, to})
 	}
+	slices.SortFunc(list, func(a, b Link) int { return cmp.Compare(a.From, b.From) })
 	return list
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
-	"maps"
 	"slices"
 	"sync"
 
@@ -13,10 +12,10 @@ import (
 
 // linkTable is the links of a snapshot, resolved. A nil table has none.
 type linkTable struct {
-	links     map[string]string   // as they were made; nobody changes them
-	canonical map[string]string   // of every linked identity
-	aliases   map[string][]string // of every canonical customer, sorted
-	involved  []linked            // all of both, by hash and name
+	links     *nameMap[string]   // as they were made
+	canonical *nameMap[string]   // of every linked identity
+	aliases   *nameMap[[]string] // of every canonical customer, sorted
+	involved  []linked           // all of both, by hash and name
 
 	mu      sync.Mutex
 	located map[uint64][]aliasPlace // by source handle, for sources asked about lately
@@ -52,34 +51,40 @@ func (l linked) compare(o linked) int {
 	return cmp.Or(cmp.Compare(l.hash, o.hash), cmp.Compare(l.name, o.name))
 }
 
-func newLinkTable(links map[string]string) *linkTable {
-	if len(links) == 0 {
+func newLinkTable(links *nameMap[string]) *linkTable {
+	if links.len() == 0 {
 		return nil
 	}
-	t := &linkTable{links: links, canonical: make(map[string]string, len(links)), aliases: map[string][]string{}}
-	for from := range links {
+	t := &linkTable{links: links}
+	aliases, canonical := t.aliases.edit(), t.canonical.edit()
+	for from := range links.all() {
 		to := endOf(links, from)
-		t.canonical[from] = to
-		t.aliases[to] = append(t.aliases[to], from)
+		canonical.set(from, to)
+		list, _ := aliases.get(to)
+		aliases.set(to, append(list, from))
+		t.involved = append(t.involved, linked{customerHash(from), from})
 	}
-	for to, list := range t.aliases {
+	t.canonical, t.aliases = canonical.done(), aliases.done()
+	for to, list := range t.aliases.all() {
 		slices.Sort(list)
 		t.involved = append(t.involved, linked{customerHash(to), to})
-	}
-	for from := range t.canonical {
-		t.involved = append(t.involved, linked{customerHash(from), from})
 	}
 	slices.SortFunc(t.involved, linked.compare)
 	return t
 }
 
-// endOf is the customer at whom the chain of links from an identity ends.
-func endOf(links map[string]string, from string) string {
-	to := links[from]
-	for next, ok := links[to]; ok && !seeded.On("link_to_wrong_customer"); next, ok = links[to] {
-		to = next
+// endOf is the customer at whom the chain of links from an identity ends: the
+// identity itself, if it is not linked.
+func endOf(links *nameMap[string], name string) string {
+	next, ok := links.get(name)
+	for ok {
+		name = next
+		if seeded.On("link_to_wrong_customer") {
+			break
+		}
+		next, ok = links.get(name)
 	}
-	return to
+	return name
 }
 
 // movedMost is how many identities may be moved before a table is made from
@@ -88,13 +93,13 @@ const movedMost = 1 << 10
 
 // next returns the table of links. Where they are t's and some more, as they are
 // when visitors become known one after the other, what t found out is taken over.
-func (t *linkTable) next(links map[string]string) *linkTable {
-	if t == nil || len(links) < len(t.links) || len(links) > len(t.links)+movedMost {
+func (t *linkTable) next(links *nameMap[string]) *linkTable {
+	if t == nil || links.len() < t.links.len() || links.len() > t.links.len()+movedMost {
 		return newLinkTable(links)
 	}
 	var fresh []string
-	for from, to := range links {
-		old, ok := t.links[from]
+	for from, to := range links.since(t.links) {
+		old, ok := t.links.get(from)
 		if ok && old != to {
 			return newLinkTable(links)
 		}
@@ -103,36 +108,45 @@ func (t *linkTable) next(links map[string]string) *linkTable {
 		}
 	}
 	switch {
-	case len(t.links)+len(fresh) != len(links): // some are gone
+	case t.links.len()+len(fresh) != links.len(): // some are gone
 		return newLinkTable(links)
 	case len(fresh) == 0:
 		return t
 	}
-	n := &linkTable{links: links, canonical: maps.Clone(t.canonical), aliases: maps.Clone(t.aliases), involved: slices.Clone(t.involved)}
+	aliases, canonical := t.aliases.edit(), t.canonical.edit()
 	var moved, touched []string
+	var involved []linked
 	for _, from := range fresh {
 		to := endOf(links, from)
-		belong := append([]string{from}, n.aliases[from]...)
-		delete(n.aliases, from)
+		before, _ := aliases.get(from)
+		belong := append([]string{from}, before...)
+		aliases.delete(from)
 		for _, name := range belong {
-			n.canonical[name] = to
+			canonical.set(name, to)
 		}
-		n.aliases[to] = slices.Sorted(slices.Values(slices.Concat(n.aliases[to], belong)))
-		n.involve(from)
-		n.involve(to)
+		others, _ := aliases.get(to)
+		aliases.set(to, slices.Sorted(slices.Values(slices.Concat(others, belong))))
+		involved = append(involved, linked{customerHash(from), from}, linked{customerHash(to), to})
 		moved = append(moved, belong...)
 		touched = append(append(touched, belong...), to)
 	}
+	n := &linkTable{links: links, canonical: canonical.done(), aliases: aliases.done(), involved: withLinked(t.involved, involved)}
 	t.handOver(n, moved, touched)
 	return n
 }
 
-// involve notes that links touch an identity.
-func (t *linkTable) involve(name string) {
-	l := linked{customerHash(name), name}
-	if i, there := slices.BinarySearchFunc(t.involved, l, linked.compare); !there {
-		t.involved = slices.Insert(t.involved, i, l)
+// withLinked returns the identities of a sorted list and some more, each once.
+func withLinked(list, more []linked) []linked {
+	slices.SortFunc(more, linked.compare)
+	all := make([]linked, 0, len(list)+len(more))
+	for _, l := range slices.Compact(more) {
+		i, there := slices.BinarySearchFunc(list, l, linked.compare)
+		all = append(all, list[:i]...)
+		if list = list[i:]; !there {
+			all = append(all, l)
+		}
 	}
+	return append(all, list...)
 }
 
 // handOver leaves to the next table what still holds in it, or did before some
@@ -160,7 +174,7 @@ func (t *linkTable) handOver(n *linkTable, moved, touched []string) {
 // resolve returns the customer that an identity belongs to.
 func (t *linkTable) resolve(name string) string {
 	if t != nil {
-		if to, ok := t.canonical[name]; ok {
+		if to, ok := t.canonical.get(name); ok {
 			return to
 		}
 	}
@@ -202,7 +216,7 @@ func (t *linkTable) print(p, prefixBits int) [sha256.Size]byte {
 	for _, l := range t.within(p, prefixBits) {
 		add(l.name)
 		add(t.resolve(l.name))
-		aliases := t.aliases[l.name]
+		aliases, _ := t.aliases.get(l.name)
 		text = binary.AppendUvarint(text, uint64(len(aliases)))
 		for _, alias := range aliases {
 			add(alias)
@@ -261,10 +275,20 @@ func (t *linkTable) locate(s *Snapshot, src *source) (list []aliasPlace, err err
 		if err != nil {
 			return nil, err
 		}
-		for _, l := range aliases {
-			to, alias := t.canonical[l.name]
-			if customer, here := findHashed(names, l.hash, l.name); alias && here {
+		found := func(name string, customer int) {
+			if to, alias := t.canonical.get(name); alias {
 				list = append(list, aliasPlace{customerHash(to), to, b, customer})
+			}
+		}
+		if names.Len() < len(aliases) { // as it is in what came since the last flush
+			for customer := range names.Len() {
+				found(names.At(customer), customer)
+			}
+			continue
+		}
+		for _, l := range aliases {
+			if customer, here := findHashed(names, l.hash, l.name); here {
+				found(l.name, customer)
 			}
 		}
 	}
@@ -292,7 +316,7 @@ func (t *linkTable) relocate(s *Snapshot, src *source, before earlier) ([]aliasP
 			return nil, err
 		}
 		if customer, here := findHashed(names, hash, name); here {
-			to := t.canonical[name]
+			to := t.resolve(name)
 			place := aliasPlace{customerHash(to), to, b, customer}
 			i, _ := slices.BinarySearchFunc(list, place, aliasPlace.compare)
 			list = slices.Insert(list, i, place)

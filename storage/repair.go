@@ -515,11 +515,11 @@ func (r *repairer) eraseAgain(ctx context.Context) error {
 		return nil
 	}
 	var done Applied
-	links := len(r.s.state().links)
+	links := r.s.state().links.len()
 	if _, err := r.s.recordLedger(ctx, r.ledger, &done, true); err != nil {
 		return err
 	}
-	r.done.Erased, r.unlinked = done.New, links-len(r.s.state().links)
+	r.done.Erased, r.unlinked = done.New, links-r.s.state().links.len()
 	if done.New == 0 {
 		return nil
 	}

@@ -107,9 +107,9 @@ type state struct {
 	events     []string
 	channels   []string
 	properties []event.Property
-	segments   []segmentRecord // by FirstLSN, then ID
-	imports    []importRecord  // code of an import: its place here, plus one
-	links      map[string]string
+	segments   []segmentRecord    // by FirstLSN, then ID
+	imports    []importRecord     // code of an import: its place here, plus one
+	links      *nameMap[string]   // who belongs to whom, as it was said
 	defines    []event.Definition // by name
 	tokens     map[string]tokenRecord
 	eraseKey   []byte
@@ -157,16 +157,14 @@ func (s *state) apply(e *edit) (*state, error) {
 		}
 	}
 	if len(e.Links)+len(e.Unlink) > 0 {
-		n.links = maps.Clone(s.links)
-		if n.links == nil {
-			n.links = map[string]string{}
-		}
+		links := s.links.edit()
 		for _, from := range e.Unlink {
-			delete(n.links, from)
+			links.delete(from)
 		}
 		for _, l := range e.Links {
-			n.links[l.From] = l.To
+			links.set(l.From, l.To)
 		}
+		n.links = links.done()
 	}
 	if len(e.Define)+len(e.Drop) > 0 {
 		n.defines = slices.DeleteFunc(slices.Clone(s.defines), func(d event.Definition) bool {
@@ -268,9 +266,7 @@ func (s *state) whole() *edit {
 	if s.format > 1 {
 		e.Format = s.format
 	}
-	for _, from := range slices.Sorted(maps.Keys(s.links)) {
-		e.Links = append(e.Links, Link{from, s.links[from]})
-	}
+	e.Links = linkList(s.links)
 	for _, token := range slices.Sorted(maps.Keys(s.tokens)) {
 		e.Tokens = append(e.Tokens, s.tokens[token])
 	}

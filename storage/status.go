@@ -126,7 +126,7 @@ func (s *Store) summary() (Status, *Snapshot) {
 		return st, nil
 	}
 	st.Format = s.state().format
-	st.MemtableEvents, st.Links, st.Definitions, st.Partition = s.mem.rows, len(s.state().links), len(s.state().defines), s.state().width
+	st.MemtableEvents, st.Links, st.Definitions, st.Partition = s.mem.rows, s.state().links.len(), len(s.state().defines), s.state().width
 	st.DiskFull, st.CompactionWaits = s.space.low, s.space.merge
 	st.Retention = s.retention()
 	st.Missing = append(st.Missing, s.missingData()...)
