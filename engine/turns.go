@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"math/bits"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -13,9 +12,9 @@ import (
 // compute as there are processors, so that a statement that has just come need
 // not stand in line with all that were there before: those that have used less
 // time go first, and the others give way where they look whether they were
-// cancelled. This is a multilevel feedback queue: a statement's level is the
-// logarithm of the time it has used, and on one level everybody has a slice of
-// time in turn. Who has waited long begins on the first level again.
+// cancelled. This is a multilevel feedback queue: a statement's level tells how
+// much time it has used, and on one level everybody has a slice of time in turn.
+// Who has waited long begins on the first level again.
 type turns struct {
 	places int
 
@@ -23,13 +22,17 @@ type turns struct {
 	taken   int
 	waiting []*turn     // in the order they came
 	some    atomic.Bool // somebody waits: what a look costs where nobody does
+	watch   *time.Timer // watches those who wait, while there are some
 }
 
 const (
-	// levelTime is what a statement may use on the first level; each further
-	// level has twice as much, up to the last, where all go in turn.
-	levelTime = 1 << 22 * time.Nanosecond
-	levelMax  = 8 // from 512 ms on
+	// levelTime is what a statement may use on the first level, 4 ms; up to the
+	// last, each further level begins at levelTimes as much. Were there more
+	// levels, statements of about the same length would overtake each other, and
+	// the last of many would wait longest.
+	levelTime  = 1 << 22 * time.Nanosecond
+	levelTimes = 16
+	levelMax   = 3 // from a second on
 
 	// placesMost times the places are taken at most, with those too many.
 	placesMost = 2
@@ -64,22 +67,28 @@ func (c *claim) turn() *turn { return &turn{claim: c} }
 // turn is one goroutine's part in its statement's claim. A nil turn, and one of
 // no claim, waits for nobody.
 type turn struct {
-	claim   *claim
-	began   time.Time
-	holds   bool
-	level   int           // while it waits
-	granted chan struct{} // while it waits; has a buffer of one
+	claim *claim
+	began time.Time
+	holds bool
+
+	// While it waits:
+	level   int
+	since   time.Time
+	granted chan struct{} // has a buffer of one
 }
 
 func (t *turn) free() bool { return t == nil || t.claim == nil }
 
 // levelAt is the statement's level if this turn ended now.
-func (t *turn) levelAt(now time.Time) int {
-	used := t.claim.used.Load()
+func (t *turn) levelAt(now time.Time) (level int) {
+	used := time.Duration(t.claim.used.Load())
 	if t.holds {
-		used += int64(now.Sub(t.began))
+		used += now.Sub(t.began)
 	}
-	return min(bits.Len64(uint64(used)/uint64(levelTime)), levelMax)
+	for up := levelTime; used >= up && level < levelMax; up *= levelTimes {
+		level++
+	}
+	return level
 }
 
 // begin takes a place and waits until there is one. It fails with the context's
@@ -150,39 +159,48 @@ func (t *turn) stop() {
 	t.holds = false
 }
 
-// wait waits until the turn is granted, or has waited long enough.
+// wait waits until the turn is granted.
 func (t *turn) wait(ctx context.Context) error {
-	q := t.claim.turns
-	begun, late := time.Now(), time.NewTimer(patience)
-	defer late.Stop()
-	for {
-		select {
-		case <-t.granted:
-		case <-late.C:
-			if time.Since(begun) >= liftAfter {
-				q.lift(t)
-			}
-			if t.level == levelMax || !q.squeeze(t) {
-				late.Reset(patience)
-				continue
-			}
-		case <-ctx.Done():
-			if !q.leave(t) { // granted just now
-				t.start()
-				t.end()
-			}
-			return ctx.Err()
-		}
+	select {
+	case <-t.granted:
 		t.start()
 		return nil
+	case <-ctx.Done():
+		if !t.claim.turns.leave(t) { // granted just now
+			t.start()
+			t.end()
+		}
+		return ctx.Err()
 	}
 }
 
 // join puts a turn in the line. The caller holds mu.
 func (q *turns) join(t *turn) {
-	t.granted = make(chan struct{}, 1)
+	t.since, t.granted = time.Now(), make(chan struct{}, 1)
 	q.waiting = append(q.waiting, t)
-	q.some.Store(true)
+	if !q.some.Swap(true) {
+		q.watch = time.AfterFunc(patience, q.look)
+	}
+}
+
+// look has those who have waited long begin anew, and the first of all, if
+// nobody gives way to it, beside those who hold the places.
+func (q *turns) look() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := time.Now()
+	for _, t := range q.waiting {
+		if t.level > 0 && now.Sub(t.since) >= liftAfter {
+			t.claim.used.Store(0)
+			t.level = 0
+		}
+	}
+	if t := q.first(levelMax - 1); t != nil && now.Sub(t.since) >= patience && q.taken < placesMost*q.places {
+		q.admit(t)
+	}
+	if len(q.waiting) > 0 {
+		q.watch.Reset(patience)
+	}
 }
 
 // first is who waits up to a level and comes first: the lowest level, and on it
@@ -200,11 +218,15 @@ func (q *turns) first(level int) *turn {
 // grant gives free places to those who wait. The caller holds mu.
 func (q *turns) grant() {
 	for q.taken < q.places && len(q.waiting) > 0 {
-		t := q.first(levelMax)
-		q.remove(t)
-		q.taken++
-		t.granted <- struct{}{}
+		q.admit(q.first(levelMax))
 	}
+}
+
+// admit gives a place to one who waits. The caller holds mu.
+func (q *turns) admit(t *turn) {
+	q.remove(t)
+	q.taken++
+	t.granted <- struct{}{}
 }
 
 // leave takes a turn out of the line, and reports whether it still stood there.
@@ -214,32 +236,15 @@ func (q *turns) leave(t *turn) bool {
 	return q.remove(t)
 }
 
-// lift has the statement of a turn that still waits begin anew.
-func (q *turns) lift(t *turn) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	t.claim.used.Store(0)
-	t.level = 0
-}
-
-// squeeze has a turn begin beside those who hold all places, if it still waits,
-// is the first who does, and not too many did so before.
-func (q *turns) squeeze(t *turn) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.taken >= placesMost*q.places || q.first(t.level) != t {
-		return false
-	}
-	q.taken++
-	return q.remove(t)
-}
-
 func (q *turns) remove(t *turn) bool {
 	i := slices.Index(q.waiting, t)
 	if i < 0 {
 		return false
 	}
 	q.waiting = slices.Delete(q.waiting, i, i+1)
-	q.some.Store(len(q.waiting) > 0)
+	if len(q.waiting) == 0 {
+		q.some.Store(false)
+		q.watch.Stop()
+	}
 	return true
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -162,5 +163,65 @@ func TestTurnsLiftWhoWaitedLong(t *testing.T) {
 		long.end()
 		stop()
 		others.Wait()
+	})
+}
+
+// Of many who always ask for more than the processors have, each gets about its
+// share: short statements hardly wait, and the longest wait no longer than all
+// others beside them take.
+func TestTurnsOfMany(t *testing.T) {
+	const clients, places, block = 14, 2, 5 * time.Millisecond
+	costs := []time.Duration{2 * block, 100 * block, 160 * block, 400 * block}
+	synctest.Test(t, func(t *testing.T) {
+		q := newTurns(places)
+		var mu sync.Mutex
+		longest := map[time.Duration]time.Duration{}
+		run := func(cost time.Duration) {
+			statement, begun := q.claim(), time.Now()
+			left := make(chan struct{}, cost/block)
+			for range cap(left) {
+				left <- struct{}{}
+			}
+			close(left)
+			var workers sync.WaitGroup
+			for range places {
+				workers.Go(func() {
+					turn := statement.turn()
+					if err := turn.begin(t.Context()); err != nil {
+						t.Error(err)
+					}
+					defer turn.end()
+					for range left {
+						time.Sleep(block)
+						if err := turn.yield(t.Context()); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			workers.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			longest[cost] = max(longest[cost], time.Since(begun))
+		}
+		end := time.Now().Add(5 * time.Minute)
+		var all sync.WaitGroup
+		for i := range clients {
+			all.Go(func() {
+				r := rand.New(rand.NewPCG(1, uint64(i)))
+				for time.Now().Before(end) {
+					run(costs[r.IntN(len(costs))])
+				}
+			})
+		}
+		all.Wait()
+		if short := longest[costs[0]]; short > 200*time.Millisecond {
+			t.Errorf("a statement of %v took %v", costs[0], short)
+		}
+		for _, cost := range costs[1:] {
+			if share := clients * cost / places; longest[cost] > share*5/4 {
+				t.Errorf("a statement of %v took %v, its share of the processors would take %v", cost, longest[cost], share)
+			}
+		}
 	})
 }
