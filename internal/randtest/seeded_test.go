@@ -3,9 +3,11 @@
 package randtest
 
 import (
+	"fmt"
 	"testing"
 
 	"wend/internal/seeded"
+	"wend/internal/trust"
 )
 
 // bugs are the deliberate bugs, by the name of their hook.
@@ -89,6 +91,7 @@ var bugs = map[string]string{
 // TestSeededBugsAreCaught turns on each deliberate bug and wants a difference.
 // More cases than these are no excuse: the ordinary tests run casesDefault.
 func TestSeededBugsAreCaught(t *testing.T) {
+	caught := 0
 	for bug, what := range bugs {
 		t.Run(bug, func(t *testing.T) {
 			seeded.Switch(bug)
@@ -101,13 +104,15 @@ func TestSeededBugsAreCaught(t *testing.T) {
 				without := differs(i)
 				seeded.Switch(bug)
 				if !without {
-					t.Logf("%s: caught within %d cases", what, (i+1)*perWorld)
+					caught++
+					trust.Report(t, "2.4", "bug "+what, "caught", "by", "TestEngineAgainstReference", "after", fmt.Sprint((i+1)*perWorld, " cases"))
 					return
 				}
 			}
 			t.Errorf("%s: not caught; its hook ran: %v", what, seeded.Reached())
 		})
 	}
+	trust.Report(t, "2.4", "seeded bugs caught", caught, "of", len(bugs))
 }
 
 // differs compares one world's statements, those of the ordinary test.

@@ -77,7 +77,7 @@ func Catch(t *testing.T, table string) {
 				t.Fatalf("%s: not noticed by %s %s: %v\n%s", b.what, b.test, a.how, a.err, a.out)
 			}
 			caught++
-			trust.Report(t, "2.4", "bug "+b.name, "caught", "by", b.test, "after", tried(a.out), "with", a.how)
+			trust.Report(t, "2.4", "bug "+b.what, "caught", "by", b.test, "after", tried(a.out))
 		})
 	}
 	trust.Report(t, "2.4", "seeded bugs caught", caught, "of", len(bugs))

@@ -141,13 +141,13 @@ func (s *served) honestBeside(t *testing.T, clients, n int, timeout string) []ti
 	return honest(t, s, n)
 }
 
-// percentile99 of what took long.
-func percentile99(took []time.Duration) time.Duration {
+// percentile is the time that so many percent did not exceed.
+func percentile(took []time.Duration, percent int) time.Duration {
 	slices.Sort(took)
 	if len(took) == 0 {
 		return 0
 	}
-	return took[(len(took)-1)*99/100]
+	return took[(len(took)-1)*percent/100]
 }
 
 // Every hostile query ends with an answer or an error that says which limit it
@@ -211,8 +211,8 @@ func TestHostile(t *testing.T) {
 		t.Errorf("the server had %d MiB, of %d MiB it may have", peak>>20, limit>>20)
 	}
 	trust.Report(t, "2.3", "hostile", len(hostile), "events", events, "alone", ended, "at_once", together, "of which", endedBeside, "exits", 0,
-		"peak_mib", peak>>20, "limit_mib", limit>>20, "cancel_p99", percentile99(late).Round(time.Millisecond),
-		"honest_clients_beside", hostileClients, "honest_p99_alone", percentile99(alone).Round(time.Millisecond), "honest_p99_beside", percentile99(beside).Round(time.Millisecond))
+		"peak_mib", peak>>20, "limit_mib", limit>>20, "cancel_p99", percentile(late, 99).Round(time.Millisecond),
+		"honest_clients_beside", hostileClients, "honest_p99_alone", percentile(alone, 99).Round(time.Millisecond), "honest_p99_beside", percentile(beside, 99).Round(time.Millisecond))
 }
 
 // attack sends a hostile query, and returns the code of the error that it ends with.

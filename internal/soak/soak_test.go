@@ -32,6 +32,7 @@ func soakTime(t *testing.T) time.Duration {
 // are whole, links hold, and the server holds no more at the end than before.
 func TestSoak(t *testing.T) {
 	const writers, readers, attackers, keepers = 8, 12, 2, 2
+	const pace = 100 * time.Millisecond // of each writer's batches; queries come as fast as they are answered
 	seed := trust.Number("WEND_SEED", 1)
 	s := serve(t, filepath.Join(t.TempDir(), "store"))
 	l := &ledger{}
@@ -51,7 +52,9 @@ func TestSoak(t *testing.T) {
 	quiet := &quiet{}
 	calm := time.Now().Add(soakTime(t) / 2)
 	var clients sync.WaitGroup
-	var batches, again, queries, wrong atomic.Int64
+	var batches, again, wrong atomic.Int64
+	var mu sync.Mutex
+	var took []time.Duration // by the readers' queries
 	ended := &endings{}
 	failed := func(err error) {
 		if err != nil {
@@ -68,11 +71,12 @@ func TestSoak(t *testing.T) {
 			newest := time.Now()
 			n := 0
 			failed(quiet.each(ctx, func() (time.Duration, error) {
+				next := time.Now().Add(pace)
 				if len(old) > 0 && time.Now().After(calm) && time.Since(newest) < 10*time.Second {
 					b := old[rng.IntN(len(old))]
 					again.Add(1)
 					_, err := s.post(c, "/v1/events", b.body, b.token) // it is there already
-					return 0, err
+					return time.Until(next), err
 				}
 				b := l.batch(rng, fmt.Sprint("w", i), n)
 				if err := l.store(c, s, b); err != nil {
@@ -81,7 +85,7 @@ func TestSoak(t *testing.T) {
 				n++
 				newest, old = time.Now(), append(old[max(0, len(old)-100):], b)
 				batches.Add(1)
-				return 0, nil
+				return time.Until(next), nil
 			}))
 		})
 	}
@@ -91,8 +95,12 @@ func TestSoak(t *testing.T) {
 			defer c.CloseIdleConnections()
 			rng := rand.New(rand.NewPCG(seed, uint64(100+i)))
 			failed(quiet.each(ctx, func() (time.Duration, error) {
-				queries.Add(1)
-				return 0, questions[rng.IntN(len(questions))].put(s, c, l)
+				begun := time.Now()
+				err := questions[rng.IntN(len(questions))].put(s, c, l)
+				mu.Lock()
+				defer mu.Unlock()
+				took = append(took, time.Since(begun))
+				return 0, err
 			}))
 		})
 	}
@@ -135,7 +143,7 @@ func TestSoak(t *testing.T) {
 		t.Error(err)
 	}
 	s.settled(before, c)
-	trust.Report(t, "2.4", "soak", soakTime(t), "clients", writers+readers+attackers+keepers, "batches", batches.Load(), "sent again", again.Load(), "events", l.stored.Load(), "queries", queries.Load(),
+	trust.Report(t, "2.4", "soak", soakTime(t), "clients", writers+readers+attackers+keepers, "batches", batches.Load(), "sent again", again.Load(), "events", l.stored.Load(), "queries", len(took), "p50", percentile(took, 50).Round(time.Millisecond), "p99", percentile(took, 99).Round(time.Millisecond), "slowest", percentile(took, 100).Round(time.Millisecond),
 		"hostile", ended, "erased", k.erasures, "backups", k.backups, "restored", k.restored, "wrong", wrong.Load(), "heap_mib", heap.mib(), "heap_slope_percent_10min", heap, "seed", seed)
 	if soakTime(t) >= 10*time.Minute && heap.slope > slopeMax {
 		t.Errorf("the heap grows by %s %% in ten minutes", heap)

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -156,25 +157,56 @@ func Page(results []Result) string {
 What wend promises, how each promise is shown, and the figures that were reached. The rows are made by a command from the
 results that test runs left, so that no number is typed by hand: ` + "`make trust`" + ` runs all suites in the size of every change
 (tier C), ` + "`make trust-nightly`" + ` those that are longer (tier N), and ` + "`make trust-page`" + ` writes this page from
-` + "`testdata/trust/results.tsv`" + `. What is promised on which systems, and what is not, is on the [operations](operations.md) page.
+` + "`testdata/trust/results.tsv`" + `. The last column is the day and the commit of the run. What is promised on which systems, and what
+is not, is on the [operations](operations.md) page.
 `)
 	for _, s := range Sections {
-		fmt.Fprintf(&b, "\n## %s\n\n| promise | shown by | figures reached |\n|---|---|---|\n", s.Title)
+		fmt.Fprintf(&b, "\n## %s\n", s.Title)
 		for _, p := range s.Promises {
-			var figures []string
+			how := "`" + strings.ReplaceAll(p.How, "; ", "`, `") + "`"
+			fmt.Fprintf(&b, "\n### %s\n\n%s: %s. Shown by %s.\n", p.Title, p.Name, p.Text, how)
+			var figures, bugs, fuzz [][]string
 			for _, r := range of(p.Name, results) {
-				note := fmt.Sprintf("%s, tier %s, %s", r.Date, r.Tier, r.Commit)
+				run := []string{r.Tier, r.Date + ", " + r.Commit}
+				text := r.Figures()
 				if r.Verdict != "ok" {
-					note = "**failed**, " + note
+					text = "**failed**: " + text
 				}
-				figures = append(figures, fmt.Sprintf("%s (%s)", strings.ReplaceAll(r.Figures(), "|", "\\|"), note))
+				if f := bugFigures.FindStringSubmatch(text); f != nil {
+					bugs = append(bugs, slices.Concat(f[1:], run))
+				} else if f := fuzzFigures.FindStringSubmatch(text); f != nil {
+					fuzz = append(fuzz, slices.Concat(f[1:], run))
+				} else {
+					figures = append(figures, slices.Concat([]string{text}, run))
+				}
 			}
-			if len(figures) == 0 {
-				figures = []string{"not shown yet"}
+			table(&b, figures, "figures")
+			table(&b, bugs, "bug", "noticed by", "after")
+			table(&b, fuzz, "fuzzed", "executions", "crashers")
+			if len(figures)+len(bugs)+len(fuzz) == 0 {
+				b.WriteString("\nNot shown yet.\n")
 			}
-			how := "`" + strings.ReplaceAll(strings.ReplaceAll(p.How, "|", "\\|"), "; ", "`<br>`") + "`"
-			fmt.Fprintf(&b, "| **%s** (%s): %s | %s | %s |\n", p.Title, p.Name, p.Text, how, strings.Join(figures, "<br>"))
 		}
 	}
 	return b.String()
+}
+
+var (
+	bugFigures  = regexp.MustCompile(`^bug (.*)=caught by=(.*) after=(.*)$`)
+	fuzzFigures = regexp.MustCompile(`^fuzz Fuzz(.*) executions=(.*) crashers=(.*)$`)
+)
+
+// table writes rows of figures, which end with tier and run, if there are any.
+func table(b *strings.Builder, rows [][]string, heads ...string) {
+	if len(rows) == 0 {
+		return
+	}
+	heads = append(heads, "tier", "run")
+	fmt.Fprintf(b, "\n| %s |\n|%s\n", strings.Join(heads, " | "), strings.Repeat("---|", len(heads)))
+	for _, row := range rows {
+		for _, cell := range row {
+			fmt.Fprintf(b, "| %s ", strings.ReplaceAll(cell, "|", "\\|"))
+		}
+		b.WriteString("|\n")
+	}
 }

@@ -32,7 +32,7 @@ func TestResults(t *testing.T) {
 		}
 	}
 	page := Page(all)
-	for _, want := range []string{"sim states=12 seed=2 (2030-01-03, tier N, ccc)", "**failed**, 2030-01-02", "not shown yet"} {
+	for _, want := range []string{"| sim states=12 seed=2 | N | 2030-01-03, ccc |", "| **failed**: flips=9 wrong=1 | C | 2030-01-02, bbb |", "Not shown yet"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q:\n%s", want, page)
 		}
