@@ -15,14 +15,17 @@ bin/wend: $(shell find . -name '*.go' -not -name '*_test.go') go.mod go.sum Make
 demo: bin/wend
 	./bin/wend demo
 
+# Packages whose tests take longest come first, so that no processor waits for them in the end.
+LONGEST = ./storage ./internal/randtest ./engine ./cmd/wend
+
 # The suites say what they tried, from which seed, and what they found: a line a promise.
 test:
 	@rm -f .suites
-	WEND_TRUST=$${WEND_TRUST:-$(CURDIR)/.suites} go test -timeout 30m $(TESTFLAGS) ./...
+	WEND_TRUST=$${WEND_TRUST:-$(CURDIR)/.suites} go test -timeout 30m $(TESTFLAGS) $(LONGEST) ./...
 	@test ! -f .suites || { echo; go run ./internal/trust/show -reports .suites; rm -f .suites; }
 
 race:
-	WEND_TRUST= WEND_CASES=$${WEND_CASES:-2000} WEND_STATES=$${WEND_STATES:-300} go test -race -short -timeout 30m ./...
+	WEND_TRUST= WEND_CASES=$${WEND_CASES:-2000} WEND_STATES=$${WEND_STATES:-300} go test -race -short -timeout 30m $(LONGEST) ./...
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo 'these files are not formatted as gofmt does:'; gofmt -l .; exit 1; }
