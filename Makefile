@@ -76,7 +76,7 @@ trust:
 	@$(SHOW) -reports .trust -tier C $(if $(KEEP),-keep $(RESULTS))
 
 # The longer sizes (tier N), in parts that can run one by one. Each keeps its figures.
-trust-nightly: trust-nightly-sim trust-nightly-flips trust-nightly-faults trust-nightly-kills trust-nightly-cuts trust-nightly-conformance trust-nightly-inject trust-nightly-full trust-nightly-random trust-nightly-erase trust-nightly-server trust-nightly-fuzz trust-page
+trust-nightly: trust-nightly-sim trust-nightly-flips trust-nightly-faults trust-nightly-kills trust-nightly-cuts trust-nightly-conformance trust-nightly-inject trust-nightly-full trust-nightly-random trust-nightly-erase trust-nightly-concurrent trust-nightly-backups trust-nightly-server trust-nightly-fuzz soak resend hostile trust-page
 
 NIGHTLY = @rm -f .nightly-$@; $(1); s=$$?; $(SHOW) -reports .nightly-$@ -tier N -keep $(RESULTS) >/dev/null || s=1; rm -f .nightly-$@; exit $$s
 LONG = WEND_TRUST=$(CURDIR)/.nightly-$@ nice go test -count=1 -timeout 12h
@@ -98,9 +98,13 @@ trust-nightly-inject:
 trust-nightly-full:
 	$(call NIGHTLY,WEND_FILLS=200 $(LONG) ./internal/trials -run TestFull)
 trust-nightly-random:
-	$(call NIGHTLY,WEND_CASES=1000000 $(LONG) ./internal/randtest)
+	$(call NIGHTLY,WEND_CASES=1000000 WEND_STREAMS=100000 WEND_LAYOUTS=200000 $(LONG) ./internal/randtest)
 trust-nightly-erase:
 	$(call NIGHTLY,WEND_ERASE_STORES=10000 $(LONG) ./storage -run TestErase)
+trust-nightly-concurrent:
+	$(call NIGHTLY,WEND_CONCURRENT=60m $(LONG) -race ./storage -run TestConcurrent)
+trust-nightly-backups:
+	$(call NIGHTLY,WEND_BACKUPS=300 $(LONG) ./storage -run TestSimBackups)
 trust-nightly-server:
 	$(call NIGHTLY,WEND_SLOW_CLIENTS=3000 WEND_SLOW_SECONDS=300 WEND_INJECTIONS=320 $(LONG) ./server -run 'SlowClients|PanicsInHandlers')
 trust-nightly-fuzz:
