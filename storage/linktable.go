@@ -163,9 +163,13 @@ func (t *linkTable) handOver(n *linkTable, moved, touched []string) {
 	for source, places := range t.located {
 		n.earlier[source] = earlier{places, moved}
 	}
+	hashes := make([]uint64, len(touched))
+	for i, name := range touched {
+		hashes[i] = customerHash(name)
+	}
 	n.prints = make(map[[2]int][sha256.Size]byte, len(t.prints))
 	for key, sum := range t.prints {
-		if !slices.ContainsFunc(touched, func(name string) bool { return blockOf(customerHash(name), key[1]) == key[0] }) {
+		if !slices.ContainsFunc(hashes, func(hash uint64) bool { return blockOf(hash, key[1]) == key[0] }) {
 			n.prints[key] = sum
 		}
 	}
