@@ -118,8 +118,17 @@ func (s *Store) Append(ctx context.Context, b *event.Batch, opt AppendOptions) (
 // waiting is what an answer waits for.
 type waiting struct {
 	lsn    uint64          // to be synced
-	flush  bool            // a duplicate's first copy is in no log: flush, and take the batch again
+	flush  bool            // what was sent before is in no log: flush, and take the batch again
 	sorted <-chan struct{} // what came before, and then take the batch again; nil: nothing to wait for
+}
+
+// rely lets an answer wait until a batch that holds what is sent again is as
+// durable as asked for now.
+func (w *waiting) rely(b *memBatch, durability Durability) {
+	if !b.visible && durability != Memory || durability == Sync {
+		w.lsn = max(w.lsn, b.lsn)
+		w.flush = w.flush || durability == Sync && (b.durability == Memory || b.unlogged)
+	}
 }
 
 func (s *Store) append(ctx context.Context, b *event.Batch, opt AppendOptions) (Ack, waiting, error) {
@@ -174,8 +183,14 @@ func (s *Store) take(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch,
 	}
 	if opt.Token != "" {
 		if t, ok := s.token(opt.Token); ok {
-			// The first answer may still wait for its fsync.
-			return t.Ack, nil, waiting{lsn: t.Ack.LSN}, nil
+			for _, m := range s.memory() {
+				for _, first := range m.batches {
+					if first.lsn == t.Ack.LSN && !seeded.On("token_answered_at_once") {
+						wait.rely(first, opt.Durability)
+					}
+				}
+			}
+			return t.Ack, nil, wait, nil
 		}
 	}
 	keep, rejected := s.validate(b, s.state().cutoff(), s.now().Add(futureMost))
@@ -546,10 +561,7 @@ func (s *Store) newRows(b *event.Batch, keep []int, ack *Ack) (fresh []int, wait
 			first = b.At(at)
 		} else if at, ok := s.inMemory(key); ok {
 			first = at.batch.batch.At(at.row)
-			if !at.batch.visible && ack.Durability != Memory || ack.Durability == Sync {
-				wait.lsn = max(wait.lsn, at.batch.lsn)
-				wait.flush = wait.flush || ack.Durability == Sync && (at.batch.durability == Memory || at.batch.unlogged)
-			}
+			wait.rely(at.batch, ack.Durability)
 		} else if first, found, err = s.storedEvent(key); err != nil {
 			return nil, wait, err
 		}

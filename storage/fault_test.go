@@ -131,6 +131,36 @@ func TestLogFailure(t *testing.T) {
 	}
 }
 
+// A batch whose log failed after it was acknowledged is in no log. Sent again, by
+// its token or its events' ids, and to be durable now, it is not acknowledged
+// before it is somewhere; so is one that was to be in memory only.
+func TestSentAgainFromNoLog(t *testing.T) {
+	for _, level := range []Durability{Interval, Memory} {
+		for _, token := range []string{"token", ""} {
+			t.Run(fmt.Sprintf("%v, token %q", level, token), func(t *testing.T) {
+				s, fs := openFaulty(t)
+				appendEvents(t, s, AppendOptions{}, view("ann", 0))
+				e := view("ann", 1)
+				e.ID = "x"
+				appendEvents(t, s, AppendOptions{Durability: level, Token: token}, e)
+				fs.fail = func(_ int, call, _ string) bool { return call == "sync" }
+				if _, err := s.Append(t.Context(), batchOf([]event.Event{view("ann", 2)}), AppendOptions{}); !errors.Is(err, errDisk) {
+					t.Fatalf("append on a failing disk: %v", err)
+				}
+				if ack, err := s.Append(t.Context(), batchOf([]event.Event{e}), AppendOptions{Token: token}); !errors.Is(err, errDisk) {
+					t.Errorf("sent again on a failing disk: %+v, %v", ack, err)
+				}
+				fs.fail = nil
+				appendEvents(t, s, AppendOptions{Token: token}, e)
+				if got := contents(t, open(t, fs.Mem.Clone(), "store")); strings.Count(got, "\n") != 2 {
+					t.Errorf("after a crash\n%s", got)
+				}
+				kill(s)
+			})
+		}
+	}
+}
+
 // A write of the log fails, and then the process is killed: what was
 // acknowledged as interval before it is in the file, and stays.
 func TestFailedWriteKeepsTheOnesBefore(t *testing.T) {
