@@ -34,8 +34,11 @@ func (ev *evaluator) cohort(c *query.Cohort, who *customer) event.Value {
 
 func (ev *evaluator) inSegment(name string, who *customer) bool {
 	d := ev.definitions[name]
-	if d == nil || d.Kind != "segment" {
-		fail("no segment %q", name)
+	if d == nil {
+		return false // the statement is lenient
+	}
+	if d.Kind != "segment" {
+		fail("%q is no segment", name)
 	}
 	if ev.segments[name] == nil {
 		ev.segments[name] = map[*customer]bool{}
