@@ -127,7 +127,7 @@ type waiting struct {
 func (w *waiting) rely(b *memBatch, durability Durability) {
 	if !b.visible && durability != Memory || durability == Sync {
 		w.lsn = max(w.lsn, b.lsn)
-		w.flush = w.flush || durability == Sync && (b.durability == Memory || b.unlogged)
+		w.flush = w.flush || durability == Sync && b.log == 0
 	}
 }
 
@@ -230,6 +230,9 @@ func (s *Store) take(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch,
 		}
 	}
 	mem = &memBatch{lsn: s.lsn, received: now, token: opt.Token, durability: opt.Durability, visible: opt.Durability != Sync || seeded.On("visible_before_sync")}
+	if opt.Durability != Memory {
+		mem.log = s.wal.number
+	}
 	s.remember(mem, picked, ack)
 	if opt.Durability == Sync && !seeded.On("acknowledged_before_sync") {
 		wait.lsn = s.lsn
@@ -294,7 +297,7 @@ func (s *Store) openLog() error {
 	s.wal = w
 	// Batches whose log failed after they became visible are logged again.
 	for _, b := range s.mem.batches {
-		if !b.unlogged {
+		if !b.unlogged() {
 			continue
 		}
 		ack := Ack{}
@@ -306,7 +309,7 @@ func (s *Store) openLog() error {
 			s.giveUp(w)
 			return err
 		}
-		b.unlogged = false
+		b.log = w.number
 	}
 	return nil
 }
@@ -322,7 +325,9 @@ func (s *Store) giveUp(w *wal) {
 	durable := w.durableTo()
 	s.mem.remove(func(b *memBatch) bool { return !b.visible && b.lsn > durable })
 	for _, b := range s.mem.batches {
-		b.unlogged = b.unlogged || b.lsn > durable && b.durability != Memory
+		if b.lsn > durable && (b.log == w.number || seeded.On("logged_twice")) {
+			b.log = 0
+		}
 		b.visible = b.visible || b.lsn <= durable // whoever waits for it may have been told of an error
 	}
 	s.oldWAL = append(s.oldWAL, w.extent())
@@ -374,7 +379,7 @@ func (s *Store) Sync(ctx context.Context, lsn uint64) error {
 	inMemory := false
 	for _, m := range s.memory() {
 		for _, b := range m.batches {
-			inMemory = inMemory || b.lsn <= lsn && (b.durability == Memory || b.unlogged)
+			inMemory = inMemory || b.lsn <= lsn && b.log == 0
 		}
 	}
 	s.mu.Unlock()

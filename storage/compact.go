@@ -92,7 +92,7 @@ func (s *Store) flush(ctx context.Context) error {
 	s.frozen = nil
 	if err != nil {
 		s.mem = frozen.with(s.mem) // in memory and in the log as before
-		unlogged := slices.ContainsFunc(s.mem.batches, func(b *memBatch) bool { return b.unlogged })
+		unlogged := slices.ContainsFunc(s.mem.batches, func(b *memBatch) bool { return b.unlogged() })
 		if s.wal != nil && unlogged {
 			// Beginning another file logs them again.
 			if e := s.wal.sync(s.wal.lsn); e != nil {

@@ -161,6 +161,30 @@ func TestSentAgainFromNoLog(t *testing.T) {
 	}
 }
 
+// A flush fails, and then the log that was begun after it: the batches of the log
+// before are where they were, and are not there twice after the next opening.
+func TestLogFailsAfterFlushFailed(t *testing.T) {
+	s, fs := openFaulty(t)
+	appendEvents(t, s, AppendOptions{}, view("ann", 0))
+	fs.fail = func(_ int, call, name string) bool { return call == "write" && strings.Contains(name, ".seg") }
+	if err := s.Flush(t.Context()); !errors.Is(err, errDisk) {
+		t.Fatalf("flush on a failing disk: %v", err)
+	}
+	fs.fail = nil
+	appendEvents(t, s, AppendOptions{Durability: Interval}, view("ann", 1))
+	fs.fail = func(_ int, call, name string) bool { return call == "sync" && strings.HasSuffix(name, walSuffix) }
+	if _, err := s.Append(t.Context(), batchOf([]event.Event{view("ann", 2)}), AppendOptions{}); !errors.Is(err, errDisk) {
+		t.Fatalf("append on a failing disk: %v", err)
+	}
+	fs.fail = nil
+	appendEvents(t, s, AppendOptions{}, view("ann", 3))
+	want := contents(t, s)
+	if got := contents(t, open(t, fs.Mem.Clone(), "store")); got != want || strings.Count(got, "\n") != 3 {
+		t.Errorf("after a crash\n%s\nwant\n%s", got, want)
+	}
+	kill(s)
+}
+
 // A write of the log fails, and then the process is killed: what was
 // acknowledged as interval before it is in the file, and stays.
 func TestFailedWriteKeepsTheOnesBefore(t *testing.T) {

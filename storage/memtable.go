@@ -37,8 +37,11 @@ type memBatch struct {
 	token    string
 
 	durability Durability
-	unlogged   bool // its log failed: the next one repeats it
+	log        uint64 // the file that has it; 0: none
 }
+
+// unlogged reports whether the batch's log failed: the next one repeats it.
+func (b *memBatch) unlogged() bool { return b.log == 0 && b.durability != Memory }
 
 func newMemtable() *memtable {
 	return &memtable{ids: map[eventID]memRow{}, tokens: map[string]tokenRecord{}, received: math.MinInt64}

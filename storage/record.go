@@ -30,7 +30,7 @@ func encodeRecord(received event.Time, token string, ack *Ack, b *event.Batch) [
 // freed from duplicates when it was written, but a batch that failed and was
 // sent again may stand in the log twice. Of each erased customer erased tells
 // the last batch that goes without it.
-func (s *Store) replayBatch(r walRecord, erased map[string]uint64) error {
+func (s *Store) replayBatch(r walRecord, log uint64, erased map[string]uint64) error {
 	d := newDecoder(r.content)
 	received := event.Time(d.varint())
 	token, answer := d.string(), d.string()
@@ -58,6 +58,6 @@ func (s *Store) replayBatch(r walRecord, erased map[string]uint64) error {
 		return err
 	}
 	s.lsn = max(s.lsn, r.lsn)
-	s.remember(&memBatch{lsn: r.lsn, received: received, token: token, visible: true}, selectRows(b, fresh), ack)
+	s.remember(&memBatch{lsn: r.lsn, received: received, token: token, visible: true, log: log}, selectRows(b, fresh), ack)
 	return nil
 }

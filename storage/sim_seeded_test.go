@@ -23,6 +23,7 @@ segment_name_not_synced | new segments' names are not synced | TestSimStory
 manifest_name_not_synced | a new manifest's name is not synced | TestSimStory
 directory_not_kept | a new store's own name is not synced | TestSimStory
 read_not_kept | what a dead process left unsynced is taken for durable | TestSimStory
+logged_twice | batches of logs before are repeated when a log fails, and counted twice | TestLogFailsAfterFlushFailed
 token_answered_at_once | a batch sent again is acknowledged while it is in no log | TestSentAgainFromNoLog
 log_checksum_skipped | the checksum of log records is not looked at | TestDamagedLog
 short_record_accepted | a log record that ends early counts | TestTornLog

@@ -446,15 +446,18 @@ func (s *Store) replay() error {
 	}
 	slices.Reverse(files)
 	erased := s.state().erasedUpTo()
+	replayed := map[uint64]bool{} // by LSN: a log repeats batches of one that failed
 	for _, f := range files {
 		for _, h := range f.holes {
 			damage = append(damage, logDamage{number: f.number, offset: h.from, reason: fmt.Sprintf("bytes %d to %d are damaged; the batches in them are lost", h.from, h.to)})
 		}
 		for _, r := range f.records {
-			if r.kind == recordMark || r.lsn <= s.state().lsn {
+			if r.kind == recordMark || r.lsn <= s.state().lsn || replayed[r.lsn] && !seeded.On("logged_twice") {
 				continue
 			}
-			if err := s.replayBatch(r, erased); err != nil {
+			err := s.replayBatch(r, f.number, erased)
+			replayed[r.lsn] = err == nil
+			if err != nil {
 				if !errors.Is(err, ErrCorrupt) {
 					return fmt.Errorf("read %s: batch %d: %w", walName(f.number), r.lsn, err)
 				}
