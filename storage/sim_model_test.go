@@ -91,11 +91,13 @@ func (m *simModel) clone() *simModel {
 // without returns the model without some events: an erasure took them.
 func (m *simModel) without(gone map[int64]bool) *simModel {
 	c := m.clone()
-	for i, b := range c.present {
-		if slices.ContainsFunc(b.events, func(e event.Event) bool { return gone[eventNumber(&e)] }) {
-			less := *b
-			less.events = slices.DeleteFunc(slices.Clone(b.events), func(e event.Event) bool { return gone[eventNumber(&e)] })
-			c.present[i] = &less
+	for _, list := range [][]*simBatch{c.present, c.limbo} {
+		for i, b := range list {
+			if slices.ContainsFunc(b.events, func(e event.Event) bool { return gone[eventNumber(&e)] }) {
+				less := *b
+				less.events = slices.DeleteFunc(slices.Clone(b.events), func(e event.Event) bool { return gone[eventNumber(&e)] })
+				list[i] = &less
+			}
 		}
 	}
 	return c

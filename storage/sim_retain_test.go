@@ -91,7 +91,7 @@ func (d *sim) retain(s *Store, m *simModel) (worked bool, err error) {
 // young returns the model without what is older than a cutoff.
 func (m *simModel) young(cutoff event.Time) *simModel {
 	gone := map[int64]bool{}
-	for _, b := range m.present {
+	for _, b := range slices.Concat(m.present, m.limbo) {
 		for i := range b.events {
 			if b.events[i].Time < cutoff {
 				gone[eventNumber(&b.events[i])] = true
