@@ -186,7 +186,7 @@ func (s *Store) take(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch,
 			for _, m := range s.memory() {
 				for _, first := range m.batches {
 					if first.lsn == t.Ack.LSN && !seeded.On("token_answered_at_once") {
-						wait.rely(first, opt.Durability)
+						wait.rely(first, min(opt.Durability, first.durability)) // the stronger: the answer tells of the first
 					}
 				}
 			}

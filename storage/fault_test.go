@@ -7,7 +7,9 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"wend/event"
 	"wend/storage/vfs"
@@ -159,6 +161,36 @@ func TestSentAgainFromNoLog(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A batch that still waits for its fsync is sent again by its token, to be in
+// memory only: the answer would be the first's, which says that it is durable.
+func TestSentAgainBeforeSync(t *testing.T) {
+	s, fs := openFaulty(t)
+	appendEvents(t, s, AppendOptions{}, view("ann", 0))
+	batch := func() *event.Batch { return batchOf([]event.Event{view("ann", 1)}) }
+	again := make(chan Ack, 1)
+	var once sync.Once
+	fs.fail = func(_ int, call, name string) bool {
+		if call != "sync" || !strings.HasSuffix(name, walSuffix) {
+			return false
+		}
+		once.Do(func() {
+			go func() {
+				ack, _ := s.Append(t.Context(), batch(), AppendOptions{Token: "t", Durability: Memory})
+				again <- ack
+			}()
+			time.Sleep(50 * time.Millisecond) // the other would have answered by now
+		})
+		return true
+	}
+	if _, err := s.Append(t.Context(), batch(), AppendOptions{Token: "t"}); !errors.Is(err, errDisk) {
+		t.Fatalf("append on a failing disk: %v", err)
+	}
+	if ack := <-again; ack.Accepted > 0 && ack.Durability != Memory { // it may have come so late that it was the first
+		t.Errorf("sent again while the fsync fails: %+v", ack)
+	}
+	kill(s)
 }
 
 // A flush fails, and then the log that was begun after it: the batches of the log
