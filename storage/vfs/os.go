@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +21,10 @@ type OS struct {
 	AllowNetwork bool
 }
 
-var _ FS = OS{}
+var (
+	_ FS       = OS{}
+	_ Resolver = OS{}
+)
 
 // Create implements FS.
 func (OS) Create(name string) (File, error) {
@@ -83,6 +87,22 @@ func (OS) SyncDir(name string) error {
 		err = e
 	}
 	return err
+}
+
+// Resolve implements Resolver.
+func (OS) Resolve(name string) string {
+	name, err := filepath.Abs(name)
+	if err != nil {
+		return name
+	}
+	for part, rest := name, ""; ; part, rest = filepath.Dir(part), filepath.Join(filepath.Base(part), rest) {
+		if found, err := filepath.EvalSymlinks(part); err == nil {
+			return filepath.Join(found, rest)
+		}
+		if part == filepath.Dir(part) {
+			return name
+		}
+	}
 }
 
 // Lock implements FS with flock, which a crashed owner gives back by itself

@@ -55,6 +55,13 @@ type Reserver interface {
 	Reserve(size int64) error
 }
 
+// Resolver is an FS in which a file may have several names.
+type Resolver interface {
+	// Resolve returns the name of a file from the root on and without links. The
+	// part of it that is not there yet stays as it is called.
+	Resolve(name string) string
+}
+
 // NoRoom reports whether an error is that of a full disk, or of a limit on what
 // a user or a process may write.
 func NoRoom(err error) bool {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -130,6 +131,94 @@ func kind(err error) string {
 		return "end of file"
 	}
 	return err.Error()
+}
+
+// scarce is a file system of which few files can be open.
+type scarce struct {
+	*Mem
+	most, open int
+}
+
+func (s *scarce) Open(name string) (File, error) {
+	if s.open >= s.most {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.ENFILE}
+	}
+	s.open++
+	f, err := s.Mem.Open(name)
+	return &scarceFile{f, s}, err
+}
+
+type scarceFile struct {
+	File
+	of *scarce
+}
+
+func (f *scarceFile) Close() error {
+	f.of.open--
+	return f.File.Close()
+}
+
+// A pool reads any number of files and has few of them open: as many as it was
+// told, or as many as the system has.
+func TestPool(t *testing.T) {
+	for _, c := range []struct{ most, system, open int }{{10, 100, 10}, {1000, 40, 20}, {1000, 5, 5}} {
+		mem := NewMem()
+		system := &scarce{Mem: mem, most: c.system}
+		pool := NewPool(system, c.most)
+		var files []*PoolFile
+		var failed error
+		for i := range 60 {
+			name := fmt.Sprint("f", i)
+			f, err := mem.Create(name)
+			if err == nil {
+				_, err = f.Write([]byte{byte(i)})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			file, err := pool.Open(name)
+			if err != nil {
+				failed = err
+				break
+			}
+			files = append(files, file)
+		}
+		if c.system < poolLeast {
+			if !TooManyOpen(failed) || system.open != c.open {
+				t.Errorf("%+v: %d are open: %v", c, system.open, failed)
+			}
+			continue
+		}
+		for i, f := range files {
+			var b [1]byte
+			if n, err := f.ReadAt(b[:], 0); n != 1 || b[0] != byte(i) {
+				t.Errorf("%+v: file %d: read %d, %v", c, i, b, err)
+			}
+			if size, err := f.Size(); size != 1 || err != nil {
+				t.Errorf("%+v: file %d: size %d, %v", c, i, size, err)
+			}
+		}
+		if len(files) != 60 || system.open != c.open {
+			t.Errorf("%+v: %v, %d files are open", c, failed, system.open)
+		}
+		held, err := files[0].take() // it is being read
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			pool.Shrink()
+		}
+		if _, err := held.ReadAt(make([]byte, 1), 0); err != nil || system.open > poolLeast {
+			t.Errorf("%+v: %d stay open, and what is being read has %v", c, system.open, err)
+		}
+		for _, f := range files {
+			f.Close()
+		}
+		files[0].give()
+		if system.open != 0 {
+			t.Errorf("%+v: %d stay open when all are closed", c, system.open)
+		}
+	}
 }
 
 // Whether a file system is shared between machines is told by its magic.
