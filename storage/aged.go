@@ -209,7 +209,7 @@ func (s *Store) ageFiles() error {
 	}
 	for _, r := range s.state().segments {
 		if f := s.segments[r.ID]; f != nil {
-			if err := s.age(f); err != nil && !s.leaveOut(err) {
+			if err := s.age(f); err != nil && !s.leaveOutUnread(f, err) {
 				return err
 			}
 		}

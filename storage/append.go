@@ -1,12 +1,11 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
-	"unicode/utf8"
 
 	"wend/event"
 	"wend/internal/seeded"
@@ -37,8 +36,27 @@ func ParseDurability(name string) (d Durability, ok bool) {
 // AppendOptions say how a batch is to be taken.
 type AppendOptions struct {
 	Durability Durability
-	Token      string // names the batch: sent again, it gets the first answer and changes nothing
+	Token      string // names the batch: sent again, it gets the first answer and changes nothing; see CheckToken
 	Strict     bool   // one bad event refuses the batch
+
+	// Of a batch from which events were left out before, because they cannot be
+	// stored: where each of the others stood, and which were left out, and why.
+	// The answer tells of all, also when it is given again.
+	Index    []int
+	Rejected []Rejection
+}
+
+// rejections are those of the sender's events that are not stored, by Index: a
+// batch's own, and those that were left out before.
+func (o *AppendOptions) rejections(own []Rejection) []Rejection {
+	if o.Index != nil {
+		for i := range own {
+			own[i].Index = o.Index[own[i].Index]
+		}
+	}
+	all := slices.Concat(o.Rejected, own)
+	slices.SortStableFunc(all, func(a, b Rejection) int { return cmp.Compare(a.Index, b.Index) })
+	return all
 }
 
 // Rejection is one event of a batch that cannot be stored.
@@ -61,23 +79,6 @@ type Ack struct {
 // ErrRefused is the error of a strict batch with events that cannot be stored.
 var ErrRefused = errors.New("the batch is refused")
 
-// Limits of an appended event: what fits a log record and a customer's run
-// without one event crowding out the rest. Bulk loads are not held to them.
-const (
-	batchEvents     = 50_000
-	eventBytes      = 64 << 10
-	eventProperties = 256
-	nameBytes       = 128
-
-	// futureMost is how far in the future of the store's clock an appended
-	// event's time may lie: senders' clocks are wrong by hours, hardly by days.
-	futureMost = 48 * event.Hour
-)
-
-// storeProperties is how many properties a store may have: each costs every
-// query and every block something. Who sends names that are data has more.
-const storeProperties = 10_000
-
 // Append stores a batch. When it returns without an error, the accepted
 // events are as durable as asked for, and every later snapshot shows them.
 // After an error the batch may or may not be stored: send it again, with the
@@ -89,6 +90,9 @@ func (s *Store) Append(ctx context.Context, b *event.Batch, opt AppendOptions) (
 	if n := b.Len(); n > batchEvents {
 		return Ack{}, fmt.Errorf("append %d events: a batch holds at most %d; send several, or import a file", n, batchEvents)
 	}
+	if err := CheckToken(opt.Token); err != nil {
+		return Ack{}, fmt.Errorf("append %d events: %w", b.Len(), err)
+	}
 	for {
 		var ack Ack
 		var wait waiting
@@ -98,6 +102,8 @@ func (s *Store) Append(ctx context.Context, b *event.Batch, opt AppendOptions) (
 		})
 		switch {
 		case err != nil:
+		case wait.again:
+			err = ctx.Err()
 		case wait.sorted != nil:
 			select {
 			case <-wait.sorted:
@@ -106,6 +112,8 @@ func (s *Store) Append(ctx context.Context, b *event.Batch, opt AppendOptions) (
 			}
 		case wait.flush:
 			err = s.Flush(ctx)
+		case wait.room != nil:
+			err = s.waitForRoom(ctx, wait.room)
 		default:
 			return ack, nil
 		}
@@ -118,24 +126,84 @@ func (s *Store) Append(ctx context.Context, b *event.Batch, opt AppendOptions) (
 // waiting is what an answer waits for.
 type waiting struct {
 	lsn    uint64          // to be synced
+	again  bool            // and then the batch is to be taken: nothing of it was
 	flush  bool            // what was sent before is in no log: flush, and take the batch again
 	sorted <-chan struct{} // what came before, and then take the batch again; nil: nothing to wait for
+	room   <-chan struct{} // for memory, and then take the batch again; nil: there is some
+}
+
+// memtablesOwed is how many memtables the background may owe before appends do
+// its work, and how many there is memory for.
+const memtablesOwed = 4
+
+// crowded is what an append has to wait for, nil if there is memory for more.
+// The caller holds mu.
+func (s *Store) crowded() <-chan struct{} {
+	size := int64(0)
+	for _, m := range s.memory() {
+		size += m.size()
+	}
+	if size < memtablesOwed*s.opt.memtableBytes() {
+		return nil
+	}
+	if s.roomier == nil {
+		s.roomier = make(chan struct{})
+	}
+	return s.roomier
+}
+
+// waitForRoom waits until a flush has ended, and begins one where nobody else
+// does. It fails with that flush.
+func (s *Store) waitForRoom(ctx context.Context, room <-chan struct{}) error {
+	if !s.opt.Background {
+		return s.Flush(ctx)
+	}
+	s.nudge()
+	select {
+	case <-room:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if errors.Is(s.flushErr, context.Canceled) || errors.Is(s.flushErr, context.DeadlineExceeded) {
+		return nil // by whoever asked for it: look again
+	}
+	return s.flushErr
+}
+
+// lookForRoom has appends look again that wait for room. The caller holds mu.
+func (s *Store) lookForRoom() {
+	if s.roomier != nil {
+		close(s.roomier)
+		s.roomier = nil
+	}
 }
 
 // rely lets an answer wait until a batch that holds what is sent again is as
-// durable as asked for now.
-func (w *waiting) rely(b *memBatch, durability Durability) {
-	if !b.visible && durability != Memory || durability == Sync {
-		w.lsn = max(w.lsn, b.lsn)
-		w.flush = w.flush || durability == Sync && b.log == 0
+// durable as asked for now. One that is still being synced is waited for in any
+// case: if that fails, it is not stored. The caller holds mu.
+func (s *Store) rely(wait *waiting, b *memBatch, durability Durability) {
+	switch {
+	case s.durable(b):
+	case b.log == 0:
+		wait.flush = wait.flush || durability != Memory
+	case !b.visible || durability == Sync:
+		wait.lsn = max(wait.lsn, b.lsn)
 	}
+}
+
+// durable reports whether power loss leaves a batch: a log that takes no more
+// batches is synced as far as it counts. The caller holds mu.
+func (s *Store) durable(b *memBatch) bool {
+	return b.log != 0 && (s.wal == nil || b.log != s.wal.number || b.lsn <= s.wal.durableTo())
 }
 
 func (s *Store) append(ctx context.Context, b *event.Batch, opt AppendOptions) (Ack, waiting, error) {
 	s.appending.RLock()
 	defer s.appending.RUnlock()
 	ack, batch, wait, log, err := s.takeLocked(b, opt)
-	if err != nil || wait.flush || wait.sorted != nil {
+	if err != nil || wait.flush || wait.sorted != nil || wait.room != nil {
 		return ack, wait, err
 	}
 	if wait.lsn > 0 && log != nil {
@@ -144,17 +212,19 @@ func (s *Store) append(ctx context.Context, b *event.Batch, opt AppendOptions) (
 			return Ack{}, wait, err
 		}
 	}
+	if wait.again {
+		return ack, wait, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if batch != nil {
 		batch.visible = true
 	}
-	if s.mem.rows >= s.opt.MemtableEvents && !s.closing {
-		const behind = 4 // memtables that the background may owe before appends do its work
+	if s.mem.fills(&s.opt, 1) && !s.closing {
 		s.nudge()
-		if (!s.opt.Background || s.mem.rows >= behind*s.opt.MemtableEvents) && s.writing.TryLock() {
+		if (!s.opt.Background || s.mem.fills(&s.opt, memtablesOwed)) && s.writing.TryLock() {
 			defer s.writing.Unlock()
-			if err := s.flush(ctx); err != nil {
+			if err := s.flush(context.WithoutCancel(ctx)); err != nil { // others may wait for it
 				// The batch is in the log and stays there: nothing is lost.
 				s.opt.Log.Warn("flush", "error", err)
 			}
@@ -186,33 +256,47 @@ func (s *Store) take(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch,
 			for _, m := range s.memory() {
 				for _, first := range m.batches {
 					if first.lsn == t.Ack.LSN && !seeded.On("token_answered_at_once") {
-						wait.rely(first, min(opt.Durability, first.durability)) // the stronger: the answer tells of the first
+						s.rely(&wait, first, min(opt.Durability, first.durability)) // the stronger: the answer tells of the first
 					}
 				}
 			}
-			return t.Ack, nil, wait, nil
+			return t.Ack.whole(), nil, wait, s.settle()
 		}
 	}
 	keep, rejected := s.validate(b, s.state().cutoff(), s.now().Add(futureMost))
-	ack.Rejected, ack.Durability = rejected, opt.Durability
-	if opt.Strict && len(rejected) > 0 {
-		return ack, nil, wait, fmt.Errorf("%w: event %d: %s", ErrRefused, rejected[0].Index, rejected[0].Reason)
+	ack.Rejected, ack.Durability = opt.rejections(rejected), opt.Durability
+	if opt.Strict && len(ack.Rejected) > 0 {
+		return ack, nil, wait, fmt.Errorf("%w: event %d: %s", ErrRefused, ack.Rejected[0].Index, ack.Rejected[0].Reason)
+	}
+	if opt.Token != "" {
+		fewReasons(ack.Rejected)
 	}
 	keep, ack.Suppressed = s.suppression().without(b, keep)
 	fresh, wait, err := s.newRows(b, keep, &ack)
 	if err != nil || wait.flush {
 		return ack, nil, wait, err
 	}
+	if ack.Duplicates+ack.Conflicts > 0 {
+		if err := s.settle(); err != nil {
+			return ack, nil, wait, err
+		}
+	}
 	ack.Accepted = int64(len(fresh))
+	if wait.lsn > 0 && (len(fresh) > 0 || opt.Token != "") && !seeded.On("duplicates_before_sync") {
+		// The record would say that these events are stored, and may outlive them.
+		wait.again = true
+		return ack, nil, wait, nil
+	}
 	if len(fresh) == 0 && opt.Token == "" {
 		// Nothing to write, but a duplicate's first copy may not be durable yet.
 		ack.LSN = s.lsn
 		return ack, nil, wait, nil
 	}
-	if len(fresh) > 0 {
-		if err := s.room(); err != nil {
-			return ack, nil, wait, err
-		}
+	if wait.room = s.crowded(); wait.room != nil {
+		return ack, nil, wait, nil
+	}
+	if err := s.room(); err != nil {
+		return ack, nil, wait, err
 	}
 	if opt.Durability != Memory {
 		if err := s.openLog(); err != nil {
@@ -220,20 +304,21 @@ func (s *Store) take(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch,
 		}
 	}
 	picked := selectRows(b, fresh)
+	dropRowIDs(picked)
 	s.lsn++
 	ack.LSN = s.lsn
-	now := s.now()
+	now, kept := s.now(), answerOf(ack)
 	if opt.Durability != Memory {
-		if err := s.wal.append(s.lsn, opt.Durability, encodeRecord(now, opt.Token, &ack, picked)); err != nil {
+		if err := s.wal.append(s.lsn, opt.Durability, encodeRecord(now, opt.Token, kept.inFormat(s.state().format), picked)); err != nil {
 			s.giveUp(s.wal)
 			return ack, nil, wait, err
 		}
 	}
 	mem = &memBatch{lsn: s.lsn, received: now, token: opt.Token, durability: opt.Durability, visible: opt.Durability != Sync || seeded.On("visible_before_sync")}
 	if opt.Durability != Memory {
-		mem.log = s.wal.number
+		mem.log, s.logged = s.wal.number, min(s.logged, s.lsn)
 	}
-	s.remember(mem, picked, ack)
+	s.remember(mem, picked, kept)
 	if opt.Durability == Sync && !seeded.On("acknowledged_before_sync") {
 		wait.lsn = s.lsn
 	}
@@ -241,13 +326,15 @@ func (s *Store) take(b *event.Batch, opt AppendOptions) (ack Ack, mem *memBatch,
 }
 
 // remember puts a batch into the memtable, in the catalog's codes.
-func (s *Store) remember(mem *memBatch, b *event.Batch, ack Ack) {
+func (s *Store) remember(mem *memBatch, b *event.Batch, kept answer) {
 	mem.batch, mem.props = s.catalog.encode(b)
+	if mem.token != "" {
+		t := tokenRecord{Token: mem.token, At: mem.received, Ack: kept}
+		s.mem.tokens[mem.token] = t
+		mem.answered = t.size(s.state().format)
+	}
 	s.mem.add(mem)
 	s.pace.taken += int64(b.Len())
-	if mem.token != "" {
-		s.mem.tokens[mem.token] = tokenRecord{Token: mem.token, At: mem.received, Ack: ack}
-	}
 }
 
 // showDurable makes visible what is durable: who waits for it is about to be
@@ -269,9 +356,9 @@ func (s *Store) token(token string) (tokenRecord, bool) {
 			return t, true
 		}
 	}
-	t, ok := s.state().tokens[token]
+	t, ok := s.state().tokens.get(token)
 	if !ok && s.state().eraseKey != nil {
-		t, ok = s.state().tokens[keyedToken+keyed(s.state().eraseKey, "token", token)]
+		t, ok = s.state().tokens.get(keyedToken + keyed(s.state().eraseKey, "token", token))
 	}
 	return t, ok
 }
@@ -283,6 +370,7 @@ func (s *Store) openLog() error {
 	}
 	w, err := createWAL(s.fs, s.dir, s.state().store, s.number(), s.oldWAL)
 	if err != nil {
+		s.scarce(err)
 		return err
 	}
 	// Without this the file could disappear, and with it what is acknowledged,
@@ -295,23 +383,34 @@ func (s *Store) openLog() error {
 		}
 	}
 	s.wal = w
-	// Batches whose log failed after they became visible are logged again.
-	for _, b := range s.mem.batches {
-		if !b.unlogged() {
-			continue
-		}
-		ack := Ack{}
+	// Batches whose log failed after they became visible are logged again, those
+	// of a flush that goes on as well: it may fail, and what comes now is not to
+	// outlive what came before.
+	for _, b := range s.unlogged() {
+		kept := answer{}
 		if b.token != "" {
 			t, _ := s.token(b.token)
-			ack = t.Ack
+			kept = t.Ack
 		}
-		if err := w.append(b.lsn, b.durability, b.record(ack)); err != nil {
+		if err := w.append(b.lsn, b.durability, b.record(kept.inFormat(s.state().format))); err != nil {
 			s.giveUp(w)
 			return err
 		}
-		b.log = w.number
+		b.log, s.logged = w.number, min(s.logged, b.lsn)
 	}
 	return nil
+}
+
+// unlogged lists the batches whose log failed. The caller holds mu.
+func (s *Store) unlogged() (list []*memBatch) {
+	for _, m := range s.memory() {
+		for _, b := range m.batches {
+			if b.unlogged() {
+				list = append(list, b)
+			}
+		}
+	}
+	return list
 }
 
 // giveUp abandons a log that failed. Batches that wait for it never become
@@ -323,12 +422,14 @@ func (s *Store) giveUp(w *wal) {
 	}
 	salvaged := w.salvage()
 	durable := w.durableTo()
-	s.mem.remove(func(b *memBatch) bool { return !b.visible && b.lsn > durable })
-	for _, b := range s.mem.batches {
-		if b.lsn > durable && (b.log == w.number || seeded.On("logged_twice")) {
-			b.log = 0
+	s.mem.remove(func(b *memBatch) bool { return !b.visible && b.lsn > durable }) // of this log: a flush shows those of others
+	for _, m := range s.memory() {
+		for _, b := range m.batches {
+			if b.lsn > durable && (b.log == w.number || seeded.On("logged_twice")) {
+				b.log = 0
+			}
+			b.visible = b.visible || b.lsn <= durable // whoever waits for it may have been told of an error
 		}
-		b.visible = b.visible || b.lsn <= durable // whoever waits for it may have been told of an error
 	}
 	s.oldWAL = append(s.oldWAL, w.extent())
 	// What a failed fsync dropped can still be read, and the next process
@@ -366,6 +467,19 @@ func (s *Store) syncWritten() error {
 	return err
 }
 
+// relog logs batches again whose log failed after they were acknowledged, so
+// that they survive the end of the process, without waiting for the next append.
+func (s *Store) relog() error {
+	return s.writes("begin a log", func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.usable(true) != nil || s.wal != nil || len(s.unlogged()) == 0 {
+			return nil
+		}
+		return s.openLog()
+	})
+}
+
 // Sync makes all batches up to an LSN durable.
 func (s *Store) Sync(ctx context.Context, lsn uint64) error {
 	if err := ctx.Err(); err != nil {
@@ -376,18 +490,12 @@ func (s *Store) Sync(ctx context.Context, lsn uint64) error {
 	if err == nil && lsn > s.lsn {
 		err = fmt.Errorf("%w: the newest batch has %d; later ones were lost when the store's process ended, or never came", ErrNotFound, s.lsn)
 	}
-	inMemory := false
-	for _, m := range s.memory() {
-		for _, b := range m.batches {
-			inMemory = inMemory || b.lsn <= lsn && b.log == 0
-		}
-	}
 	s.mu.Unlock()
-	if err == nil && inMemory {
-		return s.Flush(ctx) // batches that are in no log
-	}
 	if err == nil {
 		err = s.syncWritten()
+	}
+	if err == nil && !s.allDurable(lsn) {
+		err = s.Flush(ctx) // batches that are in no log, perhaps since theirs failed a moment ago
 	}
 	if err != nil {
 		return fmt.Errorf("sync to LSN %d: %w", lsn, err)
@@ -395,168 +503,50 @@ func (s *Store) Sync(ctx context.Context, lsn uint64) error {
 	return nil
 }
 
-// validate returns the rows that can be stored and why the others cannot.
-func (s *Store) validate(b *event.Batch, oldest, latest event.Time) (keep []int, rejected []Rejection) {
-	check := newChecker(s.catalog, b)
-	for i := range b.Len() {
-		reason := check.row(i)
-		if reason == "" {
-			reason = check.limits(i)
-		}
-		if reason == "" && b.Time[i] > latest {
-			reason = "the time lies more than 48 hours in the future of the store's clock"
-		}
-		if reason == "" && b.Time[i] < oldest {
-			reason = tooOld(oldest)
-		}
-		if reason != "" {
-			rejected = append(rejected, Rejection{i, reason})
-			continue
-		}
-		keep = append(keep, i)
-	}
-	return keep, rejected
-}
-
-// checker says why a batch's rows cannot be stored.
-type checker struct {
-	batch   *event.Batch
-	names   []string // why an event name cannot be stored, by its index
-	channel []string
-	columns []string
-}
-
-func newChecker(c *catalog, b *event.Batch) *checker {
-	k := &checker{batch: b}
-	for _, n := range b.Names {
-		switch {
-		case n == "":
-			k.names = append(k.names, "the event has no name")
-		default:
-			k.names = append(k.names, badText("event name", n))
+// allDurable reports whether power loss leaves all batches up to an LSN.
+func (s *Store) allDurable(lsn uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.memory() {
+		if slices.ContainsFunc(m.batches, func(b *memBatch) bool { return b.lsn <= lsn && !s.durable(b) }) {
+			return false
 		}
 	}
-	for _, n := range b.Channels {
-		k.channel = append(k.channel, badText("channel", n))
-	}
-	seen := map[string]event.Type{}
-	properties := len(c.properties)
-	for i := range b.Columns {
-		col := &b.Columns[i]
-		reason := c.accepts(col.Name, col.Type)
-		if _, known := c.propertyCode[col.Name]; !known {
-			if properties++; properties > storeProperties {
-				reason = fmt.Sprintf("property %q is one more than the %d that a store may have; put what differs into values, not into names", col.Name, storeProperties)
-			}
-		}
-		if reason == "" {
-			reason = badText("property name", col.Name)
-		}
-		if reason == "" && col.Name == "" {
-			reason = "a property has no name"
-		}
-		if _, twice := seen[col.Name]; twice {
-			reason = fmt.Sprintf("property %q is given twice", col.Name)
-		}
-		seen[col.Name] = col.Type
-		k.columns = append(k.columns, reason)
-	}
-	return k
-}
-
-// objects reports whether there is anything against a name or a property,
-// whichever rows have it.
-func (k *checker) objects() bool {
-	some := func(reason string) bool { return reason != "" }
-	return slices.ContainsFunc(k.names, some) || slices.ContainsFunc(k.channel, some) || slices.ContainsFunc(k.columns, some)
-}
-
-func badText(what, s string) string {
-	if !utf8.ValidString(s) {
-		return fmt.Sprintf("%s %q is not valid UTF-8", what, s)
-	}
-	return ""
-}
-
-// row checks what no stored event may lack.
-func (k *checker) row(i int) string {
-	b := k.batch
-	switch {
-	case b.Customer[i] == "":
-		return "the event has no customer"
-	case !utf8.ValidString(b.Customer[i]):
-		return badText("customer", b.Customer[i])
-	case b.Time[i] < event.MinTime || b.Time[i] > event.MaxTime:
-		return "the time lies outside the years 0001 to 9999"
-	case k.names[b.Name[i]] != "":
-		return k.names[b.Name[i]]
-	case k.channel[b.Channel[i]] != "":
-		return k.channel[b.Channel[i]]
-	case b.ID != nil && !utf8.ValidString(b.ID[i]):
-		return badText("id", b.ID[i])
-	}
-	for c := range b.Columns {
-		col := &b.Columns[c]
-		if col.Present != nil && !col.Present[i] {
-			continue
-		}
-		switch {
-		case k.columns[c] != "":
-			return k.columns[c]
-		case col.Type == event.StringType && !utf8.ValidString(col.Texts[i]):
-			return badText(fmt.Sprintf("property %q", col.Name), col.Texts[i])
-		case col.Type == event.FloatType && (math.IsNaN(col.Floats[i]) || math.IsInf(col.Floats[i], 0)):
-			return fmt.Sprintf("property %q is not a finite number", col.Name)
-		}
-	}
-	return ""
-}
-
-// limits checks what appended events are held to.
-func (k *checker) limits(i int) string {
-	b := k.batch
-	size := len(b.Customer[i]) + len(b.Names[b.Name[i]]) + len(b.Channels[b.Channel[i]])
-	if b.ID != nil {
-		size += len(b.ID[i])
-	}
-	count := 0
-	if len(b.Names[b.Name[i]]) > nameBytes {
-		return fmt.Sprintf("the event name has %d bytes, the limit is %d", len(b.Names[b.Name[i]]), nameBytes)
-	}
-	for c := range b.Columns {
-		col := &b.Columns[c]
-		if col.Present != nil && !col.Present[i] {
-			continue
-		}
-		count++
-		if len(col.Name) > nameBytes {
-			return fmt.Sprintf("the name of property %q has %d bytes, the limit is %d", col.Name[:32]+"…", len(col.Name), nameBytes)
-		}
-		size += len(col.Name) + 8
-		if col.Type == event.StringType {
-			size += len(col.Texts[i])
-		}
-	}
-	switch {
-	case count > eventProperties:
-		return fmt.Sprintf("the event has %d properties, the limit is %d", count, eventProperties)
-	case size > eventBytes:
-		return fmt.Sprintf("the event has %d bytes, the limit is %d", size, eventBytes)
-	}
-	return ""
+	return true
 }
 
 // newRows leaves out the rows whose (customer, id) is stored already or stands
-// earlier in the batch. To leave an event out is to say that its first copy is
-// as durable as the batch is to be: wait is what that takes.
+// earlier in the batch. A row with a RowID is left out if more equal ones without
+// an id are stored than stand before it in its source. To leave an event out is
+// to say that its first copy is as durable as the batch is to be: wait is what
+// that takes.
 func (s *Store) newRows(b *event.Batch, keep []int, ack *Ack) (fresh []int, wait waiting, err error) {
 	if b.ID == nil {
 		return keep, wait, nil
 	}
 	here := map[eventID]int{}
+	var same *rowCounts
 	for _, i := range keep {
 		if b.ID[i] == "" {
 			fresh = append(fresh, i)
+			continue
+		}
+		if before, ok := rowBefore(b.ID[i]); ok {
+			if same == nil {
+				if same, err = s.findSame(b, keep); err != nil {
+					return nil, wait, err
+				}
+			}
+			equal := same.of(b.At(i))
+			if equal.count <= before {
+				equal.count++
+				fresh = append(fresh, i)
+				continue
+			}
+			for _, first := range equal.batches {
+				s.rely(&wait, first, ack.Durability)
+			}
+			ack.Duplicates++
 			continue
 		}
 		key := eventID{b.Customer[i], b.ID[i]}
@@ -566,7 +556,7 @@ func (s *Store) newRows(b *event.Batch, keep []int, ack *Ack) (fresh []int, wait
 			first = b.At(at)
 		} else if at, ok := s.inMemory(key); ok {
 			first = at.batch.batch.At(at.row)
-			wait.rely(at.batch, ack.Durability)
+			s.rely(&wait, at.batch, ack.Durability)
 		} else if first, found, err = s.storedEvent(key); err != nil {
 			return nil, wait, err
 		}
@@ -596,10 +586,10 @@ func (s *Store) inMemory(key eventID) (memRow, bool) {
 func sameContent(a, b event.Event) bool {
 	return a.Time == b.Time && a.Name == b.Name && a.Channel == b.Channel &&
 		slices.EqualFunc(a.Props, b.Props, func(p, q event.Prop) bool {
-			if p.Value.Type().Numeric() && q.Value.Type().Numeric() {
+			if a, b := p.Value.Type(), q.Value.Type(); a != b && a.Numeric() && b.Numeric() || a == event.FloatType && b == a {
 				return p.Name == q.Name && p.Value.Float() == q.Value.Float()
 			}
-			return p == q
+			return p == q // integers as they are: large ones are not all floats
 		})
 }
 

@@ -244,10 +244,9 @@ func (a *arrivals) block(sorted *sortedRows, lo, hi int, properties []event.Prop
 			where[p][bi] = k + 1
 		}
 	}
-	b.Columns = make([]*tile.Column, len(properties))
 	for p, columns := range where {
 		if columns != nil {
-			b.Columns[p] = a.column(refs, columns, properties[p].Type)
+			b.put(p, a.column(refs, columns, properties[p].Type))
 		}
 	}
 	return b

@@ -13,13 +13,21 @@ func (s *Store) keepSynced() {
 	defer s.background.Done()
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
+	pause := 0 // ticks until another log is tried, where one could not be begun or synced
 	for {
 		select {
 		case <-s.stop:
 			return
 		case <-tick.C:
+			if pause--; pause <= 0 {
+				if err := s.relog(); err != nil {
+					s.opt.Log.Warn("log acknowledged batches again", "error", err)
+					pause = 25
+				}
+			}
 			if err := s.syncWritten(); err != nil {
 				s.opt.Log.Warn("sync the log", "error", err)
+				pause = 25
 			}
 		}
 	}
@@ -53,6 +61,11 @@ func (s *Store) work() {
 			worked, err := s.CompactStep(ctx)
 			if err != nil && !errors.Is(err, ErrClosed) && ctx.Err() == nil {
 				s.opt.Log.Warn("compact", "error", err)
+			}
+			if err != nil {
+				s.mu.Lock()
+				s.lookForRoom() // there may be none, and never will be
+				s.mu.Unlock()
 			}
 			if err != nil || !worked {
 				return

@@ -126,6 +126,19 @@ func (s *Store) pin() (*backupPin, error) {
 	if len(missing) > 0 {
 		p.damaged = missing[0].Segment
 	}
+	if len(s.lost) > 0 {
+		// The log of the backup is sound: only its manifest can tell what was lost.
+		if p.state.format < 2 {
+			return nil, fmt.Errorf("%w in %s, of which a backup of format 1 cannot tell; see `wend check`, or run `wend upgrade` first", ErrCorrupt, s.lost[0].Segment)
+		}
+		e := s.asideEdit()
+		e.Next = s.next // the damaged log's number is not used again
+		st, err := p.state.apply(e)
+		if err != nil {
+			return nil, err
+		}
+		p.state = *st
+	}
 	for _, r := range s.state().segments {
 		f := s.segments[r.ID]
 		if f == nil {
@@ -138,7 +151,9 @@ func (s *Store) pin() (*backupPin, error) {
 	}
 	for _, m := range s.memory() {
 		for _, b := range m.batches {
-			p.batches = append(p.batches, b)
+			c, batch := *b, *b.batch // taking out changes both
+			c.batch = &batch
+			p.batches = append(p.batches, &c)
 			p.events += int64(b.batch.Len())
 		}
 		for token, t := range m.tokens {
@@ -388,7 +403,7 @@ func (w *backupWriter) writeLog(ctx context.Context, pin *backupPin) (*state, er
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := log.append(b.lsn, Sync, b.record(pin.tokens[b.token].Ack)); err != nil {
+		if err := log.append(b.lsn, Sync, b.record(pin.tokens[b.token].Ack.inFormat(st.format))); err != nil {
 			return nil, err
 		}
 	}
@@ -406,13 +421,14 @@ func (w *backupWriter) writeLog(ctx context.Context, pin *backupPin) (*state, er
 	return &st, nil
 }
 
-// record is what the log says of a batch; ack is the answer to its token.
-func (b *memBatch) record(ack Ack) []byte {
+// record is what the log says of a batch; kept is the answer to its token, as
+// the store's format has it.
+func (b *memBatch) record(kept answer) []byte {
 	all := make([]int, b.batch.Len())
 	for i := range all {
 		all[i] = i
 	}
-	return encodeRecord(b.received, b.token, &ack, selectRows(b.batch, all))
+	return encodeRecord(b.received, b.token, kept, selectRows(b.batch, all))
 }
 
 // writeManifest writes the state under the next number.

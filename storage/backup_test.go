@@ -1,10 +1,12 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -62,6 +64,55 @@ func TestBackupHoldsTheLog(t *testing.T) {
 		}
 		if got := appendEvents(t, again, AppendOptions{Token: "one"}, view("whoever", 9)); fmt.Sprint(got) != fmt.Sprint(ack) {
 			t.Errorf("the batch sent again to the restored store: %+v, the first answer was %+v", got, ack)
+		}
+	}
+}
+
+// Of a log that is damaged a backup holds what can be read, and tells what cannot.
+// A reader has it from the log alone, and so has the writer of a store of format 1.
+func TestBackupOfDamagedLog(t *testing.T) {
+	for _, format := range []int{1, 2} {
+		for _, readOnly := range []bool{false, true} {
+			opt := small(vfs.NewMem())
+			opt.Format = format
+			s, err := Open("store", opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 5 {
+				appendEvents(t, s, AppendOptions{}, view("ann", i))
+			}
+			mem := opt.FS.(*vfs.Mem).Clone() // a crash
+			kill(s)
+			alterFile(t, mem, "store", walSuffix, func(b []byte) []byte {
+				b[bytes.Index(b, []byte(recordMagic))+recordHeader] ^= 1
+				return b
+			})
+			damaged := path.Base(walFileName(t, mem))
+			opt.FS, opt.ReadOnly = mem, readOnly
+			if s, err = Open("store", opt); err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			want := s.Summary().Missing
+			if format == 1 {
+				if _, err := s.Backup(t.Context(), "backup", BackupOptions{}); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), damaged) {
+					t.Errorf("backup of format 1, read only %v: %v", readOnly, err)
+				}
+				continue
+			}
+			backupOf(t, s, "backup")
+			if _, err := Restore(t.Context(), "backup", "again", Options{FS: mem}, RestoreOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			again := open(t, mem, "again")
+			got := again.Summary().Missing
+			if len(got) != 1 || got[0].Segment != damaged || fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("read only %v: missing from what was restored is %+v, from the store %+v", readOnly, got, want)
+			}
+			if n := strings.Count(contents(t, again), "\n"); n != 4 {
+				t.Errorf("read only %v: %d events were restored", readOnly, n)
+			}
 		}
 	}
 }
@@ -186,6 +237,60 @@ func TestBackupFlips(t *testing.T) {
 	trust.Report(t, "P14", "backup flips", flips, "undetected", 0)
 }
 
+// A restore that ended before its first file had its name is done again.
+func TestRestoreAfterItsFirstMoment(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	appendEvents(t, s, AppendOptions{}, view("ann", 0))
+	backupOf(t, s, "backup")
+	if err := mem.MkdirAll("again"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mem.Create("again/" + restoringName + tempSuffix); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Restore(t.Context(), "backup", "again", Options{FS: mem}, RestoreOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := contents(t, open(t, mem, "again")), contents(t, s); got != want {
+		t.Errorf("restored\n%s\nwant\n%s", got, want)
+	}
+}
+
+// A customer is erased while a backup is made: it holds what was there when it
+// began, whole, as its list says.
+func TestBackupWhileACustomerIsErased(t *testing.T) {
+	s, fs := openFaulty(t)
+	appendEvents(t, s, AppendOptions{}, view("ann", 0), view("bob", 1))
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	appendEvents(t, s, AppendOptions{}, view("ann", 2), view("bob", 3))
+	want := contents(t, s)
+	var once sync.Once
+	fs.fail = func(_ int, call, name string) bool {
+		if call == "write" && strings.HasPrefix(name, "backup/") && strings.HasSuffix(name, walSuffix) {
+			once.Do(func() {
+				if _, err := s.Erase(t.Context(), "ann", EraseOptions{}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		return false
+	}
+	b, err := s.Backup(t.Context(), "backup", BackupOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Restore(t.Context(), "backup", "again", Options{FS: fs.Mem}, RestoreOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, fs.Mem, "again")
+	if got := contents(t, again); got != want || b.Events != 4 {
+		t.Errorf("a backup of %d events restores\n%s\nwant\n%s", b.Events, got, want)
+	}
+}
+
 // TestBackupUnderLoad backs up while batches come in, are loaded, compacted and
 // taken back: each backup holds the batches up to its LSN, whole, and no other.
 func TestBackupUnderLoad(t *testing.T) {
@@ -263,7 +368,8 @@ func TestBackupUnderLoad(t *testing.T) {
 }
 
 // Who was erased after a backup is not back when it is restored, neither in
-// answers nor in bytes, whether the ledger lies where the store is put or is named.
+// answers nor in bytes, whether the ledger lies where the store is put or is
+// named; nor when a plain copy of the folder is put there and opened.
 func TestRestoreErasesAgain(t *testing.T) {
 	for _, format := range []int{1, FormatVersion} {
 		mem := vfs.NewMem()
@@ -276,6 +382,7 @@ func TestRestoreErasesAgain(t *testing.T) {
 		loadEvents(t, s, view("ann", 1), view("canary-7f3a", 2))
 		appendEvents(t, s, AppendOptions{Token: "one"}, view("canary-7f3a", 3), view("bob", 3))
 		backupOf(t, s, "backup")
+		older := filesOf(t, mem, "store")
 		if _, _, err := s.Upgrade(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -286,7 +393,7 @@ func TestRestoreErasesAgain(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		for dir, ledger := range map[string]string{"again": LedgerPath("store"), "store2": ""} {
+		for dir, ledger := range map[string]string{"again": LedgerPath("store"), "store2": "", "copy": ""} {
 			if ledger == "" { // as if the new store stood in the place of the old
 				data, err := vfs.ReadFile(mem, LedgerPath("store"))
 				if err == nil {
@@ -296,11 +403,24 @@ func TestRestoreErasesAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			done, err := Restore(t.Context(), "backup", dir, small(mem), RestoreOptions{Ledger: ledger})
-			if err != nil || !done.Applied || done.Erased.New != 1 {
+			if dir == "copy" {
+				if err := mem.MkdirAll(dir); err != nil {
+					t.Fatal(err)
+				}
+				for name, data := range older {
+					if err := writeFile(mem, dir+"/"+name, []byte(data)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			} else if done, err := Restore(t.Context(), "backup", dir, small(mem), RestoreOptions{Ledger: ledger}); err != nil || !done.Applied || done.Erased.New != 1 {
 				t.Fatalf("%+v, %v", done, err)
 			}
 			again := open(t, mem, dir)
+			for worked := true; worked; {
+				if worked, err = again.EraseStep(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if got := contents(t, again); got != want || strings.Contains(got, "canary") {
 				t.Errorf("format %d, restored\n%s\nwant\n%s", format, got, want)
 			}
@@ -315,6 +435,11 @@ func TestRestoreErasesAgain(t *testing.T) {
 		}
 		if done, err := Restore(t.Context(), "backup", "third", small(mem), RestoreOptions{}); err != nil || done.Applied {
 			t.Errorf("without a ledger: %+v, %v", done, err)
+		}
+		own := small(mem)
+		own.Ledger = LedgerPath("store")
+		if done, err := Restore(t.Context(), "backup", "fourth", own, RestoreOptions{}); err != nil || done.Erased.New != 1 {
+			t.Errorf("with the ledger that the program keeps: %+v, %v", done, err)
 		}
 	}
 }

@@ -1,7 +1,9 @@
 package storage
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"sync"
 
 	"wend/event"
@@ -97,6 +99,11 @@ func (b *block) page(column string, read func(*cursor)) error {
 	if !ok {
 		return nil
 	}
+	return b.pageAt(column, offset, length, read)
+}
+
+// pageAt reads the page of a column that lies there.
+func (b *block) pageAt(column string, offset, length int64, read func(*cursor)) error {
 	r := pageReaders.Get().(*pageReader)
 	defer pageReaders.Put(r)
 	page, err := b.segment.readInto(r.page, offset, length)
@@ -215,11 +222,63 @@ func (b *block) Decode() (*rowBlock, error) {
 	if rows.IDs, err = b.IDs(); err != nil {
 		return nil, err
 	}
-	rows.Columns = make([]*tile.Column, len(b.segment.Properties))
-	for i := range rows.Columns {
-		if rows.Columns[i], err = b.Column(i); err != nil {
-			return nil, err
-		}
+	if b.rows != nil {
+		rows.Columns, rows.Thin, rows.thinRows = b.rows.Columns, b.rows.Thin, b.rows.thinRows
+		return rows, nil
 	}
-	return rows, nil
+	return rows, b.decodeColumns(rows)
+}
+
+// decodeColumns reads the properties that the block has, one after the other.
+func (b *block) decodeColumns(rows *rowBlock) error {
+	if b.entry == nil {
+		return nil
+	}
+	offsets := b.segment.propertyPages(b.entry)
+	for _, page := range offsets {
+		p := b.segment.Properties[page.property]
+		var values []string
+		var err error
+		if p.Type == event.StringType {
+			if values, err = b.segment.dictionary(page.property); err != nil {
+				return err
+			}
+		}
+		var c *tile.Column
+		err = b.pageAt("property:"+p.Name, page.offset, page.length, func(cur *cursor) {
+			c = cur.present(p.Type, b.Rows, b.Event, b.Time.Anchors, values)
+		})
+		if err != nil {
+			return err
+		}
+		rows.putPresent(page.property, c)
+	}
+	return nil
+}
+
+// propertyPage is where the page of a property is.
+type propertyPage struct {
+	property       int
+	offset, length int64
+}
+
+// propertyPages lists those of a block in the order of the properties.
+func (s *segment) propertyPages(e *blockEntry) []propertyPage {
+	numbers, _ := s.numbers.get(func() (map[string]int, error) { // it never fails
+		numbers := map[string]int{}
+		for i, p := range s.Properties {
+			numbers["property:"+p.Name] = i
+		}
+		return numbers, nil
+	})
+	var list []propertyPage
+	offset := e.offset
+	for _, p := range e.pages {
+		if i, ok := numbers[s.columns[p.column]]; ok {
+			list = append(list, propertyPage{i, offset, int64(p.length)})
+		}
+		offset += int64(p.length)
+	}
+	slices.SortStableFunc(list, func(a, b propertyPage) int { return cmp.Compare(a.property, b.property) })
+	return slices.CompactFunc(list, func(a, b propertyPage) bool { return a.property == b.property })
 }

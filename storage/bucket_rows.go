@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"wend/event"
-	"wend/tile"
 )
 
 // bucketSource is the rows of a load as a part of a merge.
@@ -103,6 +102,7 @@ type bucketReader struct {
 	starts    []uint32         // of the rows of by in order
 	order     []uint32         // rows by customer and time
 	texts     []interner       // of the properties; the last of ids
+	columns   []fillingColumn  // of the block that is being filled, empty otherwise
 	cuts      []bucketCut
 }
 
@@ -328,7 +328,7 @@ func (r *bucketReader) block(s *bucketSource, cut *bucketCut, properties []event
 	rows := len(cut.order)
 	b := &rowBlock{
 		Names: cut.names.done(), Starts: append(slices.Clone(cut.starts), uint32(rows)),
-		Event: make([]uint32, rows), Time: make([]event.Time, rows), Columns: make([]*tile.Column, len(properties)),
+		Event: make([]uint32, rows), Time: make([]event.Time, rows),
 	}
 	channels, ranks := make([]uint32, rows), make([]uint32, rows)
 	var allChannels, allRanks uint32
@@ -336,6 +336,9 @@ func (r *bucketReader) block(s *bucketSource, cut *bucketCut, properties []event
 		r.texts = append(r.texts, interner{})
 	}
 	ids := len(properties) // the interner of ids
+	r.columns = slices.Grow(r.columns[:0], ids+1)[:ids+1]
+	columns := r.columns
+	defer clear(columns)
 	next := recordCursor{data: r.data}
 	for k, i := range cut.order {
 		row := &r.rows[i]
@@ -354,7 +357,7 @@ func (r *bucketReader) block(s *bucketSource, cut *bucketCut, properties []event
 		allChannels |= channels[k]
 		if batch.ids {
 			if lo, hi := next.text(); lo < hi {
-				r.setText(&b.IDs, ids, k, rows, lo, hi)
+				r.setText(&columns[ids], ids, k, rows, lo, hi)
 			}
 		}
 		marks := next.at
@@ -368,23 +371,19 @@ func (r *bucketReader) block(s *bucketSource, cut *bucketCut, properties []event
 				p := s.properties[column.property]
 				if column.typ == event.StringType {
 					lo, hi := next.text()
-					r.setText(&b.Columns[p], p, k, rows, lo, hi)
+					r.setText(&columns[p], p, k, rows, lo, hi)
 					continue
 				}
-				col := b.Columns[p]
-				if col == nil {
-					col = tile.NewColumn(properties[p].Type, rows)
-					b.Columns[p] = col
-				}
-				col.Present.Set(k)
+				at := columns[p].next(properties[p].Type, k, rows)
+				col := columns[p].col
 				switch {
 				case column.typ == event.FloatType:
-					col.Floats[k] = math.Float64frombits(binary.LittleEndian.Uint64(r.data[next.at:]))
+					col.Floats[at] = math.Float64frombits(binary.LittleEndian.Uint64(r.data[next.at:]))
 					next.at += 8
 				case col.Type == event.FloatType:
-					col.Floats[k] = float64(next.varint())
+					col.Floats[at] = float64(next.varint())
 				default:
-					col.Ints[k] = next.varint()
+					col.Ints[at] = next.varint()
 				}
 			}
 		}
@@ -398,27 +397,32 @@ func (r *bucketReader) block(s *bucketSource, cut *bucketCut, properties []event
 	if allRanks != 0 {
 		b.TieRank = ranks
 	}
-	for p, c := range b.Columns {
-		if c != nil && c.Type == event.StringType {
+	for p := range columns {
+		if c := columns[p].col; c != nil && c.Type == event.StringType {
 			c.Dict = r.texts[p].list(r.data)
 		}
 	}
-	if b.IDs != nil {
-		b.IDs.Dict = r.texts[ids].list(r.data)
+	for p := range properties {
+		columns[p].end(b, p)
+	}
+	if f := &columns[ids]; f.over {
+		b.IDs = f.col
+	} else if f.col != nil {
+		f.col.Present = allPresent(len(f.rows))
+		b.IDs = (&thinColumn{rows: f.rows, values: f.col}).spread(rows)
 	}
 	return b, nil
 }
 
 // setText gives row k a text in a column of texts, which is made if need be. Rows
 // are in the order of journeys, so that many have the text of the one before.
-func (r *bucketReader) setText(column **tile.Column, interner, k, rows, lo, hi int) {
+func (r *bucketReader) setText(column *fillingColumn, interner, k, rows, lo, hi int) {
 	values := &r.texts[interner]
-	if *column == nil {
-		*column = tile.NewColumn(event.StringType, rows)
+	if column.col == nil {
 		values.reset()
 	}
-	(*column).Present.Set(k)
-	(*column).Codes[k] = values.next(r.data, lo, hi)
+	at := column.next(event.StringType, k, rows)
+	column.col.Codes[at] = values.next(r.data, lo, hi)
 }
 
 // recordCursor reads the fields of records.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"math/bits"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"wend/internal/seeded"
+	"wend/storage/vfs"
 )
 
 // Flush writes the memtable as segments and drops the log. It is done by the
@@ -33,9 +35,25 @@ func (s *Store) Flush(ctx context.Context) error {
 	})
 }
 
+// flushFull flushes the memtable if it is full, and reports whether it was.
+func (s *Store) flushFull(ctx context.Context) (full bool, err error) {
+	s.mu.Lock()
+	full = s.mem.fills(&s.opt, 1)
+	s.mu.Unlock()
+	if full {
+		err = s.Flush(ctx)
+	}
+	return full, err
+}
+
 // flush is Flush for a caller that holds writing and mu. It gives mu back
 // while it writes, so that appends and snapshots go on.
-func (s *Store) flush(ctx context.Context) error {
+func (s *Store) flush(ctx context.Context) (err error) {
+	defer func() {
+		s.flushErr = err
+		s.scarce(err)
+		s.lookForRoom()
+	}()
 	if len(s.mem.batches) == 0 {
 		return nil
 	}
@@ -58,18 +76,20 @@ func (s *Store) flush(ctx context.Context) error {
 		if seeded.On("tokens_dropped") {
 			break
 		}
-		e.Tokens = append(e.Tokens, frozen.tokens[token])
+		e.Tokens = append(e.Tokens, frozen.tokens[token].inFormat(s.state().format))
 	}
 	width := s.width(rows, e)
 	s.closeLog()
 	e.WAL = s.next // what is appended from now on goes to a log of this number, or a later one
 	s.frozen, s.mem = frozen, newMemtable()
+	logged := s.logged
+	s.logged = math.MaxUint64
 	meta := s.runMeta(first, last)
 
 	s.mu.Unlock()
 	var records []segmentRecord
 	var files []*segmentFile
-	err := s.writes("flush", func() (err error) { // mu is to be taken again whatever happens
+	err = s.writes("flush", func() (err error) { // mu is to be taken again whatever happens
 		sources, err := s.sortFrozen()
 		if err == nil {
 			records, err = s.writeRun(ctx, sources, width, meta, s.lockedNumber, nil)
@@ -91,15 +111,7 @@ func (s *Store) flush(ctx context.Context) error {
 	}
 	s.frozen = nil
 	if err != nil {
-		s.mem = frozen.with(s.mem) // in memory and in the log as before
-		unlogged := slices.ContainsFunc(s.mem.batches, func(b *memBatch) bool { return b.unlogged() })
-		if s.wal != nil && unlogged {
-			// Beginning another file logs them again.
-			if e := s.wal.sync(s.wal.lsn); e != nil {
-				s.giveUp(s.wal)
-			}
-			s.closeLog()
-		}
+		s.mem, s.logged = frozen.with(s.mem), min(s.logged, logged) // in memory and in the log as before
 		return fmt.Errorf("flush %d events: %w", frozen.rows, err)
 	}
 	s.removeOldLogs()
@@ -361,7 +373,7 @@ func (s *Store) flushBeside(ctx context.Context) (end func()) {
 			err := s.writes("flush", func() error {
 				s.mu.Lock()
 				defer s.mu.Unlock()
-				if err := s.usable(true); err != nil || s.mem.rows < s.opt.MemtableEvents {
+				if err := s.usable(true); err != nil || !s.mem.fills(&s.opt, 1) {
 					return err
 				}
 				return s.flush(ctx)
@@ -443,11 +455,12 @@ func (s *Store) CompactStep(ctx context.Context) (worked bool, err error) {
 		s.mu.Unlock()
 		return false, fmt.Errorf("compact: %w", err)
 	}
-	full := s.mem.rows >= s.opt.MemtableEvents
 	s.mu.Unlock()
-	if full {
-		return true, s.Flush(ctx)
+	full, failed := s.flushFull(ctx)
+	if full && !vfs.TooManyOpen(failed) {
+		return true, failed
 	}
+	// Where too many files are open, merging is what helps.
 	worked, short, err := s.compactSome(ctx, func(runs []runFiles) []runFiles {
 		rows := int64(0)
 		take := 0
@@ -466,7 +479,20 @@ func (s *Store) CompactStep(ctx context.Context) (worked bool, err error) {
 	if err == nil && !worked {
 		s.waits(short)
 	}
+	if worked && failed != nil {
+		s.opt.Log.Warn("flush", "error", failed) // what is full is written by the next step
+	} else if failed != nil {
+		err = errors.Join(failed, err)
+	}
 	return worked, err
+}
+
+// scarce closes segments if an error says that the system has too few files for
+// all that should be open. They are opened again when they are read.
+func (s *Store) scarce(err error) {
+	if vfs.TooManyOpen(err) {
+		s.open.Shrink()
+	}
 }
 
 // Compact merges everything, so that each partition is one run, and drops
@@ -570,6 +596,7 @@ func (s *Store) mergeSome(ctx context.Context, choose func([]runFiles) []runFile
 		return true, short, nil // the others can be merged
 	}
 	if err != nil {
+		s.scarce(err)
 		return false, short, fmt.Errorf("compact %d segments: %w", len(files), err)
 	}
 	e := &edit{Add: records}
@@ -616,6 +643,17 @@ func (s *Store) verifySegment(r segmentRecord, sum *rowSum) error {
 		return err
 	}
 	defer func() { _ = f.Close() }() // only read from
+	return s.verifyFile(f, r, sum)
+}
+
+// sizedReader is what there is to be read of a file.
+type sizedReader interface {
+	io.ReaderAt
+	Size() (int64, error)
+}
+
+// verifyFile is verifySegment of a file that is open.
+func (s *Store) verifyFile(f sizedReader, r segmentRecord, sum *rowSum) error {
 	if size, err := f.Size(); err != nil || size != r.Size {
 		return errors.Join(err, fmt.Errorf("%w: it has %d bytes, the manifest says %d", ErrCorrupt, size, r.Size))
 	}

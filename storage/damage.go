@@ -62,6 +62,11 @@ type quarantineRecord struct {
 // could not tell whether their rows are elsewhere, too, or erased.
 const neverBack = 1 << 63
 
+// damage is what a check says of the file.
+func (q quarantineRecord) damage() error {
+	return fmt.Errorf("set aside at %s: %s", q.At, q.Reason)
+}
+
 func (q quarantineRecord) missing() Missing {
 	m := Missing{Segment: q.File, Reason: q.Reason, FirstLSN: q.First, LastLSN: q.Last}
 	if q.Gone {
@@ -140,6 +145,20 @@ func (s *Store) leaveOut(err error) bool {
 	return true
 }
 
+// leaveOutUnread is leaveOut for an error of reading f. Where AcceptDamage says so,
+// it leaves f out also if the disk cannot read it.
+func (s *Store) leaveOutUnread(f *segmentFile, err error) bool {
+	if s.leaveOut(err) {
+		return true
+	}
+	if !s.opt.AcceptDamage || s.segments[f.record.ID] != f {
+		return false
+	}
+	r := f.record
+	s.putAside(quarantineRecord{At: s.now(), Reason: err.Error(), Segment: &r, met: true}, true)
+	return true
+}
+
 func (s *Store) putAside(q quarantineRecord, news bool) {
 	if s.aside == nil {
 		s.aside = map[uint64]quarantineRecord{}
@@ -215,18 +234,38 @@ func (s *Store) lsnGap(d logDamage, files []*walFile) (first, last uint64) {
 	return before + 1, max(after-1, before+1)
 }
 
-// recordAside publishes what was set aside, and moves the files out of the way.
+// recordAside is publishAside for a caller that can go on without.
+func (s *Store) recordAside() {
+	if err := s.publishAside(); err != nil {
+		s.opt.Log.Warn("record what is damaged", "error", err)
+	}
+}
+
+// publishAside publishes what was set aside, and moves the files out of the way.
 // If that fails it is tried again by the next that calls: until then the
 // damage is found anew by every opening. The caller holds writing and mu.
-func (s *Store) recordAside() {
+func (s *Store) publishAside() error {
 	if len(s.aside)+len(s.lost) == 0 || s.usable(true) != nil && !s.closing || s.opt.ReadOnly || s.state().format < 2 {
-		return
+		return nil
 	}
-	e := &edit{Epoch: s.state().epoch + 1}
+	e := s.asideEdit()
 	var files []string
 	for _, id := range slices.Sorted(maps.Keys(s.aside)) {
-		e.Quarantine = append(e.Quarantine, s.aside[id])
 		files = append(files, s.aside[id].File)
+	}
+	if err := s.publish(e); err != nil {
+		return err
+	}
+	s.aside, s.lost = nil, nil
+	s.moveAside(files...)
+	return nil
+}
+
+// asideEdit records what is left out and not recorded yet. The caller holds mu.
+func (s *Store) asideEdit() *edit {
+	e := &edit{Epoch: s.state().epoch + 1}
+	for _, id := range slices.Sorted(maps.Keys(s.aside)) {
+		e.Quarantine = append(e.Quarantine, s.aside[id])
 	}
 	for _, m := range s.lost {
 		i := slices.IndexFunc(e.Quarantine, func(q quarantineRecord) bool { return q.File == m.Segment })
@@ -254,12 +293,7 @@ func (s *Store) recordAside() {
 	if seeded.On("quarantine_forgets_one") {
 		e.Quarantine = e.Quarantine[1:]
 	}
-	if err := s.publish(e); err != nil {
-		s.opt.Log.Warn("record what is damaged", "error", err)
-		return
-	}
-	s.aside, s.lost = nil, nil
-	s.moveAside(files...)
+	return e
 }
 
 // moveAside moves files into the folder quarantine. It links and unlinks them:

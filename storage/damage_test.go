@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"wend/internal/trust"
 	"wend/storage/vfs"
 	"wend/storage/vfs/simfs"
+	"wend/tile"
 )
 
 // damages are the ways in which a segment's file is not what it was.
@@ -356,24 +358,43 @@ func TestLoadOverDamage(t *testing.T) {
 	}
 }
 
-// unreadable is a file system whose segments cannot be opened.
+// unreadable is a file system whose segments cannot be opened, or of which one has
+// a sector that cannot be read.
 type unreadable struct {
 	*vfs.Mem
-	err error // nil: they can
+	err  error  // nil: they can
+	file string // "": all of them
+	at   int64  // of the sector
 }
 
 func (f *unreadable) Open(name string) (vfs.File, error) {
-	if f.err != nil && strings.HasSuffix(name, ".seg") {
+	if f.err == nil || !strings.HasSuffix(name, ".seg") || f.file != "" && name != f.file {
+		return f.Mem.Open(name)
+	}
+	if f.file == "" {
 		return nil, f.err
 	}
-	return f.Mem.Open(name)
+	file, err := f.Mem.Open(name)
+	return &badSector{file, f}, err
+}
+
+type badSector struct {
+	vfs.File
+	fs *unreadable
+}
+
+func (f *badSector) ReadAt(p []byte, at int64) (int, error) {
+	if at <= f.fs.at && f.fs.at < at+int64(len(p)) {
+		return 0, f.fs.err
+	}
+	return f.File.ReadAt(p, at)
 }
 
 // What cannot be read at the moment is not damaged: the store does not open
 // without it, unless the operator says so.
 func TestErrorsAreNotDamage(t *testing.T) {
 	mem, _ := runs(t, 2)
-	fs := &unreadable{mem, errors.New("too many open files")}
+	fs := &unreadable{Mem: mem, err: errors.New("too many open files")}
 	opt := small(nil)
 	opt.FS = fs
 	for _, opt.ReadOnly = range []bool{false, true} {
@@ -450,20 +471,60 @@ func TestMassDamage(t *testing.T) {
 // An erasure cannot tell whose events a damaged file holds: the file goes, its
 // events stay missing, and no copy of it comes back.
 func TestEraseDamaged(t *testing.T) {
-	for _, when := range []string{"before", "meanwhile"} {
+	for _, when := range []string{"before", "meanwhile", "when it was asked for", "by the disk"} {
 		mem, files := runs(t, 3)
 		sound, err := vfs.ReadFile(mem, files[1])
 		if err != nil {
 			t.Fatal(err)
 		}
-		flip(t, mem, files[1])
-		s := open(t, mem, "store")
-		if when == "before" {
-			s.Status()
+		fs := &unreadable{Mem: mem, file: files[1], at: headerSize + 5}
+		opt := small(fs)
+		reopen := func(s *Store) *Store {
+			if s != nil {
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if s, err = Open("store", opt); err != nil {
+				t.Fatalf("%s: %v", when, err)
+			}
+			return s
 		}
-		receipt, err := s.Erase(t.Context(), "ann", EraseOptions{})
-		if err != nil {
-			t.Fatal(err)
+		var s *Store
+		var receipt Receipt
+		erase := func() {
+			s = reopen(s)
+			if when == "before" {
+				s.Status()
+			}
+			if receipt, err = s.Erase(t.Context(), "ann", EraseOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		switch when {
+		case "before", "meanwhile":
+			flip(t, mem, files[1])
+			erase()
+		default: // the rewriting is left to the next process
+			erase()
+			kill(s)
+			s = nil
+			if when == "by the disk" {
+				fs.err = errors.New("input/output error")
+				if _, err := Open("store", opt); !errors.Is(err, fs.err) {
+					t.Fatalf("opened with %v", err)
+				}
+				opt.AcceptDamage = true
+			} else {
+				flip(t, mem, files[1])
+			}
+			opt.ReadOnly = true
+			s = reopen(s)
+			if st := s.Status(); st.Events != 0 || len(st.Missing) != 1 {
+				t.Errorf("%s: a reader shows %d events, missing %+v", when, st.Events, st.Missing)
+			}
+			opt.ReadOnly = false
+			s = reopen(s)
 		}
 		for worked := true; worked; {
 			if worked, err = s.EraseStep(t.Context()); err != nil {
@@ -477,6 +538,7 @@ func TestEraseDamaged(t *testing.T) {
 		if left, err := mem.ReadDir(path.Join("store", quarantineDir)); err == nil && len(left) > 0 {
 			t.Errorf("%s: the quarantine holds %v", when, left)
 		}
+		fs.err = nil
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -487,6 +549,108 @@ func TestEraseDamaged(t *testing.T) {
 		}
 		if _, err := vfs.ReadFile(mem, files[1]); err == nil {
 			t.Errorf("%s: the copy is still there", when)
+		}
+	}
+}
+
+// An erasure does not go on while the record of a damaged segment cannot be
+// written: the next opening may show what can be read of it.
+func TestEraseDamagedNotRecorded(t *testing.T) {
+	s, fs := openFaulty(t)
+	for i := range 12 {
+		appendEvents(t, s, AppendOptions{}, view(fmt.Sprint("c", i), i))
+	}
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	record := s.state().segments[0]
+	who := ""
+	for i := range 12 { // somebody who is not in the damaged block
+		if name := fmt.Sprint("c", i); blockOf(customerHash(name), s.segments[record.ID].seg.PrefixBits) != 0 {
+			who = name
+		}
+	}
+	kill(s)
+	flip(t, fs.Mem, path.Join("store", record.file()))
+	s = open(t, fs, "store")
+	receipt, err := s.Erase(t.Context(), who, EraseOptions{})
+	for len(s.aside) == 0 {
+		if err == nil {
+			_, err = s.EraseStep(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	failed := false
+	fs.fail = func(_ int, call, name string) bool {
+		met := !failed && call == "write" && strings.Contains(name, manifestPrefix)
+		failed = failed || met
+		return met
+	}
+	if _, err := s.EraseStep(t.Context()); !errors.Is(err, errDisk) {
+		t.Errorf("a step that cannot record the damage: %v", err)
+	}
+	shown := func(s *Store) string {
+		snap, err := s.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer snap.Release()
+		found := ""
+		for i := range snap.Tiles() {
+			tl, err := snap.Tile(t.Context(), i, tile.Need{Names: true})
+			if err != nil {
+				continue // the damaged one
+			}
+			for c := range tl.Customers() {
+				found += tl.Names.At(c) + " "
+			}
+		}
+		return found
+	}
+	after := open(t, fs.Mem.Clone(), "store")
+	if found := shown(after); strings.Contains(found, who+" ") {
+		t.Errorf("after a crash %s is shown: %s", who, found)
+	}
+	for worked := true; worked; {
+		if worked, err = s.EraseStep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	receipt, err = s.Receipt(receipt.ID)
+	if err != nil || receipt.State != "done" || !slices.Equal(receipt.Removed, []string{record.file()}) || receipt.Lost != 12 {
+		t.Errorf("receipt %+v, %v", receipt, err)
+	}
+}
+
+// A log of which nothing can be read may hold what is erased, and goes, too.
+func TestEraseUnreadableLog(t *testing.T) {
+	mem := fewBatches(t)
+	name := walFileName(t, mem)
+	data, err := vfs.ReadFile(mem, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(data[:bytes.Index(data, []byte(recordMagic))])
+	replaceFile(t, mem, name, bytes.ReplaceAll(data, []byte(recordMagic), make([]byte, len(recordMagic))))
+	s := open(t, mem, "store")
+	if missing := s.Summary().Missing; len(missing) != 1 || missing[0].Segment != path.Base(name) {
+		t.Fatalf("missing: %+v", missing)
+	}
+	receipt, err := s.Erase(t.Context(), "ann", EraseOptions{})
+	for worked := true; worked && err == nil; {
+		worked, err = s.EraseStep(t.Context())
+	}
+	if err == nil {
+		receipt, err = s.Receipt(receipt.ID)
+	}
+	if err != nil || receipt.State != "done" || !slices.Equal(receipt.Removed, []string{path.Base(name)}) {
+		t.Errorf("receipt %+v, %v", receipt, err)
+	}
+	for left := range filesOf(t, mem, "store") {
+		if strings.HasSuffix(left, walSuffix) {
+			t.Errorf("%s is still there", left)
 		}
 	}
 }

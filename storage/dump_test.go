@@ -148,6 +148,7 @@ func TestDumpLog(t *testing.T) {
 	s := open(t, mem, "store")
 	appendEvents(t, s, AppendOptions{Token: "t1"}, view("ann", 0, event.Prop{Name: "value", Value: event.Float(19.9)}), event.Event{Customer: "bob", Time: at("2025-03-01T11:00:00Z"), Name: "call", Channel: "phone", ID: "7"})
 	appendEvents(t, s, AppendOptions{}, view("bob", 1))
+	appendEvents(t, s, AppendOptions{Token: "t2"}, event.Event{Name: "view"}, event.Event{Name: "view"}, event.Event{Customer: "ann"}, event.Event{Name: "view"})
 	if err := s.Link(t.Context(), "anon", "ann"); err != nil {
 		t.Fatal(err)
 	}

@@ -157,17 +157,10 @@ func equalRows(a *rowBlock, i int, b *rowBlock, j int) bool {
 	if a.Time[i] != b.Time[j] || a.Event[i] != b.Event[j] || codeAt(a.Channel, i) != codeAt(b.Channel, j) {
 		return false
 	}
-	for c := range max(len(a.Columns), len(b.Columns)) {
-		p, q := a.column(c), b.column(c)
-		has := p != nil && p.Present.Get(i)
-		if has != (q != nil && q.Present.Get(j)) {
-			return false
-		}
-		if has && !equalValues(p, i, q, j) {
-			return false
-		}
-	}
-	return true
+	var some, others [32]value
+	return slices.EqualFunc(a.appendRow(some[:0], i), b.appendRow(others[:0], j), func(p, q value) bool {
+		return p.property == q.property && equalValues(p.column, p.at, q.column, q.at)
+	})
 }
 
 func codeAt(codes []uint32, i int) uint32 {
@@ -190,11 +183,9 @@ func equalValues(p *tile.Column, i int, q *tile.Column, j int) bool {
 // contentHash is equal for rows that equalRows calls equal.
 func contentHash(b *rowBlock, i int) uint64 {
 	h := mix(uint64(b.Time[i]), uint64(b.Event[i])<<32|uint64(codeAt(b.Channel, i)))
-	for c := range b.Columns {
-		p := b.Columns[c]
-		if p == nil || !p.Present.Get(i) {
-			continue
-		}
+	var some [32]value
+	for _, v := range b.appendRow(some[:0], i) {
+		c, p, i := v.property, v.column, v.at
 		switch {
 		case p.Type == event.StringType:
 			h = mix(h^uint64(c), customerHash(p.Dict[p.Codes[i]]))

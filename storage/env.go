@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -34,7 +35,7 @@ type Options struct {
 	Partition string
 
 	CacheBytes     int64 // merged tiles and verified pages kept in memory; 0: 256 MiB, below 0: none
-	MemtableEvents int   // events in the log before they are written as segments; 0: 262,144
+	MemtableEvents int   // events in the log before they are written as segments, fewer where they take more than 1 KiB of memory each; 0: 262,144
 	SegmentRows    int   // rows of one segment file, roughly; 0: 4,194,304
 	ChunkRows      int   // rows of a bulk load kept in memory, at most; 0: 4,194,304
 	BlockCustomers int   // customers of one block, roughly; 0: 2,048
@@ -49,8 +50,14 @@ type Options struct {
 	AllowNetwork bool
 
 	// Ledger is the file outside the store's directory that tells restored copies
-	// of the store what was erased; "": the directory's name with ".erased".
+	// of the store what was erased; "": beside the directory, its name with ".erased".
 	Ledger string
+
+	// EraseAgain has an older copy of the store that took events since erased by
+	// its ledger when a writer opens it; with the erased goes all that came of them
+	// since. Without it such a copy is not opened for writing. One that took
+	// nothing since is erased either way.
+	EraseAgain bool
 
 	// Retention is how long events are kept, by their own time. Older ones
 	// disappear from answers within an hour, and then from the disk. 0: for ever;
@@ -66,6 +73,11 @@ type Options struct {
 	// calls Flush and CompactStep; a full memtable is flushed by the append
 	// that fills it either way.
 	Background bool
+
+	// segmentsOpen is how many segments a writer keeps open; 0: 256. A reader
+	// keeps as many as the system lets it: what it has open stays there when a
+	// writer removes it.
+	segmentsOpen int
 
 	secret   func([]byte) // fills a key that nobody must guess
 	restored bool         // opened by who restores it, before anybody else may
@@ -107,8 +119,25 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.SegmentRows, 4<<20)
 	setDefault(&o.ChunkRows, 4<<20)
 	setDefault(&o.BlockCustomers, 2048)
+	setDefault(&o.segmentsOpen, 256)
+	if o.ReadOnly {
+		o.segmentsOpen = math.MaxInt
+	}
 	return o
 }
+
+// outputsOpen is how many files a merge writes to at once.
+func (o *Options) outputsOpen() int { return max(min(o.segmentsOpen/16, 16), 1) }
+
+// thinRows is up to how many rows of a partition wait in memory for more, while
+// a merge may still find some.
+func (o *Options) thinRows() int64 { return int64(o.SegmentRows) >> 10 }
+
+// thinBytes is what the rows that wait may take in all.
+func (o *Options) thinBytes() int64 { return int64(o.ChunkRows) << 4 }
+
+// memtableBytes is what events take of memory before they are written as segments.
+func (o *Options) memtableBytes() int64 { return int64(o.MemtableEvents) << 10 }
 
 func setDefault[N int | int64](n *N, value N) {
 	if *n <= 0 {

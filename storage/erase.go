@@ -223,10 +223,23 @@ func (s *state) belonging(name string) []string {
 	if seeded.On("linked_identity_not_erased") {
 		return []string{name}
 	}
-	customer := endOf(s.links, name)
+	chains := chains{next: s.links.get}
+	customer := chains.end(name)
 	list := []string{customer}
 	for from := range s.links.all() {
-		if endOf(s.links, from) == customer {
+		if chains.end(from) == customer {
+			list = append(list, from)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// linksOf lists the identities whose links name one of these, in order.
+func (s *state) linksOf(names map[string]bool) []string {
+	var list []string
+	for from, to := range s.links.all() {
+		if names[from] || names[to] {
 			list = append(list, from)
 		}
 	}
@@ -252,12 +265,7 @@ func (s *Store) recordErasures(e *edit, now bool) error {
 	if err != nil {
 		return err
 	}
-	for from, to := range s.state().links.all() {
-		if gone[from] || gone[to] {
-			e.Unlink = append(e.Unlink, from)
-		}
-	}
-	slices.Sort(e.Unlink)
+	e.Unlink = s.state().linksOf(gone)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -270,9 +278,7 @@ func (s *Store) recordErasures(e *edit, now bool) error {
 		if now {
 			r.LSN = s.lsn
 		}
-		if s.wal != nil || len(s.oldWAL) > 0 {
-			r.WAL = s.next
-		}
+		r.WAL = s.next // also of logs that cannot be read, which are in no list
 	}
 	// Whose they are does not matter: they are looked for among all that stay.
 	e.Erase[0].Words, e.Erase[0].Values = slices.Sorted(maps.Keys(n.names)), slices.Sorted(maps.Keys(n.values))
@@ -352,6 +358,25 @@ func (s *Store) Receipt(id string) (Receipt, error) {
 		}
 	}
 	return Receipt{}, fmt.Errorf("erasure %q is %w", id, ErrNotFound)
+}
+
+// LastErasure returns the number of the newest erasure, 0 if there is none. A
+// store that is open for reading looks for those of the writer first. If there
+// is one that it does not know, or that was not finished when it looked last, it
+// is refreshed: so it gives up the files that an erasure has replaced, too.
+func (s *Store) LastErasure() (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(false); err != nil {
+		return 0, err
+	}
+	if s.opt.ReadOnly && (s.halfRead || s.manifest.erased()) {
+		s.oldWAL = nil
+		if err := s.read(); err != nil {
+			return 0, fmt.Errorf("look for erasures in %s: %w", s.dir, err)
+		}
+	}
+	return s.state().lastErasure(), nil
 }
 
 // Receipts lists all erasures, oldest first.

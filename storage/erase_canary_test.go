@@ -137,11 +137,10 @@ func decodedSegment(fs *simfs.FS, name string, data []byte) []byte {
 		for i := range rows.Names.Len() {
 			fmt.Fprintln(&b, rows.Names.At(i))
 		}
-		for _, c := range append(rows.Columns, rows.IDs) {
-			if c != nil {
-				fmt.Fprintln(&b, c.Dict)
-			}
+		if rows.IDs != nil {
+			fmt.Fprintln(&b, rows.IDs.Dict)
 		}
+		rows.eachColumn(func(_ int, _ []uint32, c *tile.Column) { fmt.Fprintln(&b, c.Dict) })
 	}
 	return b.Bytes()
 }
@@ -461,6 +460,13 @@ func (e *eraseStore) again(after After, before string) {
 			}
 			continue // lost with the power
 		}
+	}
+	bytes := int64(0)
+	for t := range e.s.state().tokens.all() {
+		bytes += t.size(e.s.state().format)
+	}
+	if n := e.s.state().tokens.size(); n != bytes {
+		e.t.Fatalf("seed %d: %s, tokens count as %d bytes and have %d", e.seed, before, n, bytes)
 	}
 	for range 2 {
 		events := canaryEvents(e.r, 1)

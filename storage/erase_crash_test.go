@@ -128,6 +128,81 @@ func ledgerApplied(t testing.TB, seed uint64) {
 	}
 }
 
+// A copy of the folder from before an erasure, put in the store's place, shows
+// nothing of the erased: neither to who reads beside the ledger nor to a writer,
+// whatever file operation of its opening the power fails at.
+func TestOlderCopyIsErasedAgain(t *testing.T) {
+	seeds, states := uint64(4), 0
+	if testing.Short() {
+		seeds = 2
+	}
+	for seed := range seeds {
+		states += olderCopy(t, 300+seed)
+	}
+	trust.Report(t, "P10", "crashes of the opening of an older copy, states", states, "reappeared", 0)
+}
+
+func olderCopy(t *testing.T, seed uint64) (states int) {
+	ctx := context.Background()
+	e := newEraseStore(t, seed)
+	defer func() { kill(e.s) }()
+	e.tell()
+	e.must(e.s.Sync(ctx, e.s.lsn))
+	left := others(t, e.s)
+	before := e.fs.Files()
+	_, err := e.s.Erase(ctx, canaryName, EraseOptions{})
+	e.must(err)
+	e.finish()
+	name := LedgerPath("data/store")
+	copied := func(files map[string][]byte) *eraseStore {
+		c := &eraseStore{t: t, seed: seed, r: e.r, now: e.now, fs: simfs.New(simfs.Strict)}
+		e.must(c.fs.MkdirAll("data/store/" + quarantineDir))
+		e.must(errors.Join(c.fs.SyncDir("data/store"), c.fs.SyncDir("data"), c.fs.SyncDir(".")))
+		for name, data := range files {
+			e.must(c.fs.Put(name, data))
+		}
+		e.must(c.fs.Put(name, e.fs.Files()[name]))
+		return c
+	}
+	reader := copied(before)
+	reader.s, err = Open("data/store", Options{FS: reader.fs, ReadOnly: true})
+	e.must(err)
+	reader.quiet(left, "for who reads an older copy")
+	e.must(reader.s.Refresh())
+	reader.quiet(left, "for who reads it again")
+	e.must(reader.s.Close())
+
+	c := copied(before)
+	c.fs.Hook = func(op *simfs.Op, after bool) {
+		if op.Site == "" || !op.Kind.Mutates() {
+			return
+		}
+		states++
+		there := &eraseStore{t: t, seed: seed, r: e.r, now: e.now, fs: c.fs.Crash(e.r, simfs.Mode(e.r.IntN(int(simfs.Modes))))}
+		there.open()
+		defer func() { kill(there.s) }()
+		there.quiet(left, fmt.Sprintf("in an older copy whose opening crashed at %s of %s", op.Site, op.Name))
+	}
+	c.open()
+	c.fs.Hook = nil
+	c.quiet(left, "in an older copy")
+	c.finish()
+	if sung := singing(c.fs, canaries); len(sung) > 0 {
+		t.Fatalf("seed %d: canaries are in the older copy:\n%s", seed, strings.Join(sung, "\n"))
+	}
+	// Who comes back is no longer erased, also where that copy is copied.
+	_, err = c.s.Append(ctx, batchOf([]event.Event{{Customer: canaryName, Time: 1, Name: "view"}}), AppendOptions{})
+	e.must(err)
+	kill(c.s)
+	again := copied(c.fs.Files())
+	again.open()
+	defer func() { kill(again.s) }()
+	if !strings.Contains(contents(t, again.s), canaryName) || len(again.s.Receipts()) != 1 {
+		t.Errorf("seed %d: who came back after the erasure is erased again: %+v", seed, again.s.Receipts())
+	}
+	return states
+}
+
 // Many erasures that wait share the work: a segment is written anew once.
 func TestErasuresShareTheRewriting(t *testing.T) {
 	e := newEraseStore(t, 1)

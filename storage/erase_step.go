@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -31,10 +33,15 @@ func (s *Store) eraseStep(ctx context.Context) (worked bool, err error) {
 	if err := errors.Join(ctx.Err(), s.usable(true)); err != nil {
 		return false, fmt.Errorf("erase: %w", err)
 	}
-	s.recordAside()
 	left := s.state().erasing()
 	if len(left) == 0 {
+		s.recordAside()
 		return false, nil
+	}
+	// What is left out and not recorded is not seen below: the names would go, and
+	// the next opening would show the customer in what can be read of the segment.
+	if err := s.publishAside(); err != nil && !seeded.On("unrecorded_damage_not_erased") {
+		return false, fmt.Errorf("erase: record what is damaged: %w", err)
 	}
 	if err := s.keepLedger(s.state()); err != nil {
 		s.opt.Log.Warn("ledger of erasures", "error", err)
@@ -45,7 +52,9 @@ func (s *Store) eraseStep(ctx context.Context) (worked bool, err error) {
 	gone := s.unusedNames()
 	f := s.toRewrite(gone)
 	switch {
-	case slices.ContainsFunc(left, func(r eraseRecord) bool { return r.WAL > s.state().wal || s.mem.holds(r.LSN) }):
+	case slices.ContainsFunc(left, func(r eraseRecord) bool {
+		return r.WAL > s.state().wal || s.mem.holds(r.LSN) || s.logged <= r.LSN
+	}):
 		err = s.dropLog(ctx)
 	case f != nil:
 		err = s.rewrite(ctx, f)
@@ -75,6 +84,9 @@ func (s *Store) erase(ctx context.Context) error {
 			return nil
 		}
 		worked, err := s.EraseStep(ctx)
+		if worked && err == nil {
+			_, err = s.flushFull(ctx) // appends may wait for it, and what is left take long
+		}
 		if err != nil || !worked {
 			return err
 		}
@@ -91,6 +103,7 @@ func (s *Store) dropLog(ctx context.Context) error {
 	if err := s.publish(&edit{WAL: s.next}); err != nil {
 		return err
 	}
+	s.logged = math.MaxUint64
 	s.removeOldLogs()
 	return nil
 }
@@ -221,6 +234,7 @@ func (s *Store) rewrite(ctx context.Context, f *segmentFile) error {
 // retire gives up a segment that an edit has replaced. Its file goes with the
 // last snapshot that may read it. The caller holds mu.
 func (s *Store) retire(f *segmentFile) {
+	s.forgetUnread()
 	s.retired[f.record.ID] = f
 	f.obsolete.Store(true)
 	delete(s.aside, f.record.ID) // another reader's trouble: all that was written anew is as it was
@@ -228,6 +242,12 @@ func (s *Store) retire(f *segmentFile) {
 		delete(s.segments, f.record.ID)
 		f.release() // the store's own hold
 	}
+}
+
+// forgetUnread lets go of replaced segments that nothing reads any more: each has
+// its index and dictionaries in memory. The caller holds mu.
+func (s *Store) forgetUnread() {
+	maps.DeleteFunc(s.retired, func(_ uint64, f *segmentFile) bool { return f.refs.Load() <= 0 })
 }
 
 // clean writes the manifest anew: without the names of those whose events are
@@ -265,11 +285,7 @@ func (s *Store) clean(gone nameSet) error {
 	if err := s.forget(&next, left); err != nil {
 		return err
 	}
-	next.tokens = make(map[string]tokenRecord, len(s.state().tokens))
-	for _, t := range s.state().tokens {
-		t = t.withoutText(next.eraseKey, last)
-		next.tokens[t.key()] = t
-	}
+	next.tokens = s.state().tokens.changed(func(t tokenRecord) tokenRecord { return t.withoutText(next.eraseKey, last) }, next.format)
 	if err := s.manifest.rewrite(&next); err != nil {
 		return err
 	}
@@ -363,17 +379,6 @@ func (s *Store) hasValue(value string) (bool, error) {
 	return false, nil
 }
 
-// key is where a token is kept.
-func (t tokenRecord) key() string {
-	if t.Keyed {
-		return keyedToken + t.Token
-	}
-	return t.Token
-}
-
-// keyedToken begins the keys of tokens of which only a keyed hash is kept.
-const keyedToken = "\x00keyed:"
-
 // withoutText returns the token as a keyed hash, if its batch arrived up to an
 // erasure's LSN: the batch is still known when it is sent again, but what the
 // sender called it, and what was said of its events, may name somebody.
@@ -382,22 +387,18 @@ func (t tokenRecord) withoutText(key []byte, erased uint64) tokenRecord {
 		return t
 	}
 	t.Token, t.Keyed = keyed(key, "token", t.Token), true
-	rejected := slices.Clone(t.Ack.Rejected)
-	for i := range rejected {
-		rejected[i].Reason = "the reason was removed by an erasure"
+	ack := t.Ack.whole()
+	for i := range ack.Rejected {
+		ack.Rejected[i].Reason = "the reason was removed by an erasure"
 	}
-	t.Ack.Rejected = rejected
+	t.Ack = answerOf(ack)
 	return t
 }
 
 // sweep removes the files that erasures have replaced, and ends the erasures
 // when the last of them is gone for good. The caller holds writing and mu.
 func (s *Store) sweep() (worked bool, err error) {
-	for id, f := range s.retired {
-		if f.refs.Load() <= 0 {
-			delete(s.retired, id)
-		}
-	}
+	s.forgetUnread()
 	if len(s.undecided) > 0 { // until a new file of the manifest says otherwise, they may be the store's
 		if err := s.publish(&edit{}); err != nil {
 			return false, err

@@ -7,30 +7,43 @@ import (
 
 	"wend/event"
 	"wend/internal/seeded"
+	"wend/tile"
 )
 
-// idFilter says of most ids that a segment does not have them: a Bloom filter
-// of eight bits an id, in memory, made when the first batch with ids arrives.
-// What it does not rule out is looked up.
-type idFilter struct {
+// rowFilter says of most hashes that no row of a segment has them: a Bloom
+// filter of eight bits a row, in memory, made when the first batch arrives that
+// asks for it. What it does not rule out is looked up.
+type rowFilter struct {
 	once  once[bool]
-	words []uint64
+	words []uint64 // nil: no row has any
 	shift int
 }
 
 func idHash(customer uint64, id string) uint64 { return mix(customer, customerHash(id)) }
 
-// mayHave reports whether the segment may have the id.
-func (f *segmentFile) mayHave(hash uint64) (bool, error) {
-	if _, err := f.filter.once.get(func() (bool, error) { return true, f.makeFilter() }); err != nil {
+func momentHash(customer uint64, at event.Time) uint64 { return mix(customer, uint64(at)) }
+
+// mayHaveID reports whether the segment may have an id, by its idHash.
+func (f *segmentFile) mayHaveID(hash uint64) (bool, error) {
+	return f.ids.mayHave(hash, func() error { return f.fill(&f.ids, false) })
+}
+
+// mayHaveBare reports whether a customer may have a row without id at a time, by their momentHash.
+func (f *segmentFile) mayHaveBare(hash uint64) (bool, error) {
+	return f.bare.mayHave(hash, func() error { return f.fill(&f.bare, true) })
+}
+
+// mayHave has fill make the filter if that was not done yet.
+func (r *rowFilter) mayHave(hash uint64, fill func() error) (bool, error) {
+	if _, err := r.once.get(func() (bool, error) { return true, fill() }); err != nil {
 		return false, err
 	}
-	if f.filter.words == nil {
+	if r.words == nil {
 		return false, nil
 	}
 	for range 4 {
-		bit := hash >> f.filter.shift
-		if f.filter.words[bit>>6]>>(bit&63)&1 == 0 {
+		bit := hash >> r.shift
+		if r.words[bit>>6]>>(bit&63)&1 == 0 {
 			return false, nil
 		}
 		hash = hash<<17 | hash>>47
@@ -38,9 +51,12 @@ func (f *segmentFile) mayHave(hash uint64) (bool, error) {
 	return true, nil
 }
 
-func (f *segmentFile) makeFilter() error {
+// fill makes a filter of the rows that have an id, or of those that have none.
+func (f *segmentFile) fill(r *rowFilter, bare bool) error {
 	var words []uint64
-	shift := 0
+	var times []event.Time
+	size := max(bits.Len64(uint64(8*f.seg.Rows)), 6)
+	shift := 64 - size
 	for b := range 1 << f.seg.PrefixBits {
 		if f.seg.Stats(b).Rows == 0 {
 			continue
@@ -53,24 +69,31 @@ func (f *segmentFile) makeFilter() error {
 		if err != nil {
 			return err
 		}
-		if ids == nil {
+		if ids == nil && !bare {
 			continue
-		}
-		if words == nil {
-			size := max(bits.Len64(uint64(8*f.seg.Rows)), 6)
-			shift = 64 - size
-			words = make([]uint64, 1<<size/64)
 		}
 		names, err := block.Names()
 		if err != nil {
 			return err
 		}
+		if bare {
+			times = slices.Grow(times[:0], block.Rows)[:block.Rows]
+			block.Time.Decode(0, times)
+		}
+		if words == nil {
+			words = make([]uint64, 1<<size/64)
+		}
 		for c, customer := range hashesOf(names) {
 			for row := block.Starts[c]; row < block.Starts[c+1]; row++ {
-				if !ids.Present.Get(int(row)) {
+				var hash uint64
+				switch has := ids != nil && ids.Present.Get(int(row)); {
+				case has == bare:
 					continue
+				case bare:
+					hash = momentHash(customer, times[row])
+				default:
+					hash = idHash(customer, ids.Dict[ids.Codes[row]])
 				}
-				hash := idHash(customer, ids.Dict[ids.Codes[row]])
 				for range 4 {
 					bit := hash >> shift
 					words[bit>>6] |= 1 << (bit & 63)
@@ -79,7 +102,7 @@ func (f *segmentFile) makeFilter() error {
 			}
 		}
 	}
-	f.filter.words, f.filter.shift = words, shift
+	r.words, r.shift = words, shift
 	return nil
 }
 
@@ -93,7 +116,7 @@ func (s *Store) storedEvent(key eventID) (event.Event, bool, error) {
 		if f == nil {
 			continue // damaged: what is stored there cannot be known
 		}
-		may, err := f.mayHave(idHash(hash, key.id))
+		may, err := f.mayHaveID(idHash(hash, key.id))
 		if may && seeded.On("filter_decides") {
 			return event.Event{}, true, nil
 		}
@@ -102,7 +125,7 @@ func (s *Store) storedEvent(key eventID) (event.Event, bool, error) {
 		if may && err == nil {
 			e, found, err = s.lookUp(f, hash, key, undone)
 		}
-		if err != nil && s.leaveOut(err) {
+		if err != nil && s.leaveOutUnread(f, err) {
 			s.nudge() // the background records it
 			continue
 		}
@@ -156,24 +179,64 @@ func (s *Store) lookUp(f *segmentFile, hash uint64, key eventID, undone []bool) 
 
 // eventAt reads one row.
 func (s *Store) eventAt(b *tileBlock, row int, key eventID) (event.Event, error) {
-	seg := b.src.seg
-	e := event.Event{Customer: key.customer, ID: key.id, Time: b.Time.At(row), Name: seg.Events[b.Event.At(row)]}
+	rows, err := s.rowsOf(b)
+	if err != nil {
+		return event.Event{}, err
+	}
+	return rows.at(row, key), nil
+}
+
+// blockRows is a block's columns, to read rows of it as events.
+type blockRows struct {
+	b       *tileBlock
+	channel *tile.Codes
+	columns []*tile.Column // by property
+}
+
+func (s *Store) rowsOf(b *tileBlock) (*blockRows, error) {
 	channel, err := s.cache.channel(b, true)
 	if err != nil {
-		return e, err
+		return nil, err
 	}
-	if channel != nil {
-		e.Channel = seg.Channels[channel.At(row)]
-	}
-	for i, p := range seg.Properties {
+	r := &blockRows{b: b, channel: channel}
+	for i := range b.src.seg.Properties {
 		c, err := s.cache.column(b, i, true)
 		if err != nil {
-			return e, err
+			return nil, err
 		}
-		if v := c.At(row); !v.IsNull() {
+		r.columns = append(r.columns, c)
+	}
+	return r, nil
+}
+
+// names are the event and the channel of a row.
+func (r *blockRows) names(row int) (name, channel string) {
+	seg := r.b.src.seg
+	name = seg.Events[r.b.Event.At(row)]
+	if r.channel != nil {
+		channel = seg.Channels[r.channel.At(row)]
+	}
+	return name, channel
+}
+
+// hash is the eventHash of a row of a moment.
+func (r *blockRows) hash(row int, moment uint64) uint64 {
+	name, channel := r.names(row)
+	h := rowHash(moment, name, channel)
+	for i, p := range r.b.src.seg.Properties {
+		h += propHash(p.Name, r.columns[i].At(row))
+	}
+	return h
+}
+
+func (r *blockRows) at(row int, key eventID) event.Event {
+	e := event.Event{Customer: key.customer, ID: key.id, Time: r.b.Time.At(row)}
+	e.Name, e.Channel = r.names(row)
+	for i, p := range r.b.src.seg.Properties {
+		if v := r.columns[i].At(row); !v.IsNull() {
 			e.Props = append(e.Props, event.Prop{Name: p.Name, Value: v})
 		}
 	}
 	slices.SortFunc(e.Props, func(p, q event.Prop) int { return strings.Compare(p.Name, q.Name) })
-	return e, nil
+	return e
 }

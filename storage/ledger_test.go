@@ -1,8 +1,12 @@
 package storage
 
 import (
+	"errors"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"wend/storage/vfs"
 	"wend/storage/vfs/simfs"
@@ -72,5 +76,156 @@ func TestLedgerGoesOn(t *testing.T) {
 				t.Errorf("%v are not in the ledger: %+v", lost, l.Entries)
 			}
 		})
+	}
+}
+
+// An older copy that took events before its ledger was found is not erased
+// unasked: what its customers did since was acknowledged.
+func TestOlderCopyThatWentOn(t *testing.T) {
+	mem, name := simfs.New(simfs.Strict), LedgerPath("data/store")
+	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	opt := Options{FS: mem, Clock: func() time.Time { return now }}
+	opened := func(opt Options) *Store {
+		t.Helper()
+		s, err := Open("data/store", opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := opened(opt)
+	appendEvents(t, s, AppendOptions{Durability: Sync}, view("zoe", 1), view("bob", 1))
+	before := mem.Files()
+	now = now.Add(time.Hour)
+	if _, err := s.Erase(t.Context(), "zoe", EraseOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ledger := mem.Files()[name]
+	kill(s)
+	copied := func(files map[string][]byte) {
+		mem = simfs.New(simfs.Strict)
+		err := errors.Join(mem.MkdirAll("data/store"), mem.SyncDir("data"), mem.SyncDir("."))
+		for name, data := range files {
+			err = errors.Join(err, mem.Put(name, data))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		opt.FS = mem
+	}
+	copied(before)
+	now = now.Add(time.Hour)
+	s = opened(opt)
+	appendEvents(t, s, AppendOptions{Durability: Sync}, view("zoe", 2))
+	kill(s)
+	wentOn := mem.Files()
+	delete(wentOn, name)
+
+	for _, flushed := range []bool{false, true} {
+		if flushed { // what came since is in a segment
+			copied(wentOn)
+			s = opened(opt)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			wentOn = mem.Files()
+		}
+		wentOn[name] = ledger
+		copied(wentOn)
+		_, err := Open("data/store", opt)
+		if err == nil || !strings.Contains(err.Error(), "move "+name+" away") || !strings.Contains(err.Error(), "wend check data/store --erase-again") {
+			t.Fatalf("opened for writing: %v", err)
+		}
+		reading, asked := opt, opt
+		reading.ReadOnly, asked.EraseAgain = true, true
+		for _, c := range []struct {
+			opt  Options
+			zoe  bool
+			move bool
+		}{{opt: reading}, {opt: asked}, {opt: opt, zoe: true, move: true}} {
+			copied(wentOn)
+			c.opt.FS = mem
+			if c.move {
+				if err := mem.Rename(name, name+".away"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := opened(c.opt)
+			if got := contents(t, s); strings.Contains(got, "zoe") != c.zoe || !strings.Contains(got, "bob") {
+				t.Errorf("flushed %v, asked %v, read only %v: the store has\n%s", flushed, c.opt.EraseAgain, c.opt.ReadOnly, got)
+			}
+			kill(s)
+		}
+		delete(wentOn, name)
+	}
+}
+
+// lockedFS has a file that may not be read.
+type lockedFS struct {
+	*vfs.Mem
+	name string
+}
+
+func (f lockedFS) Open(name string) (vfs.File, error) {
+	if name == f.name {
+		return nil, syscall.EACCES
+	}
+	return f.Mem.Open(name)
+}
+
+// Of a damaged ledger counts what is sound, and the file is kept. One that cannot
+// be read keeps writers out.
+func TestDamagedLedger(t *testing.T) {
+	mem, name := vfs.NewMem(), LedgerPath("store")
+	s := open(t, mem, "store")
+	loadEvents(t, s, view("zoe", 1), view("bob", 1), view("cid", 1))
+	before := mem.Clone()
+	for _, who := range []string{"zoe", "bob"} {
+		if _, err := s.Erase(t.Context(), who, EraseOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ledger, err := vfs.ReadFile(mem, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(string(ledger), "\n")
+	entry := len(ledger) - len(lines[len(lines)-2]) - 9
+	for what, damaged := range map[string][]byte{
+		"a byte of the last entry": slices.Concat(ledger[:entry], []byte("#"), ledger[entry+1:]),
+		"the end is missing":       ledger[:entry],
+	} {
+		copied := before.Clone()
+		if err := writeFile(copied, name, damaged); err != nil {
+			t.Fatal(err)
+		}
+		reading := small(copied)
+		reading.ReadOnly = true
+		for _, opt := range []Options{reading, small(copied)} {
+			s, err := Open("store", opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := contents(t, s); strings.Contains(got, "zoe") || !strings.Contains(got, "bob") {
+				t.Errorf("%s, read only %v: the store has\n%s", what, opt.ReadOnly, got)
+			}
+			kill(s)
+		}
+		if kept, err := vfs.ReadFile(copied, name+".damaged"); err != nil || !slices.Equal(kept, damaged) {
+			t.Errorf("%s: the damaged file is not kept: %q, %v", what, kept, err)
+		}
+		if l, err := ReadLedger(copied, name); err != nil || len(l.Entries) != 1 {
+			t.Errorf("%s: the ledger is %+v, %v", what, l, err)
+		}
+	}
+	opt := small(lockedFS{before, name})
+	if _, err := Open("store", opt); !errors.Is(err, syscall.EACCES) || !strings.Contains(err.Error(), "move it away") {
+		t.Errorf("a ledger that cannot be read: %v", err)
+	}
+	opt.ReadOnly = true
+	if s, err := Open("store", opt); err != nil {
+		t.Errorf("only reading: %v", err)
+	} else {
+		kill(s)
 	}
 }

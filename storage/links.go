@@ -37,21 +37,28 @@ func (s *Store) LinkAll(ctx context.Context, links []Link) error {
 		return fmt.Errorf("link identities: %w", err)
 	}
 	all := s.state().links.edit()
+	chains := chains{next: all.get}
 	var fresh []Link
-	for _, l := range links {
+	for i, l := range links {
+		if i%(1<<10) == 0 && ctx.Err() != nil {
+			return fmt.Errorf("link identities: %w", ctx.Err())
+		}
 		if have, linked := all.get(l.From); linked && have == l.To {
 			continue // said before
 		}
 		if refused := s.suppression(); refused.has(l.From) || refused.has(l.To) {
 			return fmt.Errorf("link identities: %w: one of them was erased, and is not to come back", ErrBadLink)
 		}
-		if reason := badLink(&all.nameMap, l); reason != "" {
+		if reason := badLink(&all.nameMap, &chains, l); reason != "" {
 			return fmt.Errorf("link %q to %q: %w: %s", l.From, l.To, ErrBadLink, reason)
 		}
 		all.set(l.From, l.To)
 		fresh = append(fresh, l)
 	}
 	if len(fresh) == 0 {
+		if err := s.settle(); err != nil {
+			return fmt.Errorf("link identities: %w", err)
+		}
 		return nil
 	}
 	if err := s.publish(&edit{Epoch: s.state().epoch + 1, Links: fresh}); err != nil {
@@ -61,7 +68,7 @@ func (s *Store) LinkAll(ctx context.Context, links []Link) error {
 }
 
 // badLink says why a link cannot join those that there are, "" if it can.
-func badLink(links *nameMap[string], l Link) string {
+func badLink(links *nameMap[string], chains *chains, l Link) string {
 	have, linked := links.get(l.From)
 	switch {
 	case l.From == "" || l.To == "":
@@ -73,16 +80,14 @@ func badLink(links *nameMap[string], l Link) string {
 	case linked:
 		return fmt.Sprintf("it is linked to %q already; unlink it first", have)
 	}
-	for at := l.To; ; {
-		next, ok := links.get(at)
-		if !ok {
-			return ""
-		}
-		if next == l.From {
-			return fmt.Sprintf("%q is linked to %q, so the links would go round in a circle", at, l.From)
-		}
+	if chains.end(l.To) != l.From {
+		return ""
+	}
+	at := l.To
+	for next, _ := links.get(at); next != l.From; next, _ = links.get(at) {
 		at = next
 	}
+	return fmt.Sprintf("%q is linked to %q, so the links would go round in a circle", at, l.From)
 }
 
 // Unlink takes a link back: the identity is a customer of its own again.
@@ -104,11 +109,7 @@ func (s *Store) Unlink(ctx context.Context, from string) error {
 }
 
 // Links lists the links by their From.
-func (s *Store) Links() []Link {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return linkList(s.state().links)
-}
+func (s *Store) Links() []Link { return linkList(s.state().links) }
 
 func linkList(links *nameMap[string]) (list []Link) {
 	for from, to := range links.all() {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
+	"maps"
 	"slices"
 	"sync"
 
@@ -57,8 +58,9 @@ func newLinkTable(links *nameMap[string]) *linkTable {
 	}
 	t := &linkTable{links: links}
 	aliases, canonical := t.aliases.edit(), t.canonical.edit()
+	chains := chains{next: links.get}
 	for from := range links.all() {
-		to := endOf(links, from)
+		to := chains.end(from)
 		canonical.set(from, to)
 		list, _ := aliases.get(to)
 		aliases.set(to, append(list, from))
@@ -73,16 +75,37 @@ func newLinkTable(links *nameMap[string]) *linkTable {
 	return t
 }
 
-// endOf is the customer at whom the chain of links from an identity ends: the
+// chains finds the ends of chains of links, and walks no chain twice. While it
+// is in use there may be links more, and none fewer.
+type chains struct {
+	next   func(name string) (to string, linked bool)
+	known  map[string]string // of those in the middle of a chain, one who stands further on
+	passed []string
+}
+
+// end is the customer at whom the chain of links from an identity ends: the
 // identity itself, if it is not linked.
-func endOf(links *nameMap[string], name string) string {
-	next, ok := links.get(name)
-	for ok {
-		name = next
+func (c *chains) end(name string) string {
+	c.passed = c.passed[:0]
+	for {
+		to, ok := c.known[name]
+		if !ok {
+			to, ok = c.next(name)
+		}
+		if !ok {
+			break
+		}
+		c.passed = append(c.passed, name)
+		name = to
 		if seeded.On("link_to_wrong_customer") {
 			break
 		}
-		next, ok = links.get(name)
+	}
+	for i := 0; i+1 < len(c.passed); i++ { // the last is one step from the end
+		if c.known == nil {
+			c.known = map[string]string{}
+		}
+		c.known[c.passed[i]] = name
 	}
 	return name
 }
@@ -113,22 +136,36 @@ func (t *linkTable) next(links *nameMap[string]) *linkTable {
 	case len(fresh) == 0:
 		return t
 	}
+	chains := chains{next: func(name string) (string, bool) {
+		if to, ok := t.canonical.get(name); ok {
+			return to, true
+		}
+		return links.get(name)
+	}}
 	aliases, canonical := t.aliases.edit(), t.canonical.edit()
+	joined := map[string][]string{} // by the customer to whom they belong now
+	for _, from := range fresh {
+		to := chains.end(from)
+		before, _ := aliases.get(from)
+		aliases.delete(from)
+		joined[to] = append(append(joined[to], from), before...)
+	}
 	var moved, touched []string
 	var involved []linked
-	for _, from := range fresh {
-		to := endOf(links, from)
-		before, _ := aliases.get(from)
-		belong := append([]string{from}, before...)
-		aliases.delete(from)
+	for to, belong := range joined {
+		others, _ := aliases.get(to)
+		list := slices.Concat(others, belong)
+		slices.Sort(list)
+		aliases.set(to, list)
 		for _, name := range belong {
 			canonical.set(name, to)
 		}
-		others, _ := aliases.get(to)
-		aliases.set(to, slices.Sorted(slices.Values(slices.Concat(others, belong))))
-		involved = append(involved, linked{customerHash(from), from}, linked{customerHash(to), to})
+		involved = append(involved, linked{customerHash(to), to})
 		moved = append(moved, belong...)
 		touched = append(append(touched, belong...), to)
+	}
+	for _, from := range fresh {
+		involved = append(involved, linked{customerHash(from), from})
 	}
 	n := &linkTable{links: links, canonical: canonical.done(), aliases: aliases.done(), involved: withLinked(t.involved, involved)}
 	t.handOver(n, moved, touched)
@@ -160,17 +197,20 @@ func (t *linkTable) handOver(n *linkTable, moved, touched []string) {
 			n.earlier[source] = earlier{e.places, slices.Concat(e.moved, moved)}
 		}
 	}
-	for source, places := range t.located {
-		n.earlier[source] = earlier{places, moved}
+	if len(moved) <= movedMost {
+		for source, places := range t.located {
+			n.earlier[source] = earlier{places, moved}
+		}
 	}
-	hashes := make([]uint64, len(touched))
-	for i, name := range touched {
-		hashes[i] = customerHash(name)
+	bits := map[int]bool{}
+	for key := range t.prints {
+		bits[key[1]] = true
 	}
-	n.prints = make(map[[2]int][sha256.Size]byte, len(t.prints))
-	for key, sum := range t.prints {
-		if !slices.ContainsFunc(hashes, func(hash uint64) bool { return blockOf(hash, key[1]) == key[0] }) {
-			n.prints[key] = sum
+	n.prints = maps.Clone(t.prints)
+	for _, name := range touched {
+		hash := customerHash(name)
+		for bits := range bits {
+			delete(n.prints, [2]int{blockOf(hash, bits), bits})
 		}
 	}
 }

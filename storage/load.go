@@ -17,8 +17,11 @@ type LoadOptions struct {
 	Source string // what it comes from, for people: a file's name
 }
 
-// LoadResult is what a bulk load did. Index of a rejection counts the rows of
-// all batches added.
+// rejectsKept is how many rejected rows of a load are told of by themselves: a
+// file may be of nothing else.
+const rejectsKept = 100
+
+// LoadResult is what a bulk load did.
 type LoadResult struct {
 	ImportID   string // what Undo takes; empty if nothing new was stored
 	Events     int64
@@ -26,7 +29,16 @@ type LoadResult struct {
 	Duplicates int64
 	Conflicts  int64 // ids that are stored already, with other content
 	Suppressed int64 // events of customers who were erased, and are not to come back
-	Rejected   []Rejection
+	Rejected   int64
+	Rejects    []Rejection // the first hundred; Index counts the rows of all batches added
+}
+
+// Reject counts a rejected row, and keeps it if it is among the first.
+func (r *LoadResult) Reject(j Rejection) {
+	r.Rejected++
+	if len(r.Rejects) < rejectsKept {
+		r.Rejects = append(r.Rejects, j)
+	}
 }
 
 // Load is a bulk load: the rows of batches are dealt to buckets of customers,
@@ -151,7 +163,7 @@ func (l *Load) storable(check *checker, first int) *event.Batch {
 		if reason == "" {
 			keep = append(keep, i)
 		} else {
-			l.result.Rejected = append(l.result.Rejected, Rejection{first + i, reason})
+			l.result.Reject(Rejection{first + i, reason})
 		}
 	}
 	keep, refused := l.refused.without(b, keep)
@@ -259,12 +271,11 @@ func (l *Load) commit(ctx context.Context) error {
 	for _, r := range records {
 		l.result.Events += r.Rows
 	}
-	if l.result.Events == 0 {
-		return nil
-	}
-
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if l.result.Events == 0 {
+		return s.settle()
+	}
 	before := s.catalog
 	s.catalog = merge.catalog
 	// The number is used up whatever becomes of the edit: an edit that failed

@@ -49,6 +49,10 @@ const (
 	// rewriteBytes is how much a manifest may grow past its first edit: small
 	// enough to read at every opening, large enough to make rewriting rare.
 	rewriteBytes = 1 << 20
+
+	// editMost is what one edit may take, the whole state among them: its length
+	// has 32 bits, and every opening reads it into memory.
+	editMost = 1 << 30
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -67,11 +71,17 @@ type manifest struct {
 	second vfs.File // its copy; nil in a store of format 1, and when file is
 	damage []Damage // found when it was read, in one of the two files
 
+	unsure    bool // an edit failed that the next process may find all the same: the next file decides
 	unwritten bool // edits change the state only: a repair writes all of it at once
 
 	store [16]byte
 	read  [2]int64 // bytes of the file and its copy that were read, -1 of one that is missing
 	torn  bool     // some of them were no edits
+
+	seen struct { // how far erased has looked
+		count uint64
+		size  int64
+	}
 }
 
 func manifestName(number uint64) string { return fmt.Sprintf("%s%06d", manifestPrefix, number) }
@@ -101,6 +111,7 @@ func (m *manifest) commit(st *state, e *edit) (*state, error) {
 			// unless this one writes a new file before.
 			_ = m.second.Truncate(m.size)
 			m.abandon()
+			m.unsure = true
 			return nil, fmt.Errorf("append to %s%s: %w", manifestName(m.number), copySuffix, err)
 		}
 	}
@@ -110,6 +121,7 @@ func (m *manifest) commit(st *state, e *edit) (*state, error) {
 		// can be read of it must not be taken for published by the next process.
 		_ = m.file.Truncate(m.size)
 		m.abandon()
+		m.unsure = true
 		return nil, fmt.Errorf("append to %s: %w", manifestName(m.number), err)
 	}
 	m.count++
@@ -160,11 +172,13 @@ func (m *manifest) rewrite(st *state) error {
 		// The name may exist without being durable; its number is not used again.
 		m.number = number
 		m.abandon()
+		m.unsure = true
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	old := m.kept
 	m.abandon()
 	m.file, m.second, m.number, m.kept, m.count = f, second, number, number, 1
+	m.unsure = false
 	m.size, m.base = int64(len(data)), int64(len(data))
 	for ; 0 < old && old < number; old++ {
 		// A leftover does no harm: the highest number counts.
@@ -224,6 +238,9 @@ func encodeManifest(st *state, number uint64) ([]byte, error) {
 
 func appendEdit(dst []byte, store [16]byte, number, place uint64, e *edit) ([]byte, error) {
 	payload, err := json.Marshal(e)
+	if err == nil {
+		err = editFits(len(payload))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -231,6 +248,14 @@ func appendEdit(dst []byte, store [16]byte, number, place uint64, e *edit) ([]by
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(payload)))
 	dst = binary.LittleEndian.AppendUint32(dst, editChecksum(store, number, place, payload))
 	return append(dst, payload...), nil
+}
+
+// editFits is an error if an edit of so many bytes is not to be written.
+func editFits(bytes int) error {
+	if bytes > editMost {
+		return fmt.Errorf("the manifest would have an edit of %d bytes, the limit is %d; nothing was changed: fewer links, definitions or segments (`wend compact`) make it smaller", bytes, editMost)
+	}
+	return nil
 }
 
 func editChecksum(store [16]byte, number, place uint64, payload []byte) uint32 {

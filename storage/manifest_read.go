@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"path"
 	"slices"
 	"strconv"
@@ -61,6 +62,7 @@ func readManifest(fsys vfs.FS, dir string) (m *manifest, st *state, err error) {
 		m.damage = append(first.compared(best, 0), second.compared(best, 1)...)
 	}
 	m.count, m.size, m.base = best.count, best.size, best.size
+	m.seen.count, m.seen.size = best.count, best.size
 	m.store = best.st.store
 	m.read = [2]int64{first.all, second.all}
 	m.torn = first.all > first.size || second.all > second.size
@@ -74,13 +76,18 @@ const repairHint = "`wend repair` tells what can be saved; or restore a backup"
 func newestManifest(names []string) uint64 {
 	newest := uint64(0)
 	for _, name := range names {
-		if digits, ok := strings.CutPrefix(strings.TrimSuffix(name, copySuffix), manifestPrefix); ok {
-			if n, err := strconv.ParseUint(digits, 10, 64); err == nil {
-				newest = max(newest, n)
-			}
+		if n, ok := manifestNumber(name); ok {
+			newest = max(newest, n)
 		}
 	}
 	return newest
+}
+
+// manifestNumber reads the number of a manifest or of its copy.
+func manifestNumber(name string) (uint64, bool) {
+	digits, ok := strings.CutPrefix(strings.TrimSuffix(name, copySuffix), manifestPrefix)
+	n, err := strconv.ParseUint(digits, 10, 64)
+	return n, ok && err == nil
 }
 
 // isData reports whether a file holds events of a store.
@@ -102,9 +109,13 @@ func (m *manifest) stale() (bool, error) {
 // edits are only ever appended, and anything else is another number. Where in
 // doubt, they are not.
 func (m *manifest) unchanged() bool {
-	if m.torn || m.number == 0 || len(m.damage) > 0 {
-		return false
-	}
+	return !m.torn && m.number != 0 && len(m.damage) == 0 && m.asRead()
+}
+
+// asRead reports whether no edit was published since m was read, also where
+// what was read was torn or damaged: a writer that goes on adds to the files, and
+// the next one begins another number.
+func (m *manifest) asRead() bool {
 	names, err := m.fs.ReadDir(m.dir)
 	if err != nil || newestManifest(names) != m.number {
 		return false
@@ -131,6 +142,44 @@ func (m *manifest) unchanged() bool {
 		}
 	}
 	return true
+}
+
+// erased reports whether edits that were published since m was read may tell of
+// an erasure. No edit is read twice, and where in doubt it may.
+func (m *manifest) erased() bool {
+	if m.torn || len(m.damage) > 0 {
+		return !m.asRead()
+	}
+	names, err := m.fs.ReadDir(m.dir)
+	if err != nil || newestManifest(names) != m.number {
+		return true
+	}
+	f, err := m.fs.Open(path.Join(m.dir, manifestName(m.number)))
+	if err != nil {
+		return true
+	}
+	size, err := f.Size()
+	var data []byte
+	if err == nil && size >= m.seen.size {
+		data = make([]byte, size-m.seen.size)
+		_, err = f.ReadAt(data, m.seen.size)
+	}
+	f.Close() // only read from
+	if err != nil && err != io.EOF || size < m.seen.size {
+		return true
+	}
+	for len(data) > 0 {
+		payload, ok := nextEdit(data, m.store, m.number, m.seen.count)
+		var e struct{ Erase []json.RawMessage }
+		if !ok || json.Unmarshal(payload, &e) != nil || len(e.Erase) > 0 {
+			return true
+		}
+		length := editHeader + len(payload)
+		data = data[length:]
+		m.seen.size += int64(length)
+		m.seen.count++
+	}
+	return false
 }
 
 // parseManifest adds up the edits of one file. valid is where the last good

@@ -148,20 +148,28 @@ func identities(names []string) []linked {
 }
 
 // maskFiles brings the masks of all open segments up to the pending erasures,
-// after an opening.
+// after an opening. Of a damaged one nobody can tell whose events it holds: it is
+// left out, and the erasures remove its file.
 func (s *Store) maskFiles() error {
 	for _, f := range s.segments {
-		for i := range s.state().erasures {
-			e := &s.state().erasures[i]
-			if e.Number <= f.record.Erased || e.Number <= f.maskedTo || len(e.Names) == 0 {
-				continue
-			}
-			m, err := s.cache.masked(&f.source, f.mask, identities(e.Names))
-			if err != nil {
-				return err
-			}
-			f.mask, f.maskedTo = m, e.Number
+		if err := s.maskFile(f); err != nil && (seeded.On("erasure_needs_all_pages") || !s.leaveOutUnread(f, err)) {
+			return err
 		}
+	}
+	return nil
+}
+
+func (s *Store) maskFile(f *segmentFile) error {
+	for i := range s.state().erasures {
+		e := &s.state().erasures[i]
+		if e.Number <= f.record.Erased || e.Number <= f.maskedTo || len(e.Names) == 0 {
+			continue
+		}
+		m, err := s.cache.masked(&f.source, f.mask, identities(e.Names))
+		if err != nil {
+			return err
+		}
+		f.mask, f.maskedTo = m, e.Number
 	}
 	return nil
 }
@@ -178,8 +186,7 @@ func (m *memtable) erase(c *catalog, gone map[string]bool) {
 // takeOut takes rows out of the memtable.
 func (m *memtable) takeOut(c *catalog, gone func(b *event.Batch, i int) bool) {
 	m.forgetRuns()
-	m.rows = 0
-	m.ids = map[eventID]memRow{}
+	m.forget()
 	for _, b := range m.batches {
 		var keep []int
 		for i := range b.batch.Len() {
@@ -190,12 +197,7 @@ func (m *memtable) takeOut(c *catalog, gone func(b *event.Batch, i int) bool) {
 		if len(keep) < b.batch.Len() {
 			b.batch, b.props = c.encode(selectRows(b.batch, keep))
 		}
-		m.rows += b.batch.Len()
-		for i, id := range b.batch.ID {
-			if id != "" {
-				m.ids[eventID{b.batch.Customer[i], id}] = memRow{b, i}
-			}
-		}
+		m.count(b)
 	}
 }
 

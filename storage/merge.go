@@ -293,18 +293,8 @@ func gatherBlock(rows *pieces, blocks []*rowBlock, properties []event.Property) 
 	if out.Event == nil {
 		out.Event = make([]uint32, rows.rows) // all rows are of event 0
 	}
-	for i, p := range properties {
-		out.Columns = append(out.Columns, columns(p.Type, func(b *rowBlock) *tile.Column { return b.column(i) }))
-	}
+	gatherColumns(out, rows, blocks, properties)
 	return out
-}
-
-// column returns property i, nil if the block has none.
-func (b *rowBlock) column(i int) *tile.Column {
-	if i >= len(b.Columns) {
-		return nil
-	}
-	return b.Columns[i]
 }
 
 // parts returns the source's customers of prefix p.

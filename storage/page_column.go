@@ -55,11 +55,12 @@ func (d *dictionary) code(value string) (uint32, bool) {
 // which nearly every row has its own is better off without the dictionary.
 func repeats(distinct, rows int) bool { return distinct <= 64 || distinct*2 <= rows }
 
-// appendProperty appends a property's column. It returns the dictionary codes
+// appendProperty appends a property's column, which is of all rows or of those
+// that are present. It returns the dictionary codes
 // that occur, or shared false if a string column does without the dictionary;
 // d is nil for a column that never has one.
-func appendProperty(dst []byte, c *tile.Column, events []uint32, anchors tile.Bitmap, d *dictionary) (page []byte, used []uint32, shared bool) {
-	dst = appendPresence(dst, c.Present, events)
+func appendProperty(dst []byte, rows tile.Bitmap, c *tile.Column, events []uint32, anchors tile.Bitmap, d *dictionary) (page []byte, used []uint32, shared bool) {
+	dst = appendPresence(dst, rows, events)
 	present := c.Present.Count()
 	if present < len(events) {
 		anchors = nil // the lists are over present rows, not over all
@@ -182,6 +183,28 @@ func translated(codes []uint32, index []int64) []int64 {
 
 // property reads the column of n rows.
 func (c *cursor) property(t event.Type, n int, events *tile.Codes, anchors tile.Bitmap, d []string) *tile.Column {
+	column := c.present(t, n, events, anchors, d)
+	if column == nil {
+		return nil
+	}
+	putInPlace(column, n)
+	return column
+}
+
+// putInPlace gives the values of the rows that are present their places among n.
+func putInPlace(column *tile.Column, n int) {
+	switch column.Type {
+	case event.StringType:
+		column.Codes = atRows(column.Codes, column.Present, n)
+	case event.FloatType:
+		column.Floats = atRows(column.Floats, column.Present, n)
+	default:
+		column.Ints = atRows(column.Ints, column.Present, n)
+	}
+}
+
+// present reads which of n rows have a property, and the values of these alone.
+func (c *cursor) present(t event.Type, n int, events *tile.Codes, anchors tile.Bitmap, d []string) *tile.Column {
 	column := &tile.Column{Type: t, Present: c.bitmap("presence", n, events)}
 	if c.err != nil {
 		return nil
@@ -210,15 +233,7 @@ func (c *cursor) property(t event.Type, n int, events *tile.Codes, anchors tile.
 	if c.err != nil {
 		return nil
 	}
-	switch t { // lists are as long as presence says only now that there is no error
-	case event.StringType:
-		column.Codes = atRows(column.Codes, column.Present, n)
-	case event.FloatType:
-		column.Floats = atRows(column.Floats, column.Present, n)
-	default:
-		column.Ints = atRows(column.Ints, column.Present, n)
-	}
-	return column
+	return column // lists are as long as presence says only now that there is no error
 }
 
 func (c *cursor) textColumn(n int, anchors tile.Bitmap, d []string) ([]uint32, []string) {

@@ -179,7 +179,7 @@ func TestStringColumnForms(t *testing.T) {
 			c.Codes[i] = code
 		}
 		events := make([]uint32, n)
-		page, used, shared := appendProperty(nil, c, events, nil, d)
+		page, used, shared := appendProperty(nil, c.Present, c, events, nil, d)
 		if page[0] != bitmapAll || page[1] != kind || shared != (kind == stringShared) || shared && len(used) != len(c.Dict) {
 			t.Errorf("kind %d, want %d; shared %v, %d codes", page[1], kind, shared, len(used))
 		}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"wend/event"
@@ -142,5 +144,297 @@ func TestPinnedFiles(t *testing.T) {
 	snap.Release() // harmless
 	if n := segments(); n != 1 {
 		t.Errorf("%d segments afterwards, want 1", n)
+	}
+}
+
+// meanwhile does something before a segment is opened, once.
+type meanwhile struct {
+	*vfs.Mem
+	do func()
+}
+
+func (m *meanwhile) Open(name string) (vfs.File, error) {
+	if do := m.do; do != nil && strings.HasSuffix(name, ".seg") {
+		m.do = nil
+		do()
+	}
+	return m.Mem.Open(name)
+}
+
+// A check beside a writer complains of what is damaged or missing, and not of
+// segments that the writer replaced since the check began.
+func TestCheckBesideWriter(t *testing.T) {
+	for what, c := range map[string]struct {
+		left bool // the reader could not open the segment
+		do   func(w *Store, mem *vfs.Mem, file string) error
+		want string // of the report's one entry; empty: there is none
+	}{
+		"merged":          {do: func(w *Store, _ *vfs.Mem, _ string) error { return w.Compact(t.Context()) }},
+		"merged, unread":  {left: true, do: func(w *Store, _ *vfs.Mem, _ string) error { return w.Compact(t.Context()) }},
+		"removed":         {do: func(_ *Store, mem *vfs.Mem, file string) error { return mem.Remove("store/" + file) }, want: "not exist"},
+		"removed, unread": {left: true, do: func(_ *Store, mem *vfs.Mem, file string) error { return mem.Remove("store/" + file) }, want: "not exist"},
+		"set aside": {do: func(w *Store, _ *vfs.Mem, file string) error {
+			w.SetAside(&DamageError{file, fmt.Errorf("%w: as a query found", ErrCorrupt)})
+			return nil
+		}, want: "as a query found"},
+	} {
+		mem := vfs.NewMem()
+		w := open(t, mem, "store")
+		loadEvents(t, w, view("ann", 0))
+		loadEvents(t, w, view("bob", 1))
+		file := w.state().segments[0].file()
+		beside := &meanwhile{Mem: mem}
+		opt := small(beside)
+		opt.ReadOnly = true
+		r, err := Open("store", opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.left {
+			r.mu.Lock()
+			f := r.segments[r.state().segments[0].ID]
+			delete(r.segments, f.record.ID)
+			f.release()
+			r.mu.Unlock()
+		}
+		beside.do = func() {
+			if err := c.do(w, mem, file); err != nil {
+				t.Fatal(err)
+			}
+		}
+		report, err := r.Check(t.Context())
+		switch {
+		case err != nil || beside.do != nil:
+			t.Errorf("%s: the check was not done: %v", what, err)
+		case c.want == "" && len(report.Damaged) > 0:
+			t.Errorf("%s: the check found %v", what, report.Damaged)
+		case c.want != "" && (len(report.Damaged) != 1 || report.Damaged[0].File != file || !strings.Contains(report.Damaged[0].Reason, c.want)):
+			t.Errorf("%s: the check found %v, want %s: %s", what, report.Damaged, file, c.want)
+		}
+		r.Close()
+	}
+}
+
+// Of segments that merges replaced nothing stays in memory when nobody reads them.
+func TestReplacedSegmentsAreForgotten(t *testing.T) {
+	s := open(t, vfs.NewMem(), "store")
+	const rounds, perMerge = 20, 2
+	for i := range rounds {
+		appendEvents(t, s, AppendOptions{}, view("ann", i))
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(s.retired); n > perMerge {
+			t.Fatalf("after %d merges of %d segments %d of them are held", i, perMerge, n)
+		}
+	}
+	if len(s.state().segments) != 1 {
+		t.Errorf("%d segments are left", len(s.state().segments))
+	}
+}
+
+// A reader that nobody asks anything gives up the files that an erasure
+// replaced; what else is published it does not read before it is asked.
+func TestIdleReaderGivesUpErasedFiles(t *testing.T) {
+	mem := vfs.NewMem()
+	w := open(t, mem, "store")
+	appendEvents(t, w, AppendOptions{}, view("zoe", 1), view("bob", 2))
+	flush := func() {
+		t.Helper()
+		if err := w.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flush()
+	opt := small(mem)
+	opt.ReadOnly = true
+	r, err := Open("store", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	look := func(want uint64) {
+		t.Helper()
+		if got, err := r.LastErasure(); err != nil || got != want {
+			t.Errorf("the last erasure is %d, want %d: %v", got, want, err)
+		}
+	}
+	before := r.state()
+	for range 3 {
+		appendEvents(t, w, AppendOptions{}, view("bob", 3))
+		flush()
+		look(0)
+	}
+	if r.state() != before {
+		t.Error("an idle reader read what is no erasure")
+	}
+	if _, err := w.Erase(t.Context(), "zoe", EraseOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	look(1)
+	if got := contents(t, r); strings.Contains(got, "zoe") {
+		t.Errorf("after the erasure the reader has\n%s", got)
+	}
+	for worked := true; worked; {
+		if worked, err = w.EraseStep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look(1)
+	for id, f := range r.segments {
+		if w.segments[id] == nil {
+			t.Errorf("the reader holds %s open, which is gone", f.path)
+		}
+	}
+	before = r.state()
+	look(1)
+	if r.state() != before || len(r.segments) != len(w.segments) {
+		t.Errorf("the reader has %d files, the writer %d", len(r.segments), len(w.segments))
+	}
+}
+
+// logReads counts how often a log is opened.
+type logReads struct {
+	*vfs.Mem
+	n atomic.Int64
+}
+
+func (f *logReads) Open(name string) (vfs.File, error) {
+	if strings.HasSuffix(name, walSuffix) {
+		f.n.Add(1)
+	}
+	return f.Mem.Open(name)
+}
+
+// A reader that nobody asks anything reads a store whose manifest is damaged or
+// torn only when something of it has changed, and then sees erasures.
+func TestIdleReaderOfADamagedManifest(t *testing.T) {
+	for what, change := range map[string]func(fs vfs.FS, name string) error{
+		"the copy is missing": func(fs vfs.FS, name string) error { return fs.Remove(name + copySuffix) },
+		"the tail is torn": func(fs vfs.FS, name string) error {
+			f, err := fs.OpenAppend(name)
+			if err == nil {
+				_, err = f.Write([]byte(editMagic))
+			}
+			return err
+		},
+	} {
+		mem := &logReads{Mem: vfs.NewMem()}
+		w := open(t, mem, "store")
+		loadEvents(t, w, view("zoe", 1))
+		appendEvents(t, w, AppendOptions{}, view("bob", 2))
+		name := "store/" + manifestName(w.manifest.number)
+		kill(w)
+		if err := change(mem, name); err != nil {
+			t.Fatal(err)
+		}
+		opt := small(mem)
+		opt.ReadOnly = true
+		r, err := Open("store", opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		look := func(want uint64) {
+			t.Helper()
+			if got, err := r.LastErasure(); err != nil || got != want {
+				t.Errorf("%s: the last erasure is %d, want %d: %v", what, got, want, err)
+			}
+		}
+		before := mem.n.Load()
+		look(0)
+		look(0)
+		if n := mem.n.Load() - before; n != 0 || before == 0 {
+			t.Errorf("%s: two looks opened a log %d times, opening %d times", what, n, before)
+		}
+		w = open(t, mem, "store")
+		if _, err := w.Erase(t.Context(), "zoe", EraseOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		look(1)
+	}
+}
+
+// failingReads is a file system that can be exchanged, and that fails one read of
+// a segment.
+type failingReads struct {
+	*vfs.Mem
+	left int // reads until then; below 0: none fails
+}
+
+func (f *failingReads) Open(name string) (vfs.File, error) {
+	file, err := f.Mem.Open(name)
+	if err == nil && strings.HasSuffix(name, ".seg") {
+		file = failingFile{file, f}
+	}
+	return file, err
+}
+
+type failingFile struct {
+	vfs.File
+	fs *failingReads
+}
+
+func (f failingFile) ReadAt(p []byte, off int64) (int, error) {
+	f.fs.left--
+	if f.fs.left == -1 {
+		return 0, syscall.EIO
+	}
+	return f.File.ReadAt(p, off)
+}
+
+// A reader whose folder was exchanged for an older copy shows nobody whom the
+// ledger names, also when a read failed while it took that in.
+func TestReaderHidesAfterAFailedRead(t *testing.T) {
+	writing := vfs.NewMem()
+	w := open(t, writing, "store")
+	loadEvents(t, w, view("zoe", 1), view("bob", 2))
+	before := writing.Clone()
+	if _, err := w.Erase(t.Context(), "zoe", EraseOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for worked, err := true, error(nil); worked; {
+		if worked, err = w.EraseStep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ledger, err := vfs.ReadFile(writing, LedgerPath("store"))
+	if err == nil {
+		err = writeFile(before, LedgerPath("store"), ledger)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := 0
+	for n := 0; failed == n; n++ {
+		files := &failingReads{Mem: writing.Clone(), left: -1}
+		opt := small(files)
+		opt.ReadOnly = true
+		r, err := Open("store", opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files.Mem, files.left = before, n
+		if err := r.Refresh(); errors.Is(err, syscall.EIO) {
+			failed++
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		files.left = -1
+		if err := r.Refresh(); err != nil {
+			t.Fatal(err)
+		}
+		if got := contents(t, r); strings.Contains(got, "zoe") || !strings.Contains(got, "bob") {
+			t.Errorf("read %d failed, and the reader has\n%s", n, got)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if failed < 2 {
+		t.Errorf("%d reads failed", failed)
 	}
 }

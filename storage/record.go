@@ -10,19 +10,19 @@ import (
 )
 
 // encodeRecord is the content of a log record: when the batch came, its token
-// and answer, and the accepted events.
-func encodeRecord(received event.Time, token string, ack *Ack, b *event.Batch) []byte {
+// and the answer as the store's format has it, and the accepted events.
+func encodeRecord(received event.Time, token string, kept answer, b *event.Batch) []byte {
 	dst := binary.AppendVarint(nil, int64(received))
 	dst = appendText(dst, token)
-	answer := ""
+	text := ""
 	if token != "" {
-		text, err := json.Marshal(ack)
+		data, err := json.Marshal(kept)
 		if err != nil {
 			panic(fmt.Sprintf("storage: an ack that JSON cannot hold: %v", err))
 		}
-		answer = string(text)
+		text = string(data)
 	}
-	dst = appendText(dst, answer)
+	dst = appendText(dst, text)
 	return appendBatch(dst, b)
 }
 
@@ -33,17 +33,17 @@ func encodeRecord(received event.Time, token string, ack *Ack, b *event.Batch) [
 func (s *Store) replayBatch(r walRecord, log uint64, erased map[string]uint64) error {
 	d := newDecoder(r.content)
 	received := event.Time(d.varint())
-	token, answer := d.string(), d.string()
+	token, text := d.string(), d.string()
 	b := d.decodeBatch()
 	if d.err != nil {
 		return fmt.Errorf("%w: %w", ErrCorrupt, d.err)
 	}
-	ack := Ack{Accepted: int64(b.Len()), LSN: r.lsn}
+	kept := answer{Ack: Ack{Accepted: int64(b.Len()), LSN: r.lsn}}
 	if token != "" {
 		if _, again := s.token(token); again {
 			return nil
 		}
-		if err := json.Unmarshal([]byte(answer), &ack); err != nil {
+		if err := json.Unmarshal([]byte(text), &kept); err != nil {
 			return fmt.Errorf("%w: the answer of batch %q: %v", ErrCorrupt, token, err)
 		}
 	}
@@ -58,6 +58,6 @@ func (s *Store) replayBatch(r walRecord, log uint64, erased map[string]uint64) e
 		return err
 	}
 	s.lsn = max(s.lsn, r.lsn)
-	s.remember(&memBatch{lsn: r.lsn, received: received, token: token, visible: true, log: log}, selectRows(b, fresh), ack)
+	s.remember(&memBatch{lsn: r.lsn, received: received, token: token, visible: true, log: log}, selectRows(b, fresh), kept.packed())
 	return nil
 }

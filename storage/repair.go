@@ -290,12 +290,12 @@ func (r *repairer) whose() error {
 // readLedger reads who was erased. The ledger lies beside the store, and was
 // not damaged with it.
 func (r *repairer) readLedger() error {
-	name := r.how.Ledger
-	if name == "" {
-		name = r.s.ledgerPath()
+	names := r.s.ledgerNames
+	if r.how.Ledger != "" {
+		names = []string{r.how.Ledger}
 	}
+	l, name, err := readLedgers(r.s.fs, names)
 	r.done.Ledger = name
-	l, err := ReadLedger(r.s.fs, name)
 	switch {
 	case isNotExist(err) && r.how.Ledger == "":
 		r.done.NoLedger = true

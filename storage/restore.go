@@ -24,7 +24,7 @@ var ErrIsBackup = errors.New("this is a backup")
 
 // RestoreOptions say how a backup is restored. Zero options are good.
 type RestoreOptions struct {
-	Ledger string // of what was erased since; "": LedgerPath of the new store, if there is one
+	Ledger string // of what was erased since; "": that of the new store, if there is one
 }
 
 // Restored is what a restore did.
@@ -102,11 +102,12 @@ func (r *restorer) run(ctx context.Context, how RestoreOptions) (done Restored, 
 
 // ledger reads what was erased since; nil if nobody says.
 func (r *restorer) ledger(how RestoreOptions, done *Restored) (*Ledger, error) {
-	done.Ledger = how.Ledger
-	if done.Ledger == "" {
-		done.Ledger = LedgerPath(r.dir)
+	names := r.opt.ledgers(r.dir)
+	if how.Ledger != "" {
+		names = []string{how.Ledger}
 	}
-	l, err := ReadLedger(r.fs, done.Ledger)
+	l, name, err := readLedgers(r.fs, names)
+	done.Ledger = name
 	switch {
 	case isNotExist(err) && how.Ledger == "":
 		return nil, nil
@@ -151,7 +152,7 @@ func (r *restorer) vacant() error {
 	if err != nil || slices.Contains(names, restoringName) {
 		return err
 	}
-	if i := slices.IndexFunc(names, func(n string) bool { return n != lockName }); i >= 0 {
+	if i := slices.IndexFunc(names, func(n string) bool { return n != lockName && n != restoringName+tempSuffix }); i >= 0 {
 		return fmt.Errorf("the directory holds %s already; a store is restored into an empty or a new one", names[i])
 	}
 	return nil

@@ -78,6 +78,8 @@ type retaining struct {
 	leap    time.Duration  // ... at this uptime,
 	to      event.Duration // so far ahead,
 	settled event.Duration // and how far it was before
+
+	waits []string // set-aside segments that a longer retention waits for; the log told it
 }
 
 // watch notes how far the clock is ahead, and whether it jumped.
@@ -121,6 +123,9 @@ func (s *Store) RetainStep(ctx context.Context) (worked bool, err error) {
 func (s *Store) retain(ctx context.Context) error {
 	for ctx.Err() == nil {
 		worked, err := s.RetainStep(ctx)
+		if worked && err == nil {
+			_, err = s.flushFull(ctx) // as in erase
+		}
 		if err != nil || !worked {
 			return err
 		}
@@ -262,21 +267,43 @@ func (s *Store) mayFollow(old *retainRecord, ceiling event.Time, up time.Duratio
 }
 
 // lengthened is nextRetain for a retention that is longer than before. The
-// cutoff goes back when nothing that it hid is left: so nothing comes back.
+// cutoff goes back when nothing that it hid is left, and no segment that is set
+// aside may bring it: so nothing comes back.
 func (s *Store) lengthened(ctx context.Context, old, next *retainRecord, cutoff event.Time) (*retainRecord, error) {
+	var aside []string
+	held := false
 	if cutoff < old.Cutoff {
-		if err := s.flush(ctx); err != nil {
-			return nil, err
-		}
-		for _, r := range s.state().segments {
-			if f := s.segments[r.ID]; f != nil && f.aged != nil {
-				next.For = old.For
-				return worthAnEdit(old, next), nil // worthRewriting says which come first
+		if aside, held = s.holdBefore(old.Cutoff); !held {
+			if err := s.flush(ctx); err != nil {
+				return nil, err
 			}
+			aside, held = s.holdBefore(old.Cutoff) // the flush gave mu back meanwhile
 		}
+	}
+	if len(aside) > 0 && len(s.retaining.waits) == 0 {
+		s.opt.Log.Warn("a longer retention waits for damaged segments that may be put back; wend check --forget gives them up", "segments", aside, "kept", old.For, "wanted", next.For)
+	}
+	s.retaining.waits = aside
+	if held {
+		next.For = old.For
+		return worthAnEdit(old, next), nil // worthRewriting says which come first
 	}
 	next.Cutoff = cutoff
 	return worthAnEdit(old, next), nil
+}
+
+// holdBefore reports whether a segment holds events of before the cutoff, be it
+// one that is set aside and may be put back: these are named.
+func (s *Store) holdBefore(cutoff event.Time) (aside []string, held bool) {
+	for _, q := range s.state().quarantine {
+		if q.Segment != nil && q.Segment.MinTime < cutoff && s.mayComeBack(q.File) && !seeded.On("cutoff_back_over_set_aside") {
+			aside = append(aside, q.File)
+		}
+	}
+	return aside, len(aside) > 0 || slices.ContainsFunc(s.state().segments, func(r segmentRecord) bool {
+		f := s.segments[r.ID]
+		return f == nil && r.MinTime < cutoff || f != nil && f.aged != nil
+	})
 }
 
 // brake says how far the cutoff may go from one time towards another, and
@@ -485,6 +512,7 @@ type Retention struct {
 	DroppedAt event.Time `json:"dropped_at,omitzero"`  // when that was; 0: never
 	Total     int64      `json:"dropped_total"`        // all that were ever taken out
 	Behind    string     `json:"behind_for,omitempty"` // how far the clock is ahead of what is trusted
+	WaitsFor  []string   `json:"waits_for,omitempty"`  // damaged segments, which may be put back: a longer retention does not begin before
 }
 
 // retention describes the retention, nil if there is none. The caller holds mu.
@@ -493,7 +521,7 @@ func (s *Store) retention() *Retention {
 	if r == nil {
 		return nil
 	}
-	out := &Retention{For: r.For.String(), Cutoff: r.Cutoff, Dropped: r.Dropped, DroppedAt: r.DroppedAt, Total: r.Total}
+	out := &Retention{For: r.For.String(), Cutoff: r.Cutoff, Dropped: r.Dropped, DroppedAt: r.DroppedAt, Total: r.Total, WaitsFor: slices.Clone(s.retaining.waits)}
 	if s.retaining.begun && s.retaining.ahead > 2*retainStep {
 		out.Behind = s.retaining.ahead.String()
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -36,7 +38,8 @@ type aging struct {
 	tenth    time.Time         // when events went before their time
 	early    int               // how many did
 
-	log []string
+	log  []string
+	told strings.Builder // the store's log
 }
 
 func newAging(t testing.TB, seed uint64) *aging {
@@ -52,7 +55,8 @@ func (a *aging) options() Options {
 	// Segments of a month go whole, those of a year are written anew.
 	return Options{FS: a.fs, Rand: rand.New(rand.NewPCG(a.seed, 3)), Retention: a.keep, Partition: []string{widthMonth, widthYear}[a.seed%2],
 		Clock: func() time.Time { return a.now.Add(a.wrong) }, Uptime: func() time.Duration { return a.up },
-		MemtableEvents: 40, SegmentRows: 30, BlockCustomers: 3, CacheBytes: 1 << 20}
+		MemtableEvents: 40, SegmentRows: 30, BlockCustomers: 3, CacheBytes: 1 << 20,
+		Log: slog.New(slog.NewTextHandler(&a.told, nil))}
 }
 
 func (a *aging) open() {
@@ -233,7 +237,7 @@ func (a *aging) load(events []event.Event) {
 			a.shown[eventNumber(&events[i])] = true
 		}
 	}
-	if len(res.Rejected) != old || res.Events != int64(len(events)-old) {
+	if int(res.Rejected) != old || res.Events != int64(len(events)-old) {
 		a.fail("the load says %+v, and %d events were too old", res, old)
 	}
 }
@@ -501,31 +505,59 @@ func TestGoneIdsStayAfterACrash(t *testing.T) {
 }
 
 // A segment that was set aside comes back when a sound copy is there, and what
-// grew too old of it meanwhile does not.
+// grew too old of it meanwhile does not. A longer retention waits for the segment.
 func TestRetentionHidesWhatIsPutBack(t *testing.T) {
-	a := newAging(t, 5)
-	a.send([]event.Event{a.event(a.keep - time.Hour), a.event(a.keep - 200*time.Hour), a.event(a.keep - 201*time.Hour), a.event(a.keep - 202*time.Hour)})
-	a.retain()
-	a.must(a.s.Close())
-	name := ""
-	for file := range a.fs.Files() {
-		if strings.HasSuffix(file, ".seg") {
-			name = file
+	for _, longer := range []bool{false, true} {
+		a := newAging(t, 5)
+		defer func() { kill(a.s) }()
+		a.send([]event.Event{a.event(a.keep - time.Hour), a.event(a.keep - 200*time.Hour), a.event(a.keep - 201*time.Hour), a.event(a.keep - 202*time.Hour)})
+		a.retain()
+		a.must(a.s.Close())
+		name := ""
+		for file := range a.fs.Files() {
+			if strings.HasSuffix(file, ".seg") {
+				name = file
+			}
 		}
-	}
-	sound := a.fs.Files()[name]
-	a.must(a.fs.Put(name, sound[:20]))
-	a.open()
-	a.shown = map[int64]bool{}
-	a.retain()
-	a.pass(4 * time.Hour)
-	a.retain()
-	a.must(a.s.Close())
-	a.must(a.fs.Put(name, sound))
-	a.open()
-	defer func() { kill(a.s) }()
-	if got := a.read(a.s); !maps.Equal(got, map[int64]bool{2: true, 3: true, 4: true}) || len(a.s.missingData()) > 0 {
-		t.Errorf("put back, there are %v; missing %v", got, a.s.missingData())
+		sound := a.fs.Files()[name]
+		a.must(a.fs.Put(name, sound[:20]))
+		a.open()
+		a.shown = map[int64]bool{}
+		a.retain()
+		a.pass(4 * time.Hour)
+		a.retain()
+		a.must(a.s.Close())
+		if longer {
+			a.keep += 15 * 24 * time.Hour
+			a.open()
+			a.send([]event.Event{a.event(0)})
+			if a.retain(); a.s.mem.rows != 1 {
+				t.Error("while a longer retention waits, each step flushes")
+			}
+			a.retain()
+			file := path.Base(name)
+			if waits := a.s.Summary().Retention.WaitsFor; !slices.Equal(waits, []string{file}) || strings.Count(a.told.String(), "a longer retention waits") != 1 {
+				t.Errorf("the retention waits for %v, want %s; the log says\n%s", waits, file, a.told.String())
+			}
+			a.must(a.s.Close())
+		}
+		a.must(a.fs.Put(name, sound))
+		a.open()
+		a.shown = map[int64]bool{2: true, 3: true, 4: true}
+		if longer {
+			a.shown[5] = true
+		}
+		if got := a.read(a.s); !maps.Equal(got, a.shown) || len(a.s.missingData()) > 0 {
+			t.Errorf("longer %v: put back, there are %v; missing %v", longer, got, a.s.missingData())
+		}
+		a.retain()
+		if waits := a.s.Summary().Retention.WaitsFor; len(waits) > 0 {
+			t.Errorf("the retention waits for %v, which is put back", waits)
+		}
+		before := len(a.shown)
+		if a.send([]event.Event{a.event(40 * 24 * time.Hour)}); len(a.shown) != before != longer {
+			t.Errorf("longer %v: then an event of 40 days comes, and there are %v", longer, a.shown)
+		}
 	}
 }
 

@@ -115,18 +115,14 @@ func (h *rowHasher) hashes(b *rowBlock) []uint64 {
 		codes(b.Import, h.imports)
 	}
 	if b.IDs != nil {
-		fieldHash{seed: idSeed}.add(rows, b.IDs)
+		fieldHash{seed: idSeed}.add(rows, nil, b.IDs)
 	}
-	for i, c := range b.Columns {
-		if c != nil {
-			h.properties[i].add(rows, c)
-		}
-	}
+	b.eachColumn(func(property int, of []uint32, c *tile.Column) { h.properties[property].add(rows, of, c) })
 	return rows
 }
 
-// add adds the hashes of a column's values to those of the rows.
-func (f fieldHash) add(rows []uint64, c *tile.Column) {
+// add adds the hashes of a column's values to those of the rows that it is of.
+func (f fieldHash) add(rows []uint64, of []uint32, c *tile.Column) {
 	var texts []uint64
 	if c.Type == event.StringType {
 		texts = make([]uint64, len(c.Dict))
@@ -137,15 +133,19 @@ func (f fieldHash) add(rows []uint64, c *tile.Column) {
 	for w, word := range c.Present {
 		for ; word != 0; word &= word - 1 {
 			i := w<<6 + bits.TrailingZeros64(word)
+			row := i
+			if of != nil {
+				row = int(of[i])
+			}
 			switch {
 			case texts != nil:
-				rows[i] += texts[c.Codes[i]]
+				rows[row] += texts[c.Codes[i]]
 			case c.Type == event.FloatType:
-				rows[i] += fold(floatHash(c.Floats[i]), f.seed)
+				rows[row] += fold(floatHash(c.Floats[i]), f.seed)
 			case f.widened:
-				rows[i] += fold(floatHash(float64(c.Ints[i])), f.seed)
+				rows[row] += fold(floatHash(float64(c.Ints[i])), f.seed)
 			default:
-				rows[i] += fold(uint64(c.Ints[i]), f.seed)
+				rows[row] += fold(uint64(c.Ints[i]), f.seed)
 			}
 		}
 	}
@@ -202,11 +202,15 @@ func (s *mergeSum) addRows(h *rowHasher, rows *rowBlock) {
 // misled is what deliberate bugs make of a merge's rows.
 func misled(b *rowBlock) *rowBlock {
 	if seeded.On("value_changed_in_merge") {
-		for _, c := range b.Columns {
-			if hasValues(c) && c.Type == event.IntegerType {
+		changed := false
+		b.eachColumn(func(_ int, _ []uint32, c *tile.Column) {
+			if !changed && hasValues(c) && c.Type == event.IntegerType {
 				c.Ints[c.Present.Next(0, len(c.Present)*64)]++
-				return b
+				changed = true
 			}
+		})
+		if changed {
+			return b
 		}
 	}
 	if seeded.On("rows_change_customers") {

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -67,7 +68,27 @@ type rowBlock struct {
 	Import  []uint32       // index into segmentMeta.Imports; nil: all 0
 	TieRank []uint32       // place in arrival order among equal times of the segment; nil: all 0
 	IDs     *tile.Column   // event ids; nil: no row has one
-	Columns []*tile.Column // by index into segmentMeta.Properties; nil (or list too short): no row has a value
+	Columns []*tile.Column // by index into segmentMeta.Properties; nil (or list too short): none, or it is thin
+	Thin    []thinColumn   // by rising property: those that few rows have
+
+	thinRows *lazy[*thinIndex]
+}
+
+// size is about how many bytes of memory the rows take.
+func (b *rowBlock) size() int64 {
+	const block, column = 512, 128
+	n := block + int64(len(b.Names.Text)+4*len(b.Names.Ends)+4*len(b.Starts)+8*len(b.Time)+4*(len(b.Event)+len(b.Channel)+len(b.Import)+len(b.TieRank)))
+	add := func(_ int, rows []uint32, c *tile.Column) {
+		n += column + int64(4*len(rows)+8*len(c.Present)+8*len(c.Ints)+8*len(c.Floats)+4*len(c.Codes)+16*len(c.Dict))
+		for _, text := range c.Dict {
+			n += int64(len(text))
+		}
+	}
+	if b.IDs != nil {
+		add(0, nil, b.IDs)
+	}
+	b.eachColumn(add)
+	return n + 8*int64(len(b.Columns))
 }
 
 // customerHash orders customers, and its leading bits choose the block.
@@ -94,20 +115,35 @@ type segment struct {
 	codes   []lazy[map[string]uint32] // and the codes of its values
 	indexes map[string]*lazy[*valueIndex]
 	ranges  []lazy[*valueRanges]
+	numbers *lazy[map[string]int] // properties by the names of their columns
 
 	held []lazy[heldValues] // by property, of a segment in memory; nil: it is in a file
 }
 
-// lazy is a section that is read when it is first asked for.
+// lazy is a section that is read when it is first asked for, and again where
+// that failed: what the disk or the system cannot do now it may do later.
 type lazy[T any] struct {
-	once  sync.Once
+	mu    sync.Mutex
+	done  atomic.Bool
 	value T
-	err   error
 }
 
 func (l *lazy[T]) get(read func() (T, error)) (T, error) {
-	l.once.Do(func() { l.value, l.err = read() })
-	return l.value, l.err
+	if l.done.Load() {
+		return l.value, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.done.Load() {
+		return l.value, nil
+	}
+	value, err := read()
+	if err != nil {
+		return value, err
+	}
+	l.value = value
+	l.done.Store(true)
+	return value, nil
 }
 
 // openSegment reads header, directory and dictionaries. name is for errors. size is the
@@ -140,6 +176,7 @@ func openSegment(name string, r io.ReaderAt, size int64, store [16]byte, id uint
 	s.codes = make([]lazy[map[string]uint32], len(s.Properties))
 	s.ranges = make([]lazy[*valueRanges], len(s.Properties))
 	s.indexes = map[string]*lazy[*valueIndex]{}
+	s.numbers = new(lazy[map[string]int])
 	for name := range s.sections {
 		s.indexes[name] = &lazy[*valueIndex]{}
 	}

@@ -223,11 +223,7 @@ func (s *segment) checkBlock(b *block, rows *rowBlock, counted *segmentInfo) err
 	count(rows.Event, counted.EventCounts, b.Rows)
 	count(rows.Channel, counted.ChannelCounts, b.Rows)
 	count(rows.Import, counted.ImportCounts, b.Rows)
-	for i, c := range rows.Columns {
-		if c != nil {
-			counted.ValueCounts[i] += int64(c.Present.Count())
-		}
-	}
+	rows.eachColumn(func(i int, _ []uint32, c *tile.Column) { counted.ValueCounts[i] += int64(c.Present.Count()) })
 	return nil
 }
 

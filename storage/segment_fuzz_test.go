@@ -158,7 +158,7 @@ func samplePages() []samplePage {
 	column := tile.NewColumn(event.StringType, 4)
 	column.Present.Set(2)
 	column.Dict = []string{"b"}
-	property, _, _ := appendProperty(nil, column, make([]uint32, 4), nil, &dictionary{})
+	property, _, _ := appendProperty(nil, column.Present, column, make([]uint32, 4), nil, &dictionary{})
 	return []samplePage{
 		{0, 300, appendInts(nil, wide, nil)},
 		{0, 300, appendInts(nil, held[:300], nil)},

@@ -24,11 +24,7 @@ func (s *segment) hold(p int, rows *rowBlock) {
 		s.EventCounts[rows.Event[i]]++
 		s.ChannelCounts[codeAt(rows.Channel, i)]++
 	}
-	for i, c := range rows.Columns {
-		if c != nil {
-			s.ValueCounts[i] += int64(c.Present.Count())
-		}
-	}
+	rows.eachColumn(func(i int, _ []uint32, c *tile.Column) { s.ValueCounts[i] += int64(c.Present.Count()) })
 	if s.Rows == 0 {
 		s.MinTime, s.MaxTime = e.least, e.greatest
 	}
@@ -74,11 +70,7 @@ func (s *segment) heldValues(prop int) heldValues {
 	held, _ := s.held[prop].get(func() (heldValues, error) {
 		d := &dictionary{}
 		for i := range s.blocks {
-			c := s.blocks[i].memory.rows.column(prop)
-			if c == nil {
-				continue
-			}
-			for _, v := range c.Dict {
+			for _, v := range s.blocks[i].memory.rows.dict(prop) {
 				if _, ok := d.code(v); !ok {
 					return heldValues{d.values, false}, nil
 				}

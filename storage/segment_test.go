@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"math"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -172,10 +174,8 @@ func rowsOf(meta segmentMeta, b *rowBlock) []string {
 			fmt.Fprintf(&line, "%q %d %d channel %d import %d rank %d id %#v", b.Names.At(c), b.Time[i], b.Event[i],
 				code(b.Channel, i), code(b.Import, i), code(b.TieRank, i), b.IDs.At(i))
 			for k := range meta.Properties {
-				if k < len(b.Columns) {
-					v := b.Columns[k].At(i)
-					fmt.Fprintf(&line, " %v:%q:%d", v.Type(), v.Text(), v.Int()) // a float by its bits
-				}
+				v := b.column(k).At(i)
+				fmt.Fprintf(&line, " %v:%q:%d", v.Type(), v.Text(), v.Int()) // a float by its bits
 			}
 			lines = append(lines, line.String())
 		}
@@ -482,6 +482,37 @@ func TestSegmentWriterReportsFailure(t *testing.T) {
 		if !errors.Is(err, errDiskFull) {
 			t.Fatalf("after %d bytes: %v", size, err)
 		}
+	}
+}
+
+// faltering is a file that cannot be read for a while.
+type faltering struct {
+	io.ReaderAt
+	times int
+}
+
+func (f *faltering) ReadAt(p []byte, off int64) (int, error) {
+	if f.times--; f.times >= 0 {
+		return 0, syscall.EIO
+	}
+	return f.ReaderAt.ReadAt(p, off)
+}
+
+// A section that could not be read is read again when it is next asked for.
+func TestSectionIsReadAgain(t *testing.T) {
+	meta, blocks := smallSegment()
+	data, _ := writeSegment(t, meta, blocks)
+	file := &faltering{ReaderAt: bytes.NewReader(data)}
+	s, err := openSegment("small", file, int64(len(data)), meta.Store, meta.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.times = 1
+	if _, err := s.dictionary(0); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("a read that fails: %v", err)
+	}
+	if values, err := s.dictionary(0); err != nil || len(values) == 0 {
+		t.Errorf("read again: %q, %v", values, err)
 	}
 }
 

@@ -175,10 +175,19 @@ func (w *segmentWriter) validate(p int, rows *rowBlock) error {
 	if len(rows.Columns) > len(w.meta.Properties) {
 		return fmt.Errorf("%d columns for %d properties", len(rows.Columns), len(w.meta.Properties))
 	}
-	for i, c := range rows.Columns {
-		if c != nil && c.Type != w.meta.Properties[i].Type {
-			return fmt.Errorf("property %q is %s, its column %s", w.meta.Properties[i].Name, w.meta.Properties[i].Type, c.Type)
+	for i, t := range rows.Thin {
+		if t.property >= len(w.meta.Properties) || i > 0 && t.property <= rows.Thin[i-1].property || t.property < len(rows.Columns) && rows.Columns[t.property] != nil {
+			return fmt.Errorf("thin column %d of %d is of property %d of %d", i, len(rows.Thin), t.property, len(w.meta.Properties))
 		}
+	}
+	var mistaken error
+	rows.eachColumn(func(i int, _ []uint32, c *tile.Column) {
+		if c.Type != w.meta.Properties[i].Type {
+			mistaken = fmt.Errorf("property %q is %s, its column %s", w.meta.Properties[i].Name, w.meta.Properties[i].Type, c.Type)
+		}
+	})
+	if mistaken != nil {
+		return mistaken
 	}
 	var lastHash uint64
 	var lastName string
@@ -237,14 +246,25 @@ func (w *segmentWriter) writeColumns(p int, rows *rowBlock) error {
 		w.put(p, "tie rank", appendInts(w.page[:0], widened(rows.TieRank), times.Anchors))
 	}
 	if hasValues(rows.IDs) {
-		page, _, _ := appendProperty(w.page[:0], rows.IDs, rows.Event, times.Anchors, nil)
+		page, _, _ := appendProperty(w.page[:0], rows.IDs.Present, rows.IDs, rows.Event, times.Anchors, nil)
 		w.put(p, "id", page)
 	}
-	for i, c := range rows.Columns {
-		if hasValues(c) {
-			w.putProperty(p, i, c, rows.Event, times.Anchors)
+	scratch := tile.NewBitmap(len(rows.Time))
+	rows.eachColumn(func(i int, of []uint32, c *tile.Column) {
+		present := c.Present
+		if of != nil {
+			present = scratch
+			for _, row := range of {
+				present.Set(int(row))
+			}
 		}
-	}
+		if hasValues(c) {
+			w.putProperty(p, i, present, c, rows.Event, times.Anchors)
+		}
+		if of != nil {
+			clear(scratch)
+		}
+	})
 	return w.err
 }
 
@@ -296,8 +316,8 @@ func (x *valueIndex) add(codes []uint32, p, prefixBits int) {
 	}
 }
 
-func (w *segmentWriter) putProperty(p, i int, c *tile.Column, events []uint32, anchors tile.Bitmap) {
-	page, used, shared := appendProperty(w.page[:0], c, events, anchors, &w.dictionaries[i])
+func (w *segmentWriter) putProperty(p, i int, present tile.Bitmap, c *tile.Column, events []uint32, anchors tile.Bitmap) {
+	page, used, shared := appendProperty(w.page[:0], present, c, events, anchors, &w.dictionaries[i])
 	w.put(p, "property:"+w.meta.Properties[i].Name, page)
 	w.info.ValueCounts[i] += int64(c.Present.Count())
 	switch c.Type {

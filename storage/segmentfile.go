@@ -2,10 +2,10 @@ package storage
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"path"
 	"slices"
@@ -58,20 +58,21 @@ type segmentFile struct {
 	record   segmentRecord
 	fs       vfs.FS
 	path     string
-	file     vfs.File
+	file     *vfs.PoolFile
 	refs     atomic.Int32
 	obsolete atomic.Bool
-	filter   idFilter
-	mask     *mask  // guarded by Store.mu; it hides source.mask, which only views have
-	maskedTo uint64 // the number of the erasure that mask knows of
-	aged     *aged  // guarded like mask, and hides source.aged
+	ids      rowFilter // of the rows' ids
+	bare     rowFilter // of customer and time of the rows without
+	mask     *mask     // guarded by Store.mu; it hides source.mask, which only views have
+	maskedTo uint64    // the number of the erasure that mask knows of
+	aged     *aged     // guarded like mask, and hides source.aged
 	agedTo   event.Time
 	agedBy   *mask // aged is of this cutoff and this mask
 }
 
 func (s *Store) openSegmentFile(r segmentRecord) (*segmentFile, error) {
 	name := path.Join(s.dir, r.file())
-	f, err := s.fs.Open(name)
+	f, err := s.open.Open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +88,7 @@ func (s *Store) openSegmentFile(r segmentRecord) (*segmentFile, error) {
 		err = corrupt("open segment %s: it is another file of this number, not the one that the manifest names", r.file())
 	}
 	if err != nil {
-		_ = f.Close()
+		f.Close()
 		return nil, err
 	}
 	file := &segmentFile{source: *newSource(seg), record: r, fs: s.fs, path: name, file: f, agedTo: math.MinInt64}
@@ -101,7 +102,7 @@ func (f *segmentFile) release() {
 	if f.refs.Add(-1) > 0 && !(seeded.On("unpinned_early") && f.obsolete.Load()) {
 		return
 	}
-	_ = f.file.Close() // only read from
+	f.file.Close()
 	if f.obsolete.Load() {
 		_ = f.fs.Remove(f.path) // a leftover is removed at the next opening
 	}
@@ -112,14 +113,20 @@ func newFileBuffer(w io.Writer) *bufio.Writer { return bufio.NewWriterSize(w, 25
 // segmentOutput writes segment files, unpublished, one run of a partition:
 // a new file begins whenever one has enough rows.
 type segmentOutput struct {
+	all       *outputs
 	store     *Store
 	meta      segmentMeta // without ID
 	partition int64
 	perFile   int64
 	number    func() uint64
+	next      segmentMeta // of the file that is to begin; without ID: it has none yet
 
 	waiting      []*rowBlock // rows of block waitingBlock, from finer prefixes of a merge
 	waitingBlock int
+
+	held      []heldBlock // blocks without a file
+	heldRows  int64
+	heldBytes int64
 
 	file   vfs.File
 	name   string
@@ -146,6 +153,21 @@ func (o *segmentOutput) writeBlock() error {
 	if len(o.waiting) == 0 {
 		return nil
 	}
+	rows := concat(o.waiting, o.meta.Properties)
+	o.waiting = o.waiting[:0]
+	if o.writer != nil {
+		return o.write(heldBlock{o.waitingBlock, rows})
+	}
+	o.drawNext()
+	o.hold(heldBlock{o.waitingBlock, rows})
+	if o.heldRows > o.store.opt.thinRows() && len(o.all.open) < o.store.opt.outputsOpen() {
+		return o.writeHeld()
+	}
+	return o.all.relieve()
+}
+
+// write writes a block to the file, or to the next if that has enough rows.
+func (o *segmentOutput) write(b heldBlock) error {
 	if o.writer != nil && o.rows >= o.perFile {
 		if err := o.finish(); err != nil {
 			return err
@@ -156,24 +178,37 @@ func (o *segmentOutput) writeBlock() error {
 			return err
 		}
 	}
-	rows := concat(o.waiting, o.meta.Properties)
-	o.waiting = o.waiting[:0]
-	o.rows += int64(len(rows.Time))
-	return o.writer.AddBlock(o.waitingBlock, rows)
+	o.rows += int64(len(b.rows.Time))
+	return o.writer.AddBlock(b.block, b.rows)
+}
+
+// drawNext names the next file. Files are numbered in the order in which they
+// have rows, whenever these are written.
+func (o *segmentOutput) drawNext() {
+	if o.next.ID != 0 {
+		return
+	}
+	o.next = o.meta
+	o.next.ID = o.number()
+	if o.next.Sparse {
+		o.next.Salt = o.store.salt()
+	}
 }
 
 func (o *segmentOutput) begin() error {
-	meta := o.meta
-	meta.ID = o.number()
-	if meta.Sparse {
-		meta.Salt = o.store.salt()
-	}
+	o.drawNext()
+	meta := o.next
+	o.next.ID = 0
 	o.name = path.Join(o.store.dir, segmentRecord{ID: meta.ID}.file())
 	var err error
 	if o.file, err = o.store.fs.Create(o.name + ".tmp"); err != nil {
 		return err
 	}
-	o.buffer = newFileBuffer(o.file)
+	o.all.open = append(o.all.open, o)
+	if o.buffer, o.all.spare = o.all.spare, nil; o.buffer == nil {
+		o.buffer = newFileBuffer(nil)
+	}
+	o.buffer.Reset(o.file)
 	o.rows = 0
 	o.done = append(o.done, segmentRecord{ID: meta.ID, FirstLSN: meta.FirstLSN, LastLSN: meta.LastLSN, Partition: o.partition, Erased: meta.Erased, Salt: meta.Salt})
 	o.writer, err = newSegmentWriter(o.buffer, meta)
@@ -186,6 +221,7 @@ func (o *segmentOutput) finish() error {
 	if o.writer == nil {
 		return nil
 	}
+	o.all.open = slices.DeleteFunc(o.all.open, func(other *segmentOutput) bool { return other == o })
 	info, err := o.writer.Finish()
 	if err == nil {
 		err = o.buffer.Flush()
@@ -196,6 +232,7 @@ func (o *segmentOutput) finish() error {
 	if e := o.file.Close(); err == nil {
 		err = e
 	}
+	o.all.spare = o.buffer
 	o.writer, o.file, o.buffer = nil, nil, nil
 	if err == nil && info.Rows != o.rows {
 		err = fmt.Errorf("segment writer counts %d rows of %d", info.Rows, o.rows)
@@ -253,7 +290,10 @@ type outputs struct {
 	meta  segmentMeta
 	bits  func(partition int64) int
 	by    map[int64]*segmentOutput
-	order []int64
+	order []*segmentOutput // by their first rows
+	open  []*segmentOutput // those that have a file
+	held  int64            // bytes of the rows of the others
+	spare *bufio.Writer    // of a file that is finished
 }
 
 func (s *Store) newOutputs(meta segmentMeta, bits func(partition int64) int) *outputs {
@@ -273,9 +313,9 @@ func (o *outputs) write(ctx context.Context, m *merger, number func() uint64) (r
 			if out == nil {
 				meta := o.meta
 				meta.PrefixBits = min(o.bits(r.partition), m.fine)
-				out = &segmentOutput{store: o.store, meta: meta, partition: r.partition, perFile: int64(o.store.opt.SegmentRows), number: number}
+				out = &segmentOutput{all: o, store: o.store, meta: meta, partition: r.partition, perFile: int64(o.store.opt.SegmentRows), number: number}
 				o.by[r.partition] = out
-				o.order = append(o.order, r.partition)
+				o.order = append(o.order, out)
 			}
 			if err := out.add(r.prefix, m.fine, r.rows); err != nil {
 				return err
@@ -286,13 +326,9 @@ func (o *outputs) write(ctx context.Context, m *merger, number func() uint64) (r
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(o.order)
-	for _, partition := range o.order {
-		out := o.by[partition]
-		if err := out.writeBlock(); err != nil {
-			return nil, err
-		}
-		if err := out.finish(); err != nil {
+	o.sort()
+	for _, out := range o.order {
+		if err := out.end(); err != nil {
 			return nil, err
 		}
 		records = append(records, out.done...)
@@ -305,9 +341,76 @@ func (o *outputs) write(ctx context.Context, m *merger, number func() uint64) (r
 
 // discard removes what was written, in an order that runs of a simulation repeat.
 func (o *outputs) discard() {
-	for _, partition := range slices.Sorted(maps.Keys(o.by)) {
-		o.by[partition].discard()
+	o.sort()
+	for _, out := range o.order {
+		out.discard()
 	}
+}
+
+func (o *outputs) sort() {
+	slices.SortFunc(o.order, func(a, b *segmentOutput) int { return cmp.Compare(a.partition, b.partition) })
+}
+
+// A file takes memory and a place among those that a process may have open, and
+// a batch may have rows of thousands of partitions. So rows of a partition are
+// held until they are worth a file. There are few files at once; what is still
+// held in the end is written then, one partition after the other.
+
+// heldBlock is a block that is not written yet.
+type heldBlock struct {
+	block int
+	rows  *rowBlock
+}
+
+func (o *segmentOutput) hold(b heldBlock) {
+	size := b.rows.size()
+	o.held = append(o.held, b)
+	o.heldRows += int64(len(b.rows.Time))
+	o.heldBytes += size
+	o.all.held += size
+}
+
+// writeHeld writes what is held.
+func (o *segmentOutput) writeHeld() error {
+	held := o.held
+	o.all.held -= o.heldBytes
+	o.held, o.heldRows, o.heldBytes = nil, 0, 0
+	for _, b := range held {
+		if err := o.write(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// end writes what is left.
+func (o *segmentOutput) end() error {
+	if err := o.writeBlock(); err != nil {
+		return err
+	}
+	if err := o.writeHeld(); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+// relieve writes rows that are held until they are few enough, those of the
+// partitions first that have most.
+func (o *outputs) relieve() error {
+	for o.held > o.store.opt.thinBytes() {
+		if len(o.open) >= o.store.opt.outputsOpen() {
+			// What is still to come for its partition goes to another file of the run.
+			fullest := slices.MaxFunc(o.open, func(a, b *segmentOutput) int { return cmp.Compare(a.rows, b.rows) })
+			if err := fullest.finish(); err != nil {
+				return err
+			}
+		}
+		fullest := slices.MaxFunc(o.order, func(a, b *segmentOutput) int { return cmp.Compare(a.heldBytes, b.heldBytes) })
+		if err := fullest.writeHeld(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // blockNames is a block's identities and their hashes.

@@ -39,6 +39,8 @@ type sim struct {
 	copies *simCopies // backups and restores, nil in most runs
 	ages   *simAges   // retention, nil in most runs
 
+	callers *simCallers // others beside what is done, nil in most runs
+
 	weights [simOps]int
 	sizes   int // events of an ordinary batch, at most
 	pins    []simPin
@@ -75,6 +77,7 @@ type simTally struct {
 	tried   [4]int         // batches by size class
 	crashes int
 	rotated int
+	came    int // callers beside others
 }
 
 func newSimTally() *simTally { return &simTally{inside: map[string]int{}} }
@@ -130,6 +133,9 @@ func newSim(seed uint64, tally *simTally) *sim {
 	if seed%8 == 7 {
 		d.copies = newSimCopies(seed)
 	}
+	if seed%8 == 0 || seed%8 == 2 {
+		d.callers = &simCallers{r: rand.New(rand.NewPCG(seed, 5))}
+	}
 	if seed%8 == 3 || seed%8 == 4 {
 		d.ages = newSimAges(seed, d.clock)
 	}
@@ -156,6 +162,7 @@ func (d *sim) sizedOptions(fs *simfs.FS, ids *rand.Rand) Options {
 		FS: fs, Rand: ids, Clock: func() time.Time { return d.clock },
 		Log: d.logger, Partition: d.width, MemtableEvents: 20 + int(d.seed%5)*10, SegmentRows: 30, ChunkRows: 20, BlockCustomers: 3,
 		BallastBytes: int64(d.seed%3+d.openings%2) * 1500, CacheBytes: -1, // what is read is in files
+		segmentsOpen: 1 + int(d.seed/2%3)*40, // one file of a merge, two, or as many as there are
 	}
 	if d.seed%2 == 1 && fs == d.fs {
 		opt.CacheBytes = 1 << 16
@@ -332,7 +339,7 @@ func (d *sim) decide(op *simfs.Op) simfs.Fault {
 	if op.Kind == simfs.Write && path.Base(op.Name) == ballastName && d.openings%4 == 3 {
 		return simfs.ENOSPC
 	}
-	if d.fault == nil {
+	if d.fault == nil || d.callers != nil && d.callers.inside {
 		return simfs.None
 	}
 	f := d.fault(op)
@@ -356,7 +363,10 @@ func (d *sim) hook(op *simfs.Op, after bool) {
 	if d.explore {
 		d.look(op, after)
 	}
-	if d.crashIn > 0 && !after {
+	if !after {
+		d.come(op)
+	}
+	if d.crashIn > 0 && !after && (d.callers == nil || !d.callers.inside) {
 		if d.crashIn--; d.crashIn == 0 {
 			var left *simfs.FS
 			if d.kind == processKilled && !d.fs.Lied() {
@@ -549,6 +559,9 @@ func (d *sim) readOnly(fs *simfs.FS) (map[string][]int64, error) {
 		return nil, fmt.Errorf("undamaged data is reported missing: %+v", snap.Missing())
 	}
 	got, err := simRead(snap, d.known)
+	if err == nil {
+		_, err = s.LastErasure()
+	}
 	if err == nil && fs.TraceHash() != changes {
 		err = errors.New("a reader changed something")
 	}

@@ -385,19 +385,28 @@ func (m *simModel) adopt(s *Store, known map[int64]*event.Event, kind crashKind)
 		}
 	}
 	for _, b := range m.limbo {
-		n := 0
-		for i := range b.events {
-			if there[eventNumber(&b.events[i])] {
+		// What was sent in several batches is there by one of them: the others are
+		// there, or not, by what they alone had.
+		shown := slices.DeleteFunc(slices.Clone(next.present), func(o *simBatch) bool { return o.load && meta.undone[o.importID] })
+		own := slices.DeleteFunc(slices.Clone(b.events), func(e event.Event) bool { return has(shown, e, nil) })
+		n, alone := 0, 0
+		for i := range own {
+			if there[eventNumber(&own[i])] {
 				n++
+				if !has(m.limbo, own[i], b) {
+					alone++
+				}
 			}
 		}
 		switch {
-		case n == 0:
-			next.never = append(next.never, b)
-		case n != len(b.events):
-			return nil, fmt.Errorf("unacknowledged batch %d is torn: %d of %d events", b.seq, n, len(b.events))
+		case n == len(own) && n > 0:
+			stored := *b
+			stored.events = own
+			next.present = append(next.present, &stored)
+		case alone > 0:
+			return nil, fmt.Errorf("unacknowledged batch %d is torn: %d of %d events", b.seq, n, len(own))
 		default:
-			next.present = append(next.present, b)
+			next.never = append(next.never, b)
 		}
 	}
 	slices.SortStableFunc(next.present, func(a, b *simBatch) int { return cmp.Compare(a.seq, b.seq) })
@@ -416,6 +425,14 @@ func (m *simModel) adopt(s *Store, known map[int64]*event.Event, kind crashKind)
 		}
 	}
 	return next, nil
+}
+
+// has reports whether one of the batches, other than one, has an event.
+func has(batches []*simBatch, e event.Event, other *simBatch) bool {
+	number := eventNumber(&e)
+	return slices.ContainsFunc(batches, func(b *simBatch) bool {
+		return b != other && slices.ContainsFunc(b.events, func(e event.Event) bool { return eventNumber(&e) == number })
+	})
 }
 
 // importIDs gives loads that turned out to be there their ids: those that no

@@ -20,11 +20,14 @@ segment_not_synced | an fsync of a segment is dropped | TestSimStory
 synced_after_rename | the manifest is synced after it was renamed only | TestSimSeed WEND_SEED=1
 log_directory_not_synced | a new log's name is not synced | TestSimStory
 segment_name_not_synced | new segments' names are not synced | TestSimStory
-manifest_name_not_synced | a new manifest's name is not synced | TestSimStory
+manifest_name_not_synced | a new manifest's name is not synced | TestSimSetAsideCrashes
 directory_not_kept | a new store's own name is not synced | TestSimStory
 read_not_kept | what a dead process left unsynced is taken for durable | TestSimStory
 logged_twice | batches of logs before are repeated when a log fails, and counted twice | TestLogFailsAfterFlushFailed
 token_answered_at_once | a batch sent again is acknowledged while it is in no log | TestSentAgainFromNoLog
+duplicates_before_sync | a batch counts on one that is still being synced | TestDuplicateOfWhatIsLost
+relies_on_failed_edits | an answer relies on the failure of an edit that the next opening finds | TestAnswersAfterAnEditOfUnknownEnd
+logs_by_name | the newest log is the last by name | TestNumbersOfSevenDigits
 log_checksum_skipped | the checksum of log records is not looked at | TestDamagedLog
 short_record_accepted | a log record that ends early counts | TestTornLog
 acknowledged_before_sync | batches are acknowledged before they are synced | TestSimStory
@@ -54,11 +57,15 @@ quarantine_forgets_one | a damaged segment is left out and not reported | TestSi
 erased_by_time | events that lie in the future stay when their customer is erased | TestEraseCanaries WEND_ERASE_STORES=10
 unlinked_before_edit | a segment goes before the edit that replaces it | TestEraseCrashes -test.short
 ledger_not_written | the ledger lacks an erasure | TestLedgerIsAppliedToOlderCopies
+copy_opened_as_it_is | an older copy that is put in the store's place brings back who was erased since | TestOlderCopyIsErasedAgain -test.short
+copy_that_went_on_erased | an opening erases what an older copy took since | TestOlderCopyThatWentOn
 erased_names_kept | an erased customer stays in the dictionaries | TestEraseCanaries WEND_ERASE_STORES=10
 erasure_forgotten_in_replay | the log brings an erased customer back | TestEraseCanaries WEND_ERASE_STORES=10
 linked_identity_not_erased | only the name that was given is erased | TestEraseCanaries WEND_ERASE_STORES=10
 memtable_not_erased | erased events stay in the memtable | TestEraseCanaries WEND_ERASE_STORES=10
 segments_not_masked | erased events are shown until their segment is rewritten | TestEraseCanaries WEND_ERASE_STORES=10
+unrecorded_damage_not_erased | an erasure ends over a damaged segment that is not recorded | TestEraseDamagedNotRecorded
+erasure_needs_all_pages | a store with a damaged page is not opened while an erasure is pending | TestEraseDamaged
 suppression_forgotten | who is suppressed is forgotten when the rewriting is done | TestEraseCanaries WEND_ERASE_STORES=10
 tokens_kept | answers to batch tokens keep what was erased | TestEraseCanaries WEND_ERASE_STORES=10
 newer_format_opened | a store of a newer format is opened | TestNewerFormatIsRefused
@@ -66,6 +73,7 @@ retention_without_brake | the clock alone says what is too old | TestRetentionBr
 retention_unlinks_first | retention removes segments before its edit | TestRetentionCrashes -test.short
 old_rows_kept_in_files | old rows stay in a file until they are half of it | TestRetentionOfWideSegments
 put_back_too_old | a segment that is put back shows what retention dropped meanwhile | TestRetentionHidesWhatIsPutBack
+cutoff_back_over_set_aside | a longer retention shows what a segment that is put back had lost | TestRetentionHidesWhatIsPutBack
 cutoff_forgotten | an opening does not hide what is too old | TestSimSeed WEND_SEED=27
 version_by_lsn | two states have one version | TestVersionTellsOfABatchThatComesAfterALaterOne
 repair_doubles | a repair takes files that overlap | TestRepair -test.short

@@ -24,7 +24,7 @@ var mutatingCalls = map[string]string{
 
 // readingCalls are the others, whose errors have to be told as well.
 var readingCalls = map[string]string{
-	"vfs.FS.Open": "open", "vfs.FS.OpenAppend": "openappend", "vfs.FS.ReadDir": "readdir",
+	"vfs.FS.Open": "open", "vfs.Pool.Open": "open", "vfs.PoolFile.Close": "close", "vfs.FS.OpenAppend": "openappend", "vfs.FS.ReadDir": "readdir",
 	"vfs.File.ReadAt": "read", "vfs.File.Close": "close", "vfs..ReadFile": "open",
 }
 

@@ -82,6 +82,10 @@ func (d *sim) step() {
 		}
 		d.note("clock %s", d.clock.Format(time.DateOnly))
 	case simSync:
+		if d.r.IntN(2) == 0 {
+			d.tick()
+			return
+		}
 		lsn := d.store.lsn
 		d.note("sync")
 		if err := d.store.Sync(ctx, lsn); d.accept(err) {
@@ -152,10 +156,15 @@ func (d *sim) timely(sent []event.Event) []event.Event {
 }
 
 func (d *sim) send(b *simBatch, duplicates, conflicts int64) {
+	defer d.answer()
 	d.note("append %d: %d events, %v, token %q", b.seq, len(b.sent), b.level, b.token)
 	d.m.limbo = append(d.m.limbo, b)
 	log := d.store.wal
-	ack, err := d.store.Append(context.Background(), batchOf(b.sent), AppendOptions{Durability: b.level, Token: b.token})
+	var ack Ack
+	err := d.beside(b, func() (err error) {
+		ack, err = d.store.Append(context.Background(), batchOf(b.sent), AppendOptions{Durability: b.level, Token: b.token})
+		return err
+	})
 	if !d.accept(err) {
 		return
 	}
@@ -163,22 +172,7 @@ func (d *sim) send(b *simBatch, duplicates, conflicts int64) {
 		d.fail(fmt.Errorf("batch %d: the answer is %+v, want %d, %d, %d", b.seq, ack, len(b.events), duplicates, conflicts))
 		return
 	}
-	d.m.limbo = slices.DeleteFunc(d.m.limbo, func(o *simBatch) bool { return o == b })
-	b.count = len(b.events)
-	b.lsn, b.ack, b.durable = ack.LSN, ack, b.level == Sync
-	d.m.present = append(d.m.present, b)
-	if b.level == Sync && len(b.events) > 0 {
-		d.durableAll(false)
-	}
-	if b.level == Sync && duplicates > 0 { // what the answer counts on is durable, too
-		for i, o := range d.m.present {
-			if !o.durable && slices.ContainsFunc(o.events, func(e event.Event) bool {
-				return slices.ContainsFunc(b.sent, func(f event.Event) bool { return e.ID != "" && eventNumber(&e) == eventNumber(&f) })
-			}) {
-				d.durable(i)
-			}
-		}
-	}
+	d.acknowledged(b, ack)
 	class := 0
 	switch n := len(b.sent); {
 	case n == 1:
@@ -226,7 +220,7 @@ func (d *sim) repeat(other bool) {
 func (d *sim) resend() {
 	var failed []*simBatch
 	for _, b := range slices.Concat(d.m.limbo, d.m.never) {
-		if !b.load && b.token != "" {
+		if !b.load && b.token != "" && len(b.events) > 0 { // of others nobody knows whether they were answered
 			failed = append(failed, b)
 		}
 	}
@@ -270,6 +264,7 @@ func (d *sim) resend() {
 	if fmt.Sprint(ack) != fmt.Sprint(want) {
 		d.fail(fmt.Errorf("token %q: the answer is %+v, the first was %+v", b.token, ack, want))
 	}
+	d.m.maybe = nil
 	if !b.durable && b.level != Memory {
 		d.durable(i)
 	}
@@ -319,7 +314,7 @@ func (d *sim) load() {
 		return
 	}
 	d.m.limbo = slices.DeleteFunc(d.m.limbo, func(o *simBatch) bool { return o == b })
-	if res.Events != int64(len(b.events)) || res.Duplicates != duplicates || res.Conflicts != conflicts || len(res.Rejected) != len(sent)-len(young) {
+	if res.Events != int64(len(b.events)) || res.Duplicates != duplicates || res.Conflicts != conflicts || int(res.Rejected) != len(sent)-len(young) {
 		d.fail(fmt.Errorf("load %d: %+v, want %d, %d, %d, %d rejected", b.seq, res, len(b.events), duplicates, conflicts, len(sent)-len(young)))
 		return
 	}
@@ -408,9 +403,10 @@ func (d *sim) undo() {
 
 func (d *sim) work(what string, all bool, do func(context.Context) error) {
 	d.note("%s", what)
-	if d.accept(do(context.Background())) && all {
+	if d.accept(d.beside(nil, func() error { return do(context.Background()) })) && all {
 		d.durableAll(true)
 	}
+	d.answer()
 }
 
 func (d *sim) read() (map[string][]int64, *Snapshot, bool) {

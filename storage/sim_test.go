@@ -23,6 +23,16 @@ func simulate(t testing.TB, first uint64, states int, explore bool) *simTally {
 
 // run runs seeds until enough is done.
 func (tally *simTally) run(t testing.TB, first uint64, explore bool, aim int, enough func() bool) (seeds uint64) {
+	return tally.each(t, first, enough, func(seed uint64) *sim {
+		d := newSim(seed, tally)
+		d.explore, d.aim = explore, aim
+		d.stateMax = 400
+		return d
+	})
+}
+
+// each runs what is made of seeds until enough is done.
+func (tally *simTally) each(t testing.TB, first uint64, enough func() bool, made func(seed uint64) *sim) (seeds uint64) {
 	var next atomic.Uint64
 	var stop atomic.Bool
 	var group sync.WaitGroup
@@ -30,9 +40,7 @@ func (tally *simTally) run(t testing.TB, first uint64, explore bool, aim int, en
 		group.Go(func() {
 			for !stop.Load() {
 				seed := first + next.Add(1) - 1
-				d := newSim(seed, tally)
-				d.explore, d.aim = explore, aim
-				d.stateMax = 400
+				d := made(seed)
 				if err := d.run(60); err != nil {
 					stop.Store(true)
 					t.Errorf("seed %d: %v\n  %s", seed, err, strings.Join(d.log, "\n  "))
@@ -185,6 +193,30 @@ func TestSimCrashes(t *testing.T) {
 		"sites", fmt.Sprintf("%d/%d", covered, len(sites)), "least", least, "seeds for rare sites", aimed, "violations", violations, "seed", seed)
 	trust.Report(t, "P2", "sim batches of", fmt.Sprintf("1:%d, <1000:%d, <max:%d, max:%d", tally.tried[0], tally.tried[1], tally.tried[2], tally.tried[3]),
 		"over a new log", tally.rotated, "torn", violations, "seed", seed)
+}
+
+// TestSimCallers has callers come while others wait for the disk, which may fail,
+// and the power goes now and then: what each was told holds. There are many
+// histories, and each meets a few crashes only.
+func TestSimCallers(t *testing.T) {
+	seed, histories := trust.Number("WEND_SEED", 1), trust.Number("WEND_CALLERS", 600)
+	if testing.Short() {
+		histories = min(histories, 100)
+	}
+	tally, done := newSimTally(), uint64(0)
+	tally.each(t, seed, func() bool { done++; return done >= histories }, func(seed uint64) *sim {
+		d := newSim(seed*8, tally)
+		d.weights[simFaults] += 2
+		return d
+	})
+	if tally.came == 0 {
+		t.Error("nobody came")
+	}
+	violations := 0
+	if t.Failed() {
+		violations = 1
+	}
+	trust.Report(t, "P3", "sim histories of several callers", done, "batches that came while others waited", tally.came, "crashes", tally.crashes, "violations", violations, "seed", seed)
 }
 
 // The largest batches are whole or not there, like small ones. Their states

@@ -31,6 +31,7 @@ type Snapshot struct {
 	missing    []Missing
 	received   event.Time
 	lsn, epoch uint64
+	process    uint32 // names the writer's process if power loss may take something that is shown; 0: it may not
 	removals   uint64
 	bits       int // tiles are the prefixes of so many bits
 	rows       int64
@@ -180,6 +181,9 @@ func (s *Store) pinState() (*Snapshot, []*pinnedBatches, error) {
 			if b.visible {
 				snap.lsn, snap.received = max(snap.lsn, b.lsn), max(snap.received, b.received)
 				snap.rows += int64(b.batch.Len())
+				if !s.durable(b) {
+					snap.process = s.nonce()
+				}
 			}
 		}
 	}
@@ -312,13 +316,17 @@ func (s *Snapshot) Missing() []Missing { return s.missing }
 // The newest LSN alone does not name it: batches become visible when they are
 // acknowledged, an earlier one perhaps after a later one. So the events are
 // counted, too, of which a batch can only add some; what takes events away
-// begins a new epoch.
+// begins a new epoch. What is shown and not durable yet may be lost, and its LSN
+// be another batch's in the next process: until then the process is named, too.
 func (s *Snapshot) Version() string {
 	rows := s.rows
 	if seeded.On("version_by_lsn") || seeded.On("cache_survives_erasure") {
 		rows = 0
 	}
 	v := fmt.Sprintf("%x-%d-%d-%d", s.store[:4], s.lsn, s.epoch, rows)
+	if s.process > 0 && !seeded.On("version_by_lsn") {
+		v += fmt.Sprintf("-p%x", s.process)
+	}
 	if len(s.missing) > 0 { // damage changes answers, too
 		sum := uint64(0)
 		for _, m := range s.missing {

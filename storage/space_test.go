@@ -61,6 +61,9 @@ func TestDiskFull(t *testing.T) {
 	if _, err := s.NewLoad(t.Context(), LoadOptions{}); !errors.Is(err, ErrFull) {
 		t.Errorf("a load on the full disk: %v", err)
 	}
+	if _, err := s.Append(t.Context(), batchOf([]event.Event{{Customer: "cid"}}), AppendOptions{Token: "t"}); !errors.Is(err, ErrFull) {
+		t.Errorf("an answer that is to be kept on the full disk: %v", err)
+	}
 	fs.SetBudget(fs.Used() + int64(spare) + 100)
 	if err := one(); !errors.Is(err, ErrFull) {
 		t.Errorf("a hundred bytes more than nothing, and events are taken again: %v", err)

@@ -4,19 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
-	"math"
 	"slices"
 	"strings"
 
 	"wend/event"
-)
-
-// Answers to batch tokens are kept for a week, however many, and longer
-// while they are few.
-const (
-	tokensKept = 7 * event.Day
-	tokensMost = 1_000_000
 )
 
 // edit is one change of a store's state. Absent fields change nothing.
@@ -88,7 +79,7 @@ type importRecord struct {
 type tokenRecord struct {
 	Token string     `json:"token"`
 	At    event.Time `json:"at"`
-	Ack   Ack        `json:"ack"`
+	Ack   answer     `json:"ack"`
 	Keyed bool       `json:"keyed,omitempty"` // Token is a keyed hash: an erasure took the text
 }
 
@@ -111,7 +102,7 @@ type state struct {
 	imports    []importRecord     // code of an import: its place here, plus one
 	links      *nameMap[string]   // who belongs to whom, as it was said
 	defines    []event.Definition // by name
-	tokens     map[string]tokenRecord
+	tokens     tokenRuns
 	eraseKey   []byte
 	erasures   []eraseRecord      // by number
 	quarantine []quarantineRecord // in the order in which they were set aside
@@ -180,7 +171,7 @@ func (s *state) apply(e *edit) (*state, error) {
 		n.eraseKey = e.EraseKey
 	}
 	n.applyErasures(e)
-	n.applyTokens(e)
+	n.tokens = s.tokens.with(e.Tokens, n.format).within(tokensMost, tokensBytes)
 	return &n, n.applyQuarantine(e)
 }
 
@@ -223,24 +214,6 @@ func (s *state) applyErasures(e *edit) {
 	slices.SortFunc(s.erasures, func(a, b eraseRecord) int { return cmp.Compare(a.Number, b.Number) })
 }
 
-func (s *state) applyTokens(e *edit) {
-	if len(e.Tokens) == 0 {
-		return
-	}
-	s.tokens = maps.Clone(s.tokens)
-	if s.tokens == nil {
-		s.tokens = map[string]tokenRecord{}
-	}
-	newest := event.Time(math.MinInt64)
-	for _, t := range e.Tokens {
-		s.tokens[t.key()] = t
-		newest = max(newest, t.At)
-	}
-	if len(s.tokens) > tokensMost {
-		maps.DeleteFunc(s.tokens, func(_ string, t tokenRecord) bool { return t.At < newest.Add(-tokensKept) })
-	}
-}
-
 // compareSegments orders segments by arrival; those of one batch by id.
 func compareSegments(a, b segmentRecord) int {
 	if a.FirstLSN != b.FirstLSN {
@@ -267,9 +240,10 @@ func (s *state) whole() *edit {
 		e.Format = s.format
 	}
 	e.Links = linkList(s.links)
-	for _, token := range slices.Sorted(maps.Keys(s.tokens)) {
-		e.Tokens = append(e.Tokens, s.tokens[token])
+	for t := range s.tokens.all() {
+		e.Tokens = append(e.Tokens, t.inFormat(s.format))
 	}
+	slices.SortFunc(e.Tokens, tokenRecord.compare)
 	return e
 }
 

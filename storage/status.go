@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -196,10 +197,9 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	st := s.state()
 	number := s.manifest.number
 	quarantine, known, lost := s.state().quarantine, s.manifest.damage, slices.Clone(s.lost)
-	var held []*segmentFile
-	for _, f := range s.segments {
+	held := maps.Clone(s.segments)
+	for _, f := range held {
 		f.retain() // compaction must not remove what is being read
-		held = append(held, f)
 	}
 	var logs []walExtent
 	logs = append(logs, s.oldWAL...)
@@ -216,7 +216,7 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	var report Report
 	report.Damaged = append(report.Damaged, known...)
 	for _, q := range quarantine {
-		report.damaged(q.File, fmt.Errorf("set aside at %s: %s", q.At, q.Reason))
+		report.damaged(q.File, q.damage())
 	}
 	for _, m := range lost {
 		if !slices.ContainsFunc(logs, func(w walExtent) bool { return walName(w.number) == m.Segment }) { // others are read below
@@ -229,7 +229,7 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 		}
 		report.Files++
 		report.Bytes += r.Size
-		if err := s.checkFile(st, r); err != nil {
+		if err := s.checkFile(st, r, held[r.ID]); err != nil {
 			report.damaged(r.file(), err)
 		}
 	}
@@ -283,8 +283,13 @@ func (s *Store) checkLogs(report *Report, st *state, logs []walExtent) {
 }
 
 // checkFile verifies a segment and that it belongs where the manifest has it.
-func (s *Store) checkFile(st *state, r segmentRecord) error {
-	if err := s.verifySegment(r, nil); err != nil {
+// held is the file as the store opened it, nil if it was left out.
+func (s *Store) checkFile(st *state, r segmentRecord, held *segmentFile) error {
+	err := s.verifySegment(r, nil)
+	if isNotExist(err) {
+		err = s.checkGone(r, held, err)
+	}
+	if err != nil {
 		return err
 	}
 	if st.width != "" {
@@ -294,11 +299,50 @@ func (s *Store) checkFile(st *state, r segmentRecord) error {
 			return fmt.Errorf("%w: its times are not those of its partition", ErrCorrupt)
 		}
 	}
-	f := s.openFile(r.ID)
-	if f == nil {
-		return nil // it was left out when the store was opened, and is whole again
+	if held == nil {
+		return nil // it was left out when the store was opened, and is whole again or replaced
 	}
-	return st.knowsNamesOf(f.seg)
+	return st.knowsNamesOf(held.seg)
+}
+
+// checkGone verifies a segment whose file was not found. A writer beside this
+// reader may have replaced it since the manifest was read: then it is nothing to
+// complain of, and still there for who holds it. missing is what it is otherwise.
+func (s *Store) checkGone(r segmentRecord, held *segmentFile, missing error) error {
+	now, err := s.newest()
+	if err != nil {
+		return fmt.Errorf("%w, and whether it is still needed cannot be known: %w", missing, err)
+	}
+	i := slices.IndexFunc(now.quarantine, func(q quarantineRecord) bool { return q.File == r.file() })
+	switch {
+	case slices.ContainsFunc(now.segments, func(o segmentRecord) bool { return o.ID == r.ID }):
+		return missing
+	case i >= 0:
+		return now.quarantine[i].damage()
+	case held == nil:
+		return nil
+	}
+	if err := s.verifyFile(held.file, r, nil); !isNotExist(err) {
+		return err
+	}
+	return nil // it was closed for want of open files, and is gone since
+}
+
+// newest is the state that was published last, which a reader has perhaps not
+// read yet. It changes nothing of the store.
+func (s *Store) newest() (*state, error) {
+	if !s.opt.ReadOnly {
+		return s.state(), nil
+	}
+	for try := 0; ; try++ {
+		_, st, err := readManifest(s.fs, s.dir)
+		switch {
+		case err == nil && st == nil:
+			return nil, fmt.Errorf("%w: there is no store here", ErrNotFound)
+		case !isNotExist(err) || try == overtakenMax:
+			return st, err
+		}
+	}
 }
 
 // knowsNamesOf is the error of a segment whose codes stand for other names than
@@ -334,8 +378,8 @@ func namesOf(list, of []string) bool {
 	return true
 }
 
-// heldFile is openFile for a caller that releases it: meanwhile a query may set
-// the segment aside.
+// heldFile is an open segment for a caller that releases it: meanwhile a query
+// may set the segment aside. It is nil if the segment is left out.
 func (s *Store) heldFile(id uint64) *segmentFile {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -344,10 +388,4 @@ func (s *Store) heldFile(id uint64) *segmentFile {
 		f.retain()
 	}
 	return f
-}
-
-func (s *Store) openFile(id uint64) *segmentFile {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.segments[id]
 }

@@ -9,12 +9,14 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -42,6 +44,7 @@ type Store struct {
 	dir  string
 	opt  Options
 	fs   vfs.FS
+	open *vfs.Pool // the segments that are read
 	lock io.Closer
 
 	// writing is held by whatever changes more than the memtable (a bulk
@@ -70,26 +73,32 @@ type Store struct {
 	closing  bool // no more writes: Close is flushing
 	catalog  *catalog
 	manifest *manifest
+	halfRead bool                        // the manifest, of a store that is open for reading: not all that it and the ledger say is in memory
 	segments map[uint64]*segmentFile     // those of state
 	aside    map[uint64]quarantineRecord // segments of state that are left out, not yet recorded by an edit
 	lost     []Missing                   // damage to the log, not yet recorded by an edit
 	healed   []Damage                    // what the opening found damaged and made whole again
 	refusal  string                      // why nothing is written although the lock is held; "": it is
 	mem      *memtable
-	frozen   *memtable // being written as segments; nil: none is
+	frozen   *memtable     // being written as segments; nil: none is
+	roomier  chan struct{} // closed when a flush has ended; nil: nobody waits for that
+	flushErr error         // of the flush that ended last
 	wal      *wal
 	oldWAL   []walExtent // files that hold batches of the memtable, besides wal
 	lsn      uint64      // last given out
+	logged   uint64      // the lowest LSN of a batch in the logs that are needed; the highest number: there is none
 	next     uint64      // file number
+	process  uint32      // see nonce
 
 	pace pace // guarded by mu
 
 	retaining retaining // guarded by mu
 	scrubbing scrubbing // guarded by mu
 
-	ledger       *ledgerKept  // the ledger beside the store as this Store wrote it; nil: it has not
-	ledgerFailed string       // why the ledger beside the store lacks something; "": it does not
-	refused      *suppression // of the erasures up to refusedOf
+	ledgerNames  []string               // see Options.ledgers
+	ledgersKept  map[string]*ledgerKept // by name, those that this Store wrote
+	ledgerFailed string                 // why the ledger beside the store lacks something; "": it does not
+	refused      *suppression           // of the erasures up to refusedOf
 	refusedOf    uint64
 	retired      map[uint64]*segmentFile // replaced, and perhaps still read
 	spilled      map[string]bool         // files of bulk loads that are not over
@@ -124,8 +133,10 @@ func Open(dir string, opt Options) (*Store, error) {
 
 // newStore is a store that is not open yet.
 func newStore(dir string, opt Options) *Store {
-	s := &Store{dir: dir, opt: opt.withDefaults(), segments: map[uint64]*segmentFile{}, retired: map[uint64]*segmentFile{}, spilled: map[string]bool{}, stop: make(chan struct{}), wake: make(chan struct{}, 1), full: make(chan struct{}, 1)}
+	s := &Store{dir: dir, opt: opt.withDefaults(), segments: map[uint64]*segmentFile{}, retired: map[uint64]*segmentFile{}, spilled: map[string]bool{}, ledgersKept: map[string]*ledgerKept{}, stop: make(chan struct{}), wake: make(chan struct{}, 1), full: make(chan struct{}, 1)}
 	s.fs = s.opt.FS
+	s.open = vfs.NewPool(s.fs, s.opt.segmentsOpen)
+	s.ledgerNames = s.opt.ledgers(dir)
 	return s
 }
 
@@ -168,7 +179,7 @@ func (s *Store) openWriter() error {
 	}
 	if s.refusal = s.massDamage(); s.refusal != "" {
 		s.opt.Log.Error("the store is not written to", "reason", s.refusal)
-		return nil
+		return s.hideErased()
 	}
 	if err := s.keepRead(); err != nil {
 		return err
@@ -184,6 +195,11 @@ func (s *Store) openWriter() error {
 		return err
 	}
 	s.makeBallast()
+	if !s.opt.restored { // who restores does that, and has the ledger
+		if err := s.eraseAgain(context.Background()); err != nil {
+			return err
+		}
+	}
 	if err := s.keepLedger(s.state()); err != nil {
 		s.ledgerFailed = err.Error()
 		s.opt.Log.Warn("ledger of erasures", "error", err)
@@ -291,13 +307,21 @@ func (s *Store) openReader() error {
 	return s.read()
 }
 
+// overtakenMax bounds how often a reader begins anew because a writer has
+// published another state meanwhile.
+const overtakenMax = 1000
+
 // read reads the published state beside a writer that may at any moment
 // publish another one and remove what this one needs.
 func (s *Store) read() error {
-	const tries = 1000 // each of which a writer has overtaken
+	erased := uint64(0)
+	if st := s.state(); st != nil {
+		erased = st.lastErasure()
+	}
 	for try := 0; ; try++ {
 		m, st, err := s.manifest, s.state(), error(nil)
-		if m == nil || st == nil || !m.unchanged() {
+		fresh := m == nil || st == nil || s.halfRead || !m.unchanged()
+		if fresh {
 			m, st, err = readManifest(s.fs, s.dir)
 		}
 		if err == nil && st == nil {
@@ -307,6 +331,10 @@ func (s *Store) read() error {
 			s.manifest = m
 			s.published.Store(st)
 			err = s.load()
+			if err == nil && fresh {
+				err = s.hideErased()
+			}
+			s.halfRead = err != nil
 		}
 		// A writer may have taken files away meanwhile, after it published
 		// another state: then the manifest is not the newest any more. A file
@@ -319,7 +347,10 @@ func (s *Store) read() error {
 			}
 			stale = newer || isNotExist(failed)
 		}
-		if !stale || err != nil && !isNotExist(err) || try == tries {
+		if !stale || err != nil && !isNotExist(err) || try == overtakenMax {
+			if st := s.state(); st != nil && st.lastErasure() != erased {
+				s.cache.clear()
+			}
 			return err
 		}
 		s.oldWAL = nil
@@ -446,12 +477,16 @@ func (s *Store) replay() error {
 	}
 	slices.Reverse(files)
 	erased := s.state().erasedUpTo()
+	s.logged = math.MaxUint64
 	replayed := map[uint64]bool{} // by LSN: a log repeats batches of one that failed
 	for _, f := range files {
 		for _, h := range f.holes {
 			damage = append(damage, logDamage{number: f.number, offset: h.from, reason: fmt.Sprintf("bytes %d to %d are damaged; the batches in them are lost", h.from, h.to)})
 		}
 		for _, r := range f.records {
+			if r.kind != recordMark {
+				s.logged = min(s.logged, r.lsn)
+			}
 			if r.kind == recordMark || r.lsn <= s.state().lsn || replayed[r.lsn] && !seeded.On("logged_twice") {
 				continue
 			}
@@ -466,6 +501,8 @@ func (s *Store) replay() error {
 		}
 		s.oldWAL = append(s.oldWAL, f.extent())
 	}
+	// A later log may repeat an earlier batch.
+	slices.SortFunc(s.mem.batches, func(a, b *memBatch) int { return cmp.Compare(a.lsn, b.lsn) })
 	for _, d := range damage {
 		s.loses(d, files)
 	}
@@ -507,7 +544,8 @@ func (s *Store) leftover(name string) bool {
 	stale := strings.HasSuffix(name, ".tmp") || strings.HasSuffix(name, ".run") && !s.spilled[name]
 	switch {
 	case strings.HasPrefix(name, manifestPrefix):
-		stale = stale || name < manifestName(s.manifest.kept) // those above may be given up ones: none is read before another is whole
+		number, ok := manifestNumber(name)
+		stale = stale || ok && number < s.manifest.kept // those above may be given up ones: none is read before another is whole
 	case numbered && strings.HasSuffix(name, ".seg"):
 		stale = !slices.ContainsFunc(s.state().segments, func(r segmentRecord) bool { return r.ID == n }) && !s.mayComeBack(name)
 	case numbered && strings.HasSuffix(name, walSuffix):
@@ -536,6 +574,14 @@ func (s *Store) salt() uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.opt.Rand.Uint32() | 1 // 0 is for stores of format 1
+}
+
+// nonce tells this process's writer from those before and after it. The caller holds mu.
+func (s *Store) nonce() uint32 {
+	if s.process == 0 {
+		s.process = s.opt.Rand.Uint32() | 1
+	}
+	return s.process
 }
 
 // now is the time of the clock, within the instants that events may carry.
@@ -582,6 +628,17 @@ func (s *Store) publish(e *edit) error {
 		s.removeUndecided()
 		return nil
 	})
+}
+
+// settle publishes the state once more if an edit failed that the next opening
+// may find all the same. It comes before an answer that says that something is
+// so already, and needs no edit of its own: without it what makes it so could
+// be gone after a crash. The caller holds mu.
+func (s *Store) settle() error {
+	if !s.manifest.unsure || seeded.On("relies_on_failed_edits") {
+		return nil
+	}
+	return s.publish(&edit{})
 }
 
 // removeUndecided removes segments of edits that failed, now that the manifest
@@ -636,6 +693,7 @@ func (s *Store) Close() error {
 		})
 	}
 	s.closed = true
+	s.lookForRoom()
 	if e := s.release(); err == nil {
 		err = e
 	}

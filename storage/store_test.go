@@ -291,6 +291,7 @@ func TestRejections(t *testing.T) {
 		{"no name", event.Event{Customer: "ann"}, "the event has no name"},
 		{"too early", event.Event{Customer: "ann", Name: "view", Time: event.MinTime - 1}, "the time lies outside the years 0001 to 9999"},
 		{"not UTF-8", view("a\xff", 1), `customer "a\xff" is not valid UTF-8`},
+		{"long and not UTF-8", view("\xff"+strings.Repeat("a", eventBytes), 1), `customer "\xff` + strings.Repeat("a", 127) + `"… is not valid UTF-8`},
 		{"infinite", view("ann", 1, event.Prop{Name: "f", Value: event.Float(math.Inf(1))}), `property "f" is not a finite number`},
 		{"too big", big, fmt.Sprintf("the event has %d bytes, the limit is %d", eventBytes+len("ann")+len("view")+1+8, eventBytes)},
 		{"too many properties", many, "the event has 257 properties, the limit is 256"},
@@ -321,7 +322,7 @@ func TestRejections(t *testing.T) {
 		t.Errorf("rejected events left %d properties, want 2", n)
 	}
 	// A bulk load takes what is merely large.
-	if res := loadEvents(t, s, big, cases[0].event); res.Events != 1 || len(res.Rejected) != 1 || res.Rejected[0].Index != 1 {
+	if res := loadEvents(t, s, big, cases[0].event); res.Events != 1 || res.Rejected != 1 || res.Rejects[0].Index != 1 {
 		t.Errorf("load: %+v", res)
 	}
 }

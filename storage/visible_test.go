@@ -86,3 +86,35 @@ func TestVersionTellsOfABatchThatComesAfterALaterOne(t *testing.T) {
 		t.Errorf("%d events; the version was %s and is %s", events, before, after)
 	}
 }
+
+// A batch is lost with the process, and another one gets its number: whoever
+// keeps answers by version must not give those that show the lost one.
+func TestVersionTellsOfALostBatch(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	appendEvents(t, s, AppendOptions{}, view("ann", 1))
+	crashed := mem.Clone()
+	version := func(s *Store, c string) string {
+		if c != "" {
+			appendEvents(t, s, AppendOptions{Durability: Memory}, view(c, 2))
+		}
+		snap, err := s.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer snap.Release()
+		return snap.Version()
+	}
+	lost := version(s, "bob")
+	again := open(t, crashed, "store")
+	if got := version(again, "cid"); got == lost {
+		t.Errorf("the state with the batch that was lost and the one with another in its place are both %s", got)
+	}
+	if err := again.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	durable := version(again, "")
+	if got := version(open(t, crashed.Clone(), "store"), ""); got != durable {
+		t.Errorf("the version of a durable state is %s, and after another opening %s", durable, got)
+	}
+}

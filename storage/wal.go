@@ -518,12 +518,15 @@ func nextRecord(data []byte, store [16]byte, number uint64, pos int64) (walRecor
 // walNumbers lists the log files of a directory that are still needed, oldest first.
 func walNumbers(names []string, from uint64) []uint64 {
 	var numbers []uint64
-	for _, name := range names { // sorted; numbers below a million have six digits
+	for _, name := range names {
 		if digits, ok := strings.CutSuffix(name, walSuffix); ok {
 			if n, err := strconv.ParseUint(digits, 10, 64); err == nil && n >= from {
 				numbers = append(numbers, n)
 			}
 		}
+	}
+	if !seeded.On("logs_by_name") {
+		slices.Sort(numbers) // by name, seven digits come before six
 	}
 	return numbers
 }

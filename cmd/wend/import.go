@@ -400,8 +400,8 @@ func (im *importer) finish(ctx context.Context) error {
 		}
 		im.total.Customers = int64(len(im.all))
 	}
-	im.rejected += int64(len(done.Rejected))
-	for _, j := range done.Rejected {
+	im.rejected += done.Rejected
+	for _, j := range done.Rejects {
 		if len(im.first) < rejectsShown {
 			im.first = append(im.first, fmt.Sprintf("%s: event %d: %s", source, j.Index+1, j.Reason))
 		}

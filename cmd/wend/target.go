@@ -169,8 +169,9 @@ func (t *serverTarget) send(ctx context.Context, events []event.Event) error {
 	t.done.Conflicts += ack.Conflicts
 	t.done.Suppressed += ack.Suppressed
 	for _, r := range ack.Rejected {
-		t.done.Rejected = append(t.done.Rejected, storage.Rejection{Index: t.before + r.Index, Reason: r.Reason})
+		t.done.Rejects = append(t.done.Rejects, storage.Rejection{Index: t.before + r.Index, Reason: r.Reason})
 	}
+	t.done.Rejected += int64(len(ack.Rejected))
 	t.before += len(events)
 	return nil
 }
