@@ -20,10 +20,29 @@ const (
 	sentNameBytes  = 128
 	sentEvents     = 50_000
 	sentDepth      = 16
+	sentNames      = 20_000 // of properties and what they are nested in: twice what a store may have
+
+	// sentGrowth is how many times the memory of its text a batch takes without
+	// asking JSONOptions.Reserve. Events that have the same properties take less.
+	sentGrowth = 4
 
 	// futureMax is how far ahead of its arrival an event may lie: a clock that
 	// is two days fast is wrong, one that is a day off may be in another zone.
 	futureMax = 48 * event.Hour
+)
+
+// Limits of one request with events: the server keeps them, and a client that
+// heeds them is not refused.
+const (
+	RequestEvents    = sentEvents
+	RequestCells     = 6_000_000 // events times different properties; of a few megabytes of events that each have properties of their own it could be anything
+	RequestWireBytes = 16 << 20
+	RequestTextBytes = 64 << 20
+
+	// Data that people send compresses to a tenth or a twentieth. More than
+	// RequestRatio, after the first RequestRatioFree bytes, is made to hurt.
+	RequestRatio     = 100
+	RequestRatioFree = 1 << 20
 )
 
 // JSONOptions say how sent events are read. The zero value is good.
@@ -38,6 +57,11 @@ type JSONOptions struct {
 
 	// Length is how long the text is said to be; 0: nobody knows.
 	Length int64
+
+	// Reserve is asked before the batch takes more memory than four times its
+	// text, as one of events with different properties does, for the bytes
+	// beyond. Its error ends decoding. nil: any number.
+	Reserve func(bytes int64) error
 }
 
 // Decoded are events that were sent, less those that cannot be taken.
@@ -80,6 +104,7 @@ func DecodeJSON(r io.Reader, opt JSONOptions) (*Decoded, error) {
 	d := newDecoder(opt)
 	text := strings.TrimPrefix(textOf(body.Bytes()), "\ufeff")
 	d.valid = utf8.ValidString(text)
+	d.rows.paid = sentGrowth * len(text) / cellBytes
 	d.rows.expect(min(strings.Count(text, "\n")+1, d.opt.EventsMax))
 	var err error
 	if begin := strings.TrimLeft(text, " \t\r\n"); strings.HasPrefix(begin, "[") {
@@ -127,7 +152,7 @@ func newDecoder(opt JSONOptions) *decoder {
 	d.walker = newWalker()
 	d.walker.depthMax, d.walker.nameMax = opt.DepthMax, opt.NameBytesMax
 	d.walker.valuesMax = opt.PropertiesMax + len(sentFields)
-	d.walker.nodesMax = opt.EventsMax * 4
+	d.walker.nodesMax = sentNames
 	return d
 }
 
@@ -139,15 +164,38 @@ func (d *decoder) next(text string) error {
 	}
 	d.out.Total++
 	e, err := d.event(text)
-	if err == nil && !d.rows.fits(e) {
+	cells := 0
+	if err == nil {
+		cells = d.rows.with(e)
+	}
+	if cells > RequestCells {
 		err = errors.New("the events sent with it have too many different properties; send fewer at once, and put what differs into values, not into names")
 	}
 	if err != nil {
 		d.out.Rejected = append(d.out.Rejected, Rejection{index, err.Error()})
 		return nil
 	}
+	if err := d.pay(cells); err != nil {
+		return err
+	}
 	d.rows.add(e)
 	d.out.Index = append(d.out.Index, index)
+	return nil
+}
+
+// pay reserves memory before the batch has so many cells.
+func (d *decoder) pay(cells int) error {
+	const least = 64 << 10 // at once
+	if cells <= d.rows.paid {
+		return nil
+	}
+	more := max(cells-d.rows.paid, least)
+	if d.opt.Reserve != nil {
+		if err := d.opt.Reserve(int64(more) * cellBytes); err != nil {
+			return err
+		}
+	}
+	d.rows.paid += more
 	return nil
 }
 
@@ -269,7 +317,7 @@ func (d *decoder) event(text string) (*sentRow, error) {
 		return nil, fmt.Errorf("more than %d properties", d.opt.PropertiesMax)
 	}
 	if name := d.rows.twice(e); name != "" {
-		return nil, fmt.Errorf("the property %q has two values", name)
+		return nil, fmt.Errorf("the property %s has two values", quoteShort(name))
 	}
 	return e, nil
 }

@@ -154,13 +154,52 @@ func TestSentLimits(t *testing.T) {
 		fmt.Fprintf(&odd, base+",\"p%d\":1,\"q%d\":2}\n", i, i)
 	}
 	d, err := DecodeJSON(strings.NewReader(odd.String()), JSONOptions{})
-	if err != nil || d.Batch.Len() != 2000 || len(d.Batch.Columns) != 4000 || len(d.Rejected) != 8000 || !strings.Contains(d.Rejected[0].Reason, "too many different properties") {
+	if err != nil || d.Batch.Len() != 1732 || len(d.Batch.Columns) != 3464 || len(d.Rejected) != 8268 || !strings.Contains(d.Rejected[0].Reason, "too many different properties") {
 		t.Errorf("properties of their own: %d rows, %d columns, %d rejected, %v", d.Batch.Len(), len(d.Batch.Columns), len(d.Rejected), err)
+	}
+	// Memory beyond that of the text is asked for, and none is taken for rows
+	// that are blank lines.
+	blank := strings.Repeat("\n", 40_000)
+	var groups strings.Builder // eight events each, which have names of their own
+	for i := range 40 * 8 {
+		groups.WriteString(base)
+		for p := range 100 {
+			fmt.Fprintf(&groups, `,"%d":1`, i/8*100+p)
+		}
+		groups.WriteString("}\n")
+	}
+	for _, body := range []string{groups.String(), blank + groups.String()} {
+		reserved := int64(0)
+		took := allocated(func() {
+			opt := JSONOptions{Reserve: func(bytes int64) error { reserved += bytes; return nil }}
+			if d, err := DecodeJSON(strings.NewReader(body), opt); err != nil || d.Batch.Len() != 320 || len(d.Batch.Columns) != 4000 {
+				t.Errorf("names of eight events each: %v", err)
+			}
+		})
+		if reserved < 10<<20 || took > 3*reserved {
+			t.Errorf("names of eight events each: %d bytes were asked for, %d taken", reserved, took)
+		}
+	}
+	full := errors.New("full")
+	if _, err := DecodeJSON(strings.NewReader(groups.String()), JSONOptions{Reserve: func(int64) error { return full }}); err != full {
+		t.Errorf("without memory: %v", err)
+	}
+	if _, err := DecodeJSON(strings.NewReader(events), JSONOptions{Reserve: func(int64) error { return full }}); err != nil {
+		t.Errorf("without memory, events that are alike: %v", err)
 	}
 	var many *TooManyError
 	if _, err := DecodeJSON(strings.NewReader(events+base+"}"), JSONOptions{}); !errors.As(err, &many) || many.Max != 50_000 {
 		t.Errorf("50,001 events: %v", err)
 	}
+}
+
+// allocated is how many bytes a function allocates.
+func allocated(f func()) int64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return int64(after.TotalAlloc - before.TotalAlloc)
 }
 
 // A batch may stay in memory for long. What it was sent in may not.

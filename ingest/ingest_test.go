@@ -409,6 +409,33 @@ func TestIdsUsedAsKeys(t *testing.T) {
 	}
 }
 
+// A header of too many columns is refused before anything is made of them.
+func TestHeaderOfManyColumns(t *testing.T) {
+	header := func(more int) string {
+		var b strings.Builder
+		b.WriteString("customer,time,event")
+		for i := range more {
+			fmt.Fprintf(&b, ",c%d", i)
+		}
+		return write(t, fmt.Sprintf("%d.csv", more), b.String()+"\nann,1,view"+strings.Repeat(",", more)+"\n")
+	}
+	if _, batches := readAll(t, Options{}, header(propertiesMax)); len(batches) != 1 {
+		t.Errorf("of a file of %d properties there are %d batches", propertiesMax, len(batches))
+	}
+	for _, more := range []int{propertiesMax + 1, propertiesMax + 10, 1_000_000} {
+		path := header(more)
+		var err error
+		allocs := testing.AllocsPerRun(1, func() { _, err = Open(t.Context(), []string{path}, nil, Options{}) })
+		var mistake *MappingError
+		if want := fmt.Sprintf("the header has %d columns, and a file may have at most 4096", more+3); !errors.As(err, &mistake) || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error is %v, want %q", err, want)
+		}
+		if allocs > 10*propertiesMax {
+			t.Errorf("%d columns took %.0f allocations", more, allocs)
+		}
+	}
+}
+
 // TestLongLineOfManyFields: a line costs what it is long, not its square.
 func TestLongLineOfManyFields(t *testing.T) {
 	line := strings.Repeat(",", 4<<20)

@@ -153,7 +153,7 @@ func (w *walker) next(at, before *node) (*node, error) {
 	}
 	n := w.child(at, key)
 	if n == nil {
-		return nil, fmt.Errorf("more than %d different names in this file", w.nodesMax)
+		return nil, fmt.Errorf("more than %d different names", w.nodesMax)
 	}
 	*guess = n
 	if w.space(); !w.accept(':') {

@@ -151,6 +151,9 @@ func (r *Reader) prepareCSV(p *part, sample []byte) error {
 	if rec.fault != "" {
 		return &MappingError{File: p.name, Message: "the header cannot be read: " + rec.fault}
 	}
+	if len(rec.fields) > propertiesMax+int(fieldCount) { // before anything is made of each of them
+		return tooWide(p, len(rec.fields))
+	}
 	header := make([]string, len(rec.fields))
 	for i := range rec.fields {
 		name := rec.field(i)
@@ -178,7 +181,15 @@ func (r *Reader) prepareCSV(p *part, sample []byte) error {
 			l.columns = append(l.columns, column{name: name, source: header[i]})
 		}
 	}
+	if len(l.columns) > propertiesMax {
+		return tooWide(p, len(header))
+	}
 	return r.finishLayout(p, l, "csv")
+}
+
+// tooWide refuses a header for its columns.
+func tooWide(p *part, columns int) error {
+	return &MappingError{File: p.name, Message: fmt.Sprintf("the header has %d columns, and a file may have at most %d beyond the fields of an event; does it have a row for each event, and line breaks between them?", columns, propertiesMax)}
 }
 
 // finishLayout adds constant properties and fills in the mapping.

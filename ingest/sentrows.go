@@ -21,29 +21,31 @@ type sentRows struct {
 	events  int64 // looked at, taken or not
 	used    int   // columns that have a value
 	room    int   // rows that memory is taken for at once
+	paid    int   // cells that memory may be taken for, see decoder.pay
 }
 
-// cellsMax bounds rows times columns of a batch: of a few megabytes of events
-// that each have properties of their own it could be anything.
-const cellsMax = 8_000_000
+// cellBytes is what a row's place in a column takes: a text, and whether there is one.
+const cellBytes = 17
 
-// fits reports whether the batch has room for a row.
-func (r *sentRows) fits(e *sentRow) bool {
+// with is how many cells the batch has if it takes a row.
+func (r *sentRows) with(e *sentRow) int {
 	used := r.used
 	for _, v := range e.values {
-		if r.columns[v.column].count == 0 {
+		if len(r.columns[v.column].rows) == 0 {
 			used++
 		}
 	}
-	return used*(r.n+1) <= cellsMax
+	return used * (r.n + 1)
 }
 
-// sentColumn is the values of one property. Its type is that of the store, or of
-// the first value; None until there is one. Lists reach to the last row that has a value.
+// sentColumn is the values of one property, and their rows. Its type is that of
+// the store, or of the first value; None until there is one. Only finish puts
+// them in the places of their rows: of names that few events have, that takes
+// far more memory than the values do.
 type sentColumn struct {
 	event.Column
-	first, count int   // row of the first value; how many there are
-	seen         int64 // number of the event that last had one
+	rows []int32
+	seen int64 // number of the event that last had one
 }
 
 // sentRow is one event, not taken yet: until it is, it decides nothing.
@@ -120,16 +122,20 @@ func (r *sentRows) add(e *sentRow) {
 	}
 	for _, v := range e.values {
 		c := &r.columns[v.column]
-		if c.count == 0 {
+		if len(c.rows) == 0 {
 			r.used++
 		}
-		c.set(r.n, v.value, r.room)
+		room := 0
+		if r.used*r.room <= r.paid {
+			room = r.room
+		}
+		c.set(r.n, v.value, room)
 	}
 	r.n++
 }
 
 // set gives a row a value. room is for how many rows memory is taken, once the
-// column has turned out to be more than an oddity.
+// column has turned out to be more than an oddity; 0: as it comes.
 func (c *sentColumn) set(row int, v event.Value, room int) {
 	const some = 8
 	switch {
@@ -138,14 +144,9 @@ func (c *sentColumn) set(row int, v event.Value, room int) {
 	case c.Type == event.IntegerType && v.Type() == event.FloatType:
 		widen(&c.Column, len(c.Ints))
 	}
-	if c.count == 0 {
-		c.first = row
-	}
-	if c.count++; c.count == some {
+	if c.rows = append(c.rows, int32(row)); len(c.rows) == some {
 		c.reserve(room)
 	}
-	c.reach(row)
-	c.Present = append(c.Present, true)
 	switch c.Type {
 	case event.StringType:
 		c.Texts = append(c.Texts, v.Text())
@@ -156,35 +157,41 @@ func (c *sentColumn) set(row int, v event.Value, room int) {
 	}
 }
 
-// reach fills the column up with rows that have no value.
-func (c *sentColumn) reach(rows int) {
-	gap := rows - len(c.Present)
-	if gap == 0 {
-		return
-	}
-	c.Present = append(c.Present, make([]bool, gap)...)
+// reserve takes memory for so many rows.
+func (c *sentColumn) reserve(rows int) {
+	c.rows = slices.Grow(c.rows, max(rows-len(c.rows), 0))
 	switch c.Type {
 	case event.StringType:
-		c.Texts = append(c.Texts, make([]string, gap)...)
+		c.Texts = slices.Grow(c.Texts, max(rows-len(c.Texts), 0))
 	case event.FloatType:
-		c.Floats = append(c.Floats, make([]float64, gap)...)
+		c.Floats = slices.Grow(c.Floats, max(rows-len(c.Floats), 0))
 	default:
-		c.Ints = append(c.Ints, make([]int64, gap)...)
+		c.Ints = slices.Grow(c.Ints, max(rows-len(c.Ints), 0))
 	}
 }
 
-// reserve takes memory for so many rows.
-func (c *sentColumn) reserve(rows int) {
-	more := max(rows-len(c.Present), 0)
-	c.Present = slices.Grow(c.Present, more)
-	switch c.Type {
-	case event.StringType:
-		c.Texts = slices.Grow(c.Texts, more)
-	case event.FloatType:
-		c.Floats = slices.Grow(c.Floats, more)
-	default:
-		c.Ints = slices.Grow(c.Ints, more)
+// spread puts the values in the places of their rows, of n.
+func (c *sentColumn) spread(n int) {
+	if len(c.rows) == n {
+		return // all have one
 	}
+	c.Present = make([]bool, n)
+	for _, row := range c.rows {
+		c.Present[row] = true
+	}
+	c.Ints, c.Floats, c.Texts = placed(c.Ints, c.rows, n), placed(c.Floats, c.rows, n), placed(c.Texts, c.rows, n)
+}
+
+// placed returns a list of n with values at their rows; nil of nil.
+func placed[T any](values []T, rows []int32, n int) []T {
+	if values == nil {
+		return nil
+	}
+	list := make([]T, n)
+	for i, row := range rows {
+		list[row] = values[i]
+	}
+	return list
 }
 
 // detach copies texts that are pieces of what was sent, which is several times
@@ -214,15 +221,13 @@ func (r *sentRows) finish() *event.Batch {
 	for _, texts := range [][]string{b.Customer, b.ID, b.Names, b.Channels} {
 		detach(texts)
 	}
-	used := slices.DeleteFunc(r.columns, func(c sentColumn) bool { return c.count == 0 })
+	used := slices.DeleteFunc(r.columns, func(c sentColumn) bool { return len(c.rows) == 0 })
 	slices.SortFunc(used, func(p, q sentColumn) int {
-		return cmp.Or(cmp.Compare(p.first, q.first), strings.Compare(p.Name, q.Name))
+		return cmp.Or(cmp.Compare(p.rows[0], q.rows[0]), strings.Compare(p.Name, q.Name))
 	})
 	for i := range used {
 		c := &used[i]
-		if c.reach(r.n); c.count == r.n {
-			c.Present = nil // all have it
-		}
+		c.spread(r.n)
 		c.Name = strings.Clone(c.Name)
 		detach(c.Texts)
 		b.Columns = append(b.Columns, c.Column)
