@@ -260,13 +260,13 @@ func jsonValue(v event.Value) any {
 
 // Complete asks the server what may stand at a position. An unreachable server
 // completes nothing.
-func (c *Client) Complete(text string, cursor int) (items []query.Completion, from int) {
+func (c *Client) Complete(ctx context.Context, text string, cursor int) (items []query.Completion, from int) {
 	var answer struct {
 		From        int
 		Completions []query.Completion
 	}
 	body := map[string]any{"query": text, "position": cursor}
-	if err := c.do(context.Background(), http.MethodPost, "/v1/complete", body, &answer, ""); err != nil {
+	if err := c.do(ctx, http.MethodPost, "/v1/complete", body, &answer, ""); err != nil {
 		return nil, cursor
 	}
 	return answer.Completions, answer.From

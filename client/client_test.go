@@ -2,8 +2,11 @@ package client_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -178,8 +181,8 @@ func TestLinksCompletionsSchema(t *testing.T) {
 	if err := c.Link(t.Context(), "b", "x"); !errors.As(err, &refused) || !refused.Mistaken() || refused.Code != "bad_link" {
 		t.Errorf("a circle: %v", err)
 	}
-	items, from := c.Complete("funnel vi", 9)
-	want, wantFrom := db.Complete("funnel vi", 9)
+	items, from := c.Complete(t.Context(), "funnel vi", 9)
+	want, wantFrom := db.Complete(t.Context(), "funnel vi", 9)
 	if !cmp.Equal(items, want) || from != wantFrom || len(items) == 0 {
 		t.Errorf("%v from %d", items, from)
 	}
@@ -274,6 +277,55 @@ func TestAppendTriesAgain(t *testing.T) {
 	f("t5", 2, 401, status(500, ""), status(401, ""))
 	f("", 1, 503, status(503, ""))
 	f("", 1, 0, abort)
+}
+
+// A batch is not parted: one that no server takes is not sent, and the error says
+// what is too much. All others are taken, whatever they compress to.
+func TestAppendOfLargeBatches(t *testing.T) {
+	_, c := open(t)
+	random := rand.NewChaCha8([32]byte{})
+	noise := func(n int) string {
+		b := make([]byte, n)
+		random.Read(b)
+		return base64.StdEncoding.EncodeToString(b)[:n]
+	}
+	same := strings.Repeat("same ", 12<<10)
+	note := func(text func(i int) string) func(i int) event.Prop {
+		return func(i int) event.Prop { return event.Prop{Name: "note", Value: event.String(text(i))} }
+	}
+	name := func(i int) event.Prop { return event.Prop{Name: fmt.Sprint("p", i%1000), Value: event.Integer(1)} }
+	for _, batch := range []struct {
+		what   string
+		events int
+		prop   func(i int) event.Prop
+		want   string // of the error; "" where there is none
+	}{
+		{"events", 50_001, note(func(int) string { return "" }), "it has 50001 events, the limit is 50000"},
+		{"values", 6_001, name, "6001 events with 1000 different properties are 6001000 values, absent ones counted, the limit is 6000000"},
+		{"text", 1_100, note(func(int) string { return same }), "its text has more than 67108864 bytes"},
+		{"noise", 400, note(func(int) string { return noise(60 << 10) }), "bytes compressed, the limit is 16777216"},
+		{"many events", 50_000, note(func(i int) string { return strconv.Itoa(i) }), ""},
+		{"many values", 6_000, name, ""},
+		{"as good as one event", 200, note(func(int) string { return same }), ""},
+		{"much of one event", 400, note(func(int) string { return same }), "and compresses to less than a hundredth, the limit of such is 16777216"},
+		{"noise that fits", 100, note(func(int) string { return noise(60 << 10) }), ""},
+	} {
+		t.Run(batch.what, func(t *testing.T) {
+			events := make([]event.Event, batch.events)
+			for i := range events {
+				events[i] = event.Event{Customer: batch.what, Time: at(9), Name: "view", ID: strconv.Itoa(i), Props: []event.Prop{batch.prop(i)}}
+			}
+			ack, err := c.Append(t.Context(), events, "t "+batch.what)
+			switch {
+			case batch.want == "":
+				if err != nil || ack.Accepted != int64(len(events)) {
+					t.Errorf("%d events: %d accepted, %d rejected, %v", len(events), ack.Accepted, len(ack.Rejected), err)
+				}
+			case !errors.Is(err, client.ErrTooLarge) || !strings.Contains(err.Error(), batch.want) || !strings.HasSuffix(err.Error(), "send several batches, each with a token of its own"):
+				t.Errorf("%d events: %v", len(events), err)
+			}
+		})
+	}
 }
 
 // How often is bounded; a server that says when is asked no earlier.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -33,7 +34,14 @@ const timeoutDefault = time.Minute
 // server goes by JSON's own.
 const typesBytesMax = 16 << 10
 
-// Append sends events as one batch, which is stored whole or not at all.
+// ErrTooLarge is the error of a batch that is not sent, because no server takes it.
+var ErrTooLarge = errors.New("the batch is larger than a server takes at once")
+
+// Append sends events as one batch, which is stored whole or not at all. So it
+// is never parted: more than 50,000 events, events times different properties
+// beyond 6 million, and texts beyond 64 MiB, or 16 MiB compressed, or 16 MiB that
+// compress to a hundredth, are ErrTooLarge, and nothing is sent. Whoever has more
+// sends several batches.
 //
 // With a token, which names the batch and must be another one for every batch,
 // it is safe to send the same batch again. Append does so by itself where no
@@ -43,11 +51,6 @@ const typesBytesMax = 16 << 10
 // server's Retry-After wants. After an error the batch may be stored or not;
 // sending it again with the token is still safe.
 func (c *Client) Append(ctx context.Context, events []event.Event, token string) (storage.Ack, error) {
-	body, err := encode(events)
-	if err != nil {
-		return storage.Ack{}, fmt.Errorf("encode %d events: %w", len(events), err)
-	}
-	header := http.Header{"Content-Type": {"application/x-ndjson"}, "Content-Encoding": {"zstd"}}
 	types := url.Values{}
 	for _, e := range events {
 		for _, p := range e.Props {
@@ -56,6 +59,11 @@ func (c *Client) Append(ctx context.Context, events []event.Event, token string)
 			}
 		}
 	}
+	body, encoding, err := encode(events, len(types))
+	if err != nil {
+		return storage.Ack{}, fmt.Errorf("send %d events: %w", len(events), err)
+	}
+	header := http.Header{"Content-Type": {"application/x-ndjson"}, "Content-Encoding": {encoding}}
 	if len(types) > 0 && len(types.Encode()) < typesBytesMax {
 		header.Set("X-Property-Types", types.Encode())
 	}
@@ -119,25 +127,72 @@ func passing(err error) (again bool, after time.Duration) {
 	return errors.As(err, &lost) || errors.As(err, &cut) || errors.Is(err, context.DeadlineExceeded), 0
 }
 
-func encode(events []event.Event) ([]byte, error) {
-	var b bytes.Buffer
-	z, err := zstd.NewWriter(&b, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		return nil, err
+// encode writes a batch as NDJSON, compressed unless that makes so little of it
+// that a server would take it for an attack.
+func encode(events []event.Event, properties int) (body []byte, encoding string, err error) {
+	if n := len(events); n > ingest.RequestEvents {
+		return nil, "", tooLarge(fmt.Sprintf("it has %d events, the limit is %d", n, ingest.RequestEvents))
 	}
-	w, err := ingest.NewWriter(z, "ndjson", nil)
+	if cells := len(events) * properties; cells > ingest.RequestCells {
+		return nil, "", tooLarge(fmt.Sprintf("%d events with %d different properties are %d values, absent ones counted, the limit is %d", len(events), properties, cells, ingest.RequestCells))
+	}
+	var packed bytes.Buffer
+	z, err := zstd.NewWriter(&packed, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
 	if err != nil {
-		return nil, err
+		return nil, "", err
+	}
+	text := &measured{to: z, packed: &packed}
+	if err := errors.Join(writeEvents(text, events), z.Close()); err != nil {
+		return nil, "", err
+	}
+	if text.dense {
+		if text.bytes > ingest.RequestWireBytes {
+			return nil, "", tooLarge(fmt.Sprintf("its text has %d bytes and compresses to less than a hundredth, the limit of such is %d", text.bytes, ingest.RequestWireBytes))
+		}
+		var plain bytes.Buffer
+		plain.Grow(text.bytes)
+		err := writeEvents(&plain, events)
+		return plain.Bytes(), "identity", err
+	}
+	if packed.Len() > ingest.RequestWireBytes {
+		return nil, "", tooLarge(fmt.Sprintf("it has %d bytes compressed, the limit is %d", packed.Len(), ingest.RequestWireBytes))
+	}
+	return packed.Bytes(), "zstd", nil
+}
+
+func tooLarge(what string) error {
+	return fmt.Errorf("%w: %s; send several batches, each with a token of its own", ErrTooLarge, what)
+}
+
+func writeEvents(to io.Writer, events []event.Event) error {
+	w, err := ingest.NewWriter(to, "ndjson", nil)
+	if err != nil {
+		return err
 	}
 	for _, e := range events {
 		if err := w.Write(e); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := errors.Join(w.Flush(), z.Close()); err != nil {
-		return nil, err
+	return w.Flush()
+}
+
+// measured compresses a text as long as servers take it.
+type measured struct {
+	to     io.Writer
+	packed *bytes.Buffer // what became of it so far
+	bytes  int
+	dense  bool // somewhere so little had become of it that servers may refuse to go on
+}
+
+// Write fails with ErrTooLarge when the text is longer than servers take.
+func (m *measured) Write(text []byte) (int, error) {
+	if m.bytes += len(text); m.bytes > ingest.RequestTextBytes {
+		return 0, tooLarge(fmt.Sprintf("its text has more than %d bytes", ingest.RequestTextBytes))
 	}
-	return b.Bytes(), nil
+	n, err := m.to.Write(text)
+	m.dense = m.dense || m.bytes > ingest.RequestRatioFree && m.bytes > ingest.RequestRatio*m.packed.Len()
+	return n, err
 }
 
 // Schema lists what there is to query on the server.

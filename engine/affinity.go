@@ -54,7 +54,7 @@ func (o *affinityOperator) explain(r *run) PlanNode {
 	case r.plan.Unit.Session:
 		per = "session"
 	}
-	return PlanNode{Operator: "affinity", Detail: fmt.Sprintf("pairs of %s in %s, counted by code; a basket per %s", r.plan.Of[0].Text, o.alt.text, per)}
+	return PlanNode{Operator: "affinity", Detail: fmt.Sprintf("pairs of %s in %s, counted by code; a basket per %s", r.plan.Of[0].Text(), o.alt.text, per)}
 }
 
 // valuePair is two codes of values, the lower one first.
@@ -325,7 +325,7 @@ func (o *affinityOperator) result(r *run, total *affinityCounts) (*Result, error
 
 // property is the expression that reads a property of an event.
 func (r *run) property(name string) *query.ScalarExpr {
-	e := &query.ScalarExpr{Op: "field", Field: name, Property: true, Text: name}
+	e := &query.ScalarExpr{Op: "field", Field: name, Property: true}
 	if i, ok := r.schema.Property(name); ok {
 		e.Type = r.schema.Properties[i].Type
 	}

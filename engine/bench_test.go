@@ -95,6 +95,7 @@ func BenchmarkStatements(b *testing.B) {
 		"transitions", "transitions with times", "transitions of event, channel", "transitions collapse",
 		"paths length 5", "paths to e10 within 7d", "paths from e10 within 7d", "paths length 5 collapse", "paths from each e10 within 7d",
 		"measure events, customers", "measure events, customers by event, channel", "measure sum(value) by channel every day", "measure median(value)", "measure sessions",
+		"measure 100 * sum(value) / (events + 1) by event, channel every day",
 		"funnel e00 -> e05 -> e10 within 7d",
 		"map early, late by channel score value within 7d", "moments score value goal e10 within 7d",
 	} {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/dgraph-io/ristretto/v2"
 
@@ -42,6 +43,18 @@ func (c *resultCache) get(key string) (*Result, bool) {
 		return nil, false
 	}
 	return x.result, true
+}
+
+// hit is get for an answer to a query that began then.
+func (c *resultCache) hit(key string, begun time.Time) (*Result, bool) {
+	res, ok := c.get(key)
+	if !ok {
+		return nil, false
+	}
+	hit := *res
+	hit.Meta.Cached = true
+	hit.Meta.ElapsedMS = float64(time.Since(begun)) / float64(time.Millisecond)
+	return &hit, true
 }
 
 func (c *resultCache) put(key string, res *Result) {
@@ -130,12 +143,10 @@ func (f *flights) do(ctx context.Context, key string, progress func(done, total 
 			defer cancel()
 			defer close(fl.done)
 			defer f.forget(key, fl)
-			defer func() {
-				if p := recover(); p != nil {
-					fl.result, fl.err = nil, newPanicError(p)
-				}
-			}()
-			fl.result, fl.err = run(shared, fl.report)
+			fl.err = shielded(func() (err error) {
+				fl.result, err = run(shared, fl.report)
+				return err
+			})
 		}()
 	}
 	select {

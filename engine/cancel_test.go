@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -20,10 +21,38 @@ var stages = []event.Definition{
 	{Kind: "stage", Name: "late", Text: "define stage late as C"},
 }
 
+// tilesAfterCancel runs a statement that is cancelled while its last tile, counted
+// from 1 over all scans, is being read, and counts the tiles asked for after that.
+// More than one tile a worker, that last one among them, is an error.
+func tilesAfterCancel(t *testing.T, events []event.Event, opt enginetest.Options, text string, last int64, ro engine.RunOptions) (after int64) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var read, late atomic.Int64
+	var ended atomic.Bool // the context, and all that derive from it: what is asked for before may be read
+	opt.OnTile = func(int) error {
+		if ended.Load() {
+			late.Add(1)
+		} else if read.Add(1) == last {
+			cancel()
+			ended.Store(true)
+		}
+		return nil
+	}
+	_, err := runContext(ctx, enginetest.Must(events, opt), text, ro)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%s, cancelled at tile %d: %v", text, last, err)
+	}
+	if after = late.Load(); after >= int64(ro.Workers) {
+		t.Errorf("%s, cancelled at tile %d: %d were read after it by %d workers", text, last, after, ro.Workers)
+	}
+	return after
+}
+
 // A cancelled statement reads no more than the tiles that its workers have in
 // hand, whichever statement it is and whichever tile was read last.
 func TestCancelledRunsReadNoFurther(t *testing.T) {
-	const tiles, workers = 24, 3
+	const workers = 3
 	events := manyValues(120, 5)
 	most := int64(0)
 	for _, text := range heavy {
@@ -31,28 +60,7 @@ func TestCancelledRunsReadNoFurther(t *testing.T) {
 			continue // they read one tile
 		}
 		for _, last := range []int64{1, 7, 20} {
-			ctx, cancel := context.WithCancel(context.Background())
-			var read, late atomic.Int64 // late: asked for when the context had ended, and all that derive from it
-			var ended atomic.Bool
-			snap := enginetest.Must(events, enginetest.Options{Tiles: tiles, Definitions: stages, OnTile: func(int) error {
-				if ended.Load() {
-					late.Add(1)
-				} else if read.Add(1) == last {
-					cancel()
-					ended.Store(true)
-				}
-				return nil
-			}})
-			_, err := runContext(ctx, snap, text, engine.RunOptions{Workers: workers})
-			if !errors.Is(err, context.Canceled) {
-				t.Errorf("%s, cancelled at tile %d: %v", text, last, err)
-			}
-			if after := late.Load(); after > workers {
-				t.Errorf("%s, cancelled at tile %d: %d were read after it by %d workers", text, last, after, workers)
-			} else {
-				most = max(most, after)
-			}
-			cancel()
+			most = max(most, tilesAfterCancel(t, events, enginetest.Options{Tiles: 24, Definitions: stages}, text, last, engine.RunOptions{Workers: workers}))
 		}
 	}
 	trust.Report(t, "2.3", "cancelled_statements", len(heavy), "tiles_read_after_at_most", most, "workers", workers)
@@ -88,5 +96,30 @@ func TestStatementsLookForCancellationInsideLongJourneys(t *testing.T) {
 		} else if checks < rows>>16-1 {
 			t.Errorf("%s looked %d times in %d rows", text, checks, rows)
 		}
+	}
+}
+
+// A condition that reads nothing but the event's name is decided for every name
+// before a tile is read: a match with a name looks whether the statement was
+// cancelled, as one with a row does, and one with a constant is made once.
+func TestDecidingNamesLooksForCancellation(t *testing.T) {
+	const names = 200
+	events := manyValues(1, names)
+	for i := range events {
+		events[i].Name = fmt.Sprintf("the event with the number %d", i)
+	}
+	snap := enginetest.Must(events, enginetest.Options{})
+	checks := func(condition string) (n int64) {
+		opt := engine.RunOptions{Workers: 1}
+		if _, err := run(snap, "measure events where "+condition, opt.WithSpent(func(_, looks, _ int64) { n = looks })); err != nil {
+			t.Errorf("%s: %v", condition, err)
+		}
+		return n
+	}
+	if n := checks("(event = 'x') = (event ~ 'e{0,9}x')"); n < names {
+		t.Errorf("matches with %d names looked %d times", names, n)
+	}
+	if n := checks("(event = 'x') = ('" + strings.Repeat("a", 4096) + "' ~ 'a{0,9}b')"); n == 0 || n > names/2 {
+		t.Errorf("a match with a constant beside %d names looked %d times", names, n)
 	}
 }

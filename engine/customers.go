@@ -35,7 +35,7 @@ func newCustomers(r *run) (operator, error) {
 			return nil, err
 		}
 		o.values = append(o.values, x)
-		o.columns = append(o.columns, Column{e.Text, columnType(e.Type)})
+		o.columns = append(o.columns, Column{e.Text(), columnType(e.Type)})
 		o.rowBytes += 40
 	}
 	if r.plan.Order != nil {

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -51,11 +52,12 @@ type DB struct {
 	longTexts chan struct{} // has something in it while a long text is parsed
 	defining  sync.Mutex    // held from checking a definition until it is stored
 
-	mu      sync.Mutex
-	closed  bool
-	running sync.WaitGroup
-	ctx     context.Context // ends when the DB is closed
-	cancel  context.CancelFunc
+	mu        sync.Mutex
+	closed    bool
+	running   sync.WaitGroup
+	following sync.WaitGroup  // who looks for erasures of another process
+	ctx       context.Context // ends when the DB is closed
+	cancel    context.CancelFunc
 }
 
 // Open opens the store in a directory. It makes one if there is none, unless
@@ -87,9 +89,19 @@ func Open(dir string, opt Options) (*DB, error) {
 		results.close()
 		return nil, err
 	}
-	db := &DB{store: store, opt: opt, memory: newPool(opt.MemoryBytes), turns: newTurns(cmp.Or(opt.Workers, runtime.GOMAXPROCS(0))), longTexts: make(chan struct{}, 1), results: results, eras: newEras()}
+	db := &DB{store: store, opt: opt, memory: newPool(opt.MemoryBytes), turns: newTurns(cmp.Or(opt.Workers, runtime.GOMAXPROCS(0))), longTexts: make(chan struct{}, 1), results: results, eras: newEras(eraseGrace)}
 	db.models.now, db.models.max = time.Now, opt.CacheBytes/4
 	db.ctx, db.cancel = context.WithCancel(context.Background())
+	if opt.ReadOnly {
+		last, err := store.LastErasure()
+		if err != nil {
+			results.close()
+			return nil, errors.Join(err, store.Close())
+		}
+		db.eras = newEras(eraseGrace - eraseLook)
+		db.following.Add(1)
+		go db.followErasures(last)
+	}
 	return db, nil
 }
 
@@ -138,8 +150,22 @@ func (db *DB) Close() error {
 	db.mu.Unlock()
 	db.cancel()
 	db.running.Wait()
+	db.following.Wait()
 	db.results.close()
 	return db.store.Close()
+}
+
+// logBug logs an error that is a panic's, of what nobody waits for, and reports
+// whether it is one.
+func (db *DB) logBug(what string, err error) bool {
+	var bug *PanicError
+	if !errors.As(err, &bug) {
+		return false
+	}
+	if db.opt.Logger != nil {
+		db.opt.Logger.Error(what, "panic", fmt.Sprintf("%T", bug.Value), "stack", string(bug.Stack))
+	}
+	return true
 }
 
 // begin notes that something runs that Close has to wait for.
@@ -269,13 +295,32 @@ func (db *DB) Schema() (*event.Schema, []event.Definition, error) {
 	return snap.Schema(), snap.Definitions(), nil
 }
 
+// checkedMax is how many statements Check takes: each of them may look at all
+// definitions that there are.
+const checkedMax = 1000
+
 // Check looks for mistakes in a script without running it. Its error is
-// query.Errors if there are any. Definitions count for the statements after
-// them, but are not stored.
-func (db *DB) Check(text string, opts ...QueryOption) error {
-	statements, err := query.Parse(text)
+// query.Errors if there are any, and ctx's when that ends before. Definitions
+// count for the statements after them, but are not stored. A script may have
+// 1 MiB and 1,000 statements.
+func (db *DB) Check(ctx context.Context, text string, opts ...QueryOption) error {
+	if err := db.begin(); err != nil {
+		return err
+	}
+	defer db.running.Done()
+	turn := db.turns.claim().turn()
+	defer turn.end()
+	var statements []*query.Statement
+	err := db.reading(ctx, turn, text, func() (err error) {
+		statements, err = query.Parse(text)
+		return err
+	})
 	if err != nil {
 		return err
+	}
+	if n := len(statements); n > checkedMax {
+		return query.Errors{{Code: "too_many_statements", Message: fmt.Sprintf("these are %d statements; the limit is %d", n, checkedMax),
+			Hint: "check them in parts", Span: statements[checkedMax].Span, Text: text}}
 	}
 	snap, err := db.snapshot()
 	if err != nil {
@@ -285,6 +330,9 @@ func (db *DB) Check(text string, opts ...QueryOption) error {
 	c := snap.catalog(NewQuerySettings(opts...))
 	var mistakes query.Errors
 	for _, s := range statements {
+		if err := turn.yield(ctx); err != nil {
+			return err
+		}
 		err := checkStatement(s, c)
 		if errs, ok := err.(query.Errors); ok {
 			mistakes = append(mistakes, errs...)
@@ -333,16 +381,33 @@ func withoutDefinition(list []event.Definition, name string) []event.Definition 
 
 // Complete lists what may stand at a position of a text, and from which byte
 // on it would be replaced. A DB that cannot be read completes keywords only.
-func (db *DB) Complete(text string, cursor int) (items []query.Completion, from int) {
-	snap, err := db.snapshot()
-	if err != nil {
-		return query.Complete(text, cursor, nil, nil)
+// Nothing is completed in a text that is longer than a statement may be, when ctx
+// has ended, and when the DB is closed.
+func (db *DB) Complete(ctx context.Context, text string, cursor int) (items []query.Completion, from int) {
+	nowhere := min(max(cursor, 0), len(text))
+	if shortEnough(text) != nil || db.begin() != nil {
+		return nil, nowhere
 	}
-	defer snap.Release()
-	return query.Complete(text, cursor, snap.catalog(QuerySettings{}), func(property, prefix string, limit int) []string {
-		values, _ := snap.Values(property, prefix, limit)
-		return values
+	defer db.running.Done()
+	turn := db.turns.claim().turn()
+	defer turn.end()
+	err := db.reading(ctx, turn, text, func() error {
+		snap, err := db.snapshot()
+		if err != nil {
+			items, from = query.Complete(text, cursor, nil, nil)
+			return nil
+		}
+		defer snap.Release()
+		items, from = query.Complete(text, cursor, snap.catalog(QuerySettings{}), func(property, prefix string, limit int) []string {
+			values, _ := snap.Values(property, prefix, limit)
+			return values
+		})
+		return nil
 	})
+	if err != nil {
+		return nil, nowhere
+	}
+	return items, from
 }
 
 // pinned is a store's snapshot as the engine needs it.

@@ -169,18 +169,18 @@ func isMistake(err error) bool {
 
 func TestCheckFindsMistakesWithoutRunning(t *testing.T) {
 	db := openDB(t, vfs.NewMem(), []event.Event{at("ann", 0, "view", "web")}, engine.Options{})
-	if err := db.Check("define touchpoint seen as view; funnel seen -> view; drop seen; paths"); err != nil {
+	if err := db.Check(t.Context(), "define touchpoint seen as view; funnel seen -> view; drop seen; paths"); err != nil {
 		t.Errorf("a good script: %v", err)
 	}
 	if _, definitions, _ := db.Schema(); len(definitions) != 0 {
 		t.Errorf("checking defined %v", definitions)
 	}
-	err := db.Check("funnel veiw -> view; paths from biew; measure evens")
+	err := db.Check(t.Context(), "funnel veiw -> view; paths from biew; measure evens")
 	var all query.Errors
 	if !errors.As(err, &all) || len(all) != 3 {
 		t.Errorf("three mistakes: %v", err)
 	}
-	if err := db.Check("measure events where channel = $c"); !isMistake(err) {
+	if err := db.Check(t.Context(), "measure events where channel = $c"); !isMistake(err) {
 		t.Errorf("a parameter without value: %v", err)
 	}
 	for _, text := range []string{"", "paths; paths"} {
@@ -190,15 +190,74 @@ func TestCheckFindsMistakesWithoutRunning(t *testing.T) {
 	}
 }
 
+// looking is a context that ends after so many looks at it.
+type looking struct {
+	context.Context
+	left int
+}
+
+func (l *looking) Err() error {
+	if l.left--; l.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Check reads no more than a script's length and Complete no more than a
+// statement's, both wait for their turn, and end when nobody waits for them.
+func TestCheckAndCompleteAreBounded(t *testing.T) {
+	db := openDB(t, vfs.NewMem(), []event.Event{at("ann", 0, "view", "web")}, engine.Options{})
+	code := func(err error) string {
+		var all query.Errors
+		if !errors.As(err, &all) || len(all) != 1 {
+			return fmt.Sprint(err)
+		}
+		return all[0].Code
+	}
+	if err := db.Check(t.Context(), strings.Repeat("paths;", 1000)); err != nil {
+		t.Errorf("as many statements as may be: %v", err)
+	}
+	if err := db.Check(t.Context(), strings.Repeat("paths;", 1001)); code(err) != "too_many_statements" {
+		t.Errorf("one more: %v", err)
+	}
+	statement := "measure events where channel = '" + strings.Repeat("x", 650) + "';"
+	if err := db.Check(t.Context(), strings.Repeat(statement, 300)); err != nil {
+		t.Errorf("%d bytes of short statements: %.300v", 300*len(statement), err)
+	}
+	if err := db.Check(t.Context(), "paths;"+strings.Repeat(" ", 1<<20-11)+"paths"); err != nil {
+		t.Errorf("a script of 1 MiB: %.300v", err)
+	}
+	if err := db.Check(t.Context(), strings.Repeat(" ", 1<<20)+"p"); code(err) != query.CodeTextTooLong {
+		t.Errorf("a longer one: %.300v", err)
+	}
+	if err := db.Check(t.Context(), "paths where channel = '"+strings.Repeat("x", query.StatementBytesMax)+"'"); code(err) != query.CodeTextTooLong {
+		t.Errorf("a long statement: %.300v", err)
+	}
+	long := strings.Repeat(" ", query.StatementBytesMax) + "fun"
+	if items, from := db.Complete(t.Context(), long, len(long)); items != nil || from != len(long) {
+		t.Errorf("a long text completes to %v from %d", items, from)
+	}
+	if err := db.Check(&looking{t.Context(), 5}, strings.Repeat("drop zz;", 10)); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled in the middle: %v", err)
+	}
+	if err := db.Check(&looking{t.Context(), 11}, strings.Repeat("drop zz;", 10)); !isMistake(err) {
+		t.Errorf("not cancelled: %v", err)
+	}
+	db.Close()
+	if err := db.Check(t.Context(), "paths"); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
+}
+
 func TestComplete(t *testing.T) {
 	e := at("ann", 0, "view", "web")
 	e.Props = []event.Prop{{Name: "tier", Value: event.String("gold")}}
 	db := openDB(t, vfs.NewMem(), []event.Event{e}, engine.Options{})
-	items, from := db.Complete("funnel vi", 9)
+	items, from := db.Complete(t.Context(), "funnel vi", 9)
 	if from != 7 || len(items) == 0 || items[0].Text != "view" {
 		t.Errorf("%v from %d", items, from)
 	}
-	items, _ = db.Complete("measure events where tier = ", 28)
+	items, _ = db.Complete(t.Context(), "measure events where tier = ", 28)
 	if !slices.ContainsFunc(items, func(c query.Completion) bool { return strings.Contains(c.Text, "gold") }) {
 		t.Errorf("values: %v", items)
 	}
@@ -282,6 +341,27 @@ func TestIdenticalQueriesAreComputedOnce(t *testing.T) {
 			t.Error("computed more than once")
 		}
 	}
+}
+
+// An equal query that ends after a query has looked for its answer, and before it
+// looks who computes the same, has computed it for both.
+func TestQueriesThatEndInTheGap(t *testing.T) {
+	db := openDB(t, vfs.NewMem(), walks(100), engine.Options{})
+	const question = "next for 'c''1'"
+	var one *engine.Result
+	asked := false
+	db.SetModelClock(func() time.Time { // is asked between the two
+		if !asked {
+			asked = true
+			one = ask(t, db, question)
+		}
+		return time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	})
+	other := ask(t, db, question)
+	if one == nil || one.Meta.Cached || !other.Meta.Cached || &other.Rows[0] != &one.Rows[0] {
+		t.Error("computed more than once")
+	}
+	db.LearnNext()
 }
 
 func waitFor(t *testing.T, ready func() bool) {

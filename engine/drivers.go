@@ -60,11 +60,11 @@ func newDrivers(r *run) (operator, error) {
 // would have them. What looks at the whole customer is warned of.
 func (o *driversOperator) known(e *query.ScalarExpr) error {
 	if e.Scope == query.LastScope || e.Scope == query.StepScope && (e.Step > 1 || o.pattern.anyOrder) {
-		return &query.Error{Code: "not_of_entry", Message: fmt.Sprintf("a factor is read of the entry, but %s belongs to a later step", e.Text),
+		return &query.Error{Code: "not_of_entry", Message: fmt.Sprintf("a factor is read of the entry, but %s belongs to a later step", e.Text()),
 			Span: e.Span, Hint: "who converted has later steps, so they explain nothing; `by events` looks at what came soon after the entry"}
 	}
 	if e.Scope == query.CustomerScope || e.Cohort != nil {
-		o.r.warn(fmt.Sprintf("%s looks at all of the customer's events: it may come from after the outcome", e.Text))
+		o.r.warn(fmt.Sprintf("%s looks at all of the customer's events: it may come from after the outcome", e.Text()))
 	}
 	for _, arg := range e.Args {
 		if err := o.known(arg); err != nil {

@@ -159,15 +159,12 @@ func (o *dropoffOperator) run(r *run) (*Result, error) {
 				shown = append(shown, dropoffRow{nextLabel: n, step: k, dropped: dropped})
 			}
 		}
-		var failed scanFailure
-		r.parallel(len(shown), func(i int) {
-			var err error
-			if shown[i].median, err = shown[i].gaps.median(r); err != nil {
-				failed.set(i, err)
-			}
+		err := r.parallel(len(shown), func(i int) (err error) {
+			shown[i].median, err = shown[i].gaps.median(r)
+			return err
 		})
-		if failed.err != nil {
-			return nil, failed.err
+		if err != nil {
+			return nil, err
 		}
 		for _, n := range shown {
 			if n.label != otherLabel {

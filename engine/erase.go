@@ -20,6 +20,10 @@ var ErrErased = errors.New("a customer was erased while the statement ran; run i
 // seconds after an erasure no statement of before is to run any more.
 const eraseGrace = 4 * time.Second
 
+// eraseLook is how often a DB that is open for reading looks for erasures of the
+// process that writes. What it takes is taken from the grace.
+const eraseLook = time.Second
+
 // eras tells statements that began before an erasure from those after it.
 type eras struct {
 	mu    sync.Mutex
@@ -38,7 +42,14 @@ func newEra() *era {
 	return &era{ctx, end}
 }
 
-func newEras() *eras { return &eras{grace: eraseGrace, now: newEra()} }
+func newEras(grace time.Duration) *eras { return &eras{grace: grace, now: newEra()} }
+
+// wait is how long statements may go on after an erasure.
+func (e *eras) wait() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.grace
+}
 
 func (e *eras) current() *era {
 	e.mu.Lock()
@@ -46,13 +57,13 @@ func (e *eras) current() *era {
 	return e.now
 }
 
-// next begins another era, and has the last one end in a moment.
-func (e *eras) next(ended func()) {
+// next begins another era, and has the last one end after a while.
+func (e *eras) next(after time.Duration, ended func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	last := e.now
 	e.now = newEra()
-	time.AfterFunc(e.grace, func() {
+	time.AfterFunc(after, func() {
 		last.end(ErrErased)
 		ended()
 	})
@@ -80,7 +91,14 @@ func (db *DB) EraseWith(ctx context.Context, customer string, opt storage.EraseO
 	if err != nil {
 		return receipt, err
 	}
-	db.eras.next(func() { // again, when nobody is left who may put something of before into it
+	db.erased(db.eras.wait())
+	return receipt, nil
+}
+
+// erased has what began before an erasure end after a while, and forgets what
+// was computed before it.
+func (db *DB) erased(after time.Duration) {
+	db.eras.next(after, func() { // again, when nobody is left who may put something of before into it
 		if db.begin() == nil {
 			db.results.clear()
 			db.running.Done()
@@ -90,7 +108,48 @@ func (db *DB) EraseWith(ctx context.Context, customer string, opt storage.EraseO
 		db.results.clear()
 		db.models.clear()
 	}
-	return receipt, nil
+}
+
+// followErasures does for erasures of another process what EraseWith does for
+// those of this one, as long as the DB is open. last is the newest that is known.
+// While it cannot look, there may be one: what began before ends when that has
+// lasted as long as it may go on after an erasure; what begins cannot read, and
+// says so.
+func (db *DB) followErasures(last uint64) {
+	defer db.following.Done()
+	var failing time.Time // since when it cannot look; zero: it can
+	ended := false        // what began before that
+	tick := time.NewTicker(eraseLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-db.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		err := shielded(func() error {
+			now, err := db.store.LastErasure()
+			if err == nil && now != last {
+				last = now
+				db.erased(db.eras.wait())
+			}
+			return err
+		})
+		if err == nil {
+			failing, ended = time.Time{}, false
+			continue
+		}
+		if failing.IsZero() {
+			failing = time.Now()
+			if bug := db.logBug("look for erasures", err); !bug && db.opt.Logger != nil {
+				db.opt.Logger.Warn("look for erasures: what runs ends soon unless it can be done", "error", err)
+			}
+		}
+		if !ended && time.Since(failing) >= db.eras.wait() {
+			ended = true
+			db.erased(0)
+		}
+	}
 }
 
 // Receipt tells how far an erasure is.

@@ -1,10 +1,13 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,7 +44,7 @@ func TestAnErasedCustomerIsInNoAnswer(t *testing.T) {
 			t.Errorf("%s: show events: %v", when, res.Rows)
 		}
 		for _, typed := range []string{"funnel ", "measure events where channel = '"} {
-			items, _ := db.Complete(typed, len(typed))
+			items, _ := db.Complete(t.Context(), typed, len(typed))
 			for _, c := range items {
 				if c.Text == "wish" || c.Text == "cart" || strings.Contains(c.Text, "app") {
 					t.Errorf("%s: %q completes to %q", when, typed, c.Text)
@@ -108,24 +111,83 @@ func TestRunningStatementsBeginAgainAfterAnErasure(t *testing.T) {
 	}
 }
 
-// Whoever reads all events one by one is told, and sees no more of the erased.
+// Whoever reads all events one by one is told, and sees no more of the erased,
+// also where another process erases.
 func TestReadingEventsEndsAfterAnErasure(t *testing.T) {
-	db := openDB(t, vfs.NewMem(), []event.Event{at("ann", 0, "view", "web"), at("bob", 0, "view", "web"), at("cid", 0, "view", "web")}, engine.Options{})
-	seen := 0
+	fs := vfs.NewMem()
+	writer := openDB(t, fs, []event.Event{at("ann", 0, "view", "web"), at("bob", 0, "view", "web"), at("cid", 0, "view", "web")}, engine.Options{})
+	for _, c := range []struct {
+		erased string
+		reader *engine.DB
+	}{{"ann", writer}, {"bob", openDB(t, fs, nil, engine.Options{ReadOnly: true})}} {
+		seen := 0
+		var ended error
+		for _, err := range c.reader.Events(t.Context()) {
+			if ended = err; err != nil {
+				break
+			}
+			if seen++; seen > 1 {
+				continue
+			}
+			over := c.reader.EraseAtOnce()
+			if err := writer.Erase(t.Context(), c.erased); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-over:
+			case <-time.After(time.Minute):
+				t.Errorf("reading goes on after %s was erased", c.erased)
+			}
+		}
+		if seen != 1 || !errors.Is(ended, engine.ErrErased) {
+			t.Errorf("%s is erased: %d events were read, and then: %v", c.erased, seen, ended)
+		}
+	}
+}
+
+// blindFS does not list folders while it is blind.
+type blindFS struct {
+	*vfs.Mem
+	blind atomic.Bool
+}
+
+func (f *blindFS) ReadDir(name string) ([]string, error) {
+	if f.blind.Load() {
+		return nil, syscall.EMFILE
+	}
+	return f.Mem.ReadDir(name)
+}
+
+// Where nobody can tell whether another process erases, reading ends, and the
+// log says why, once.
+func TestReadingEventsEndsWhereErasuresCannotBeLookedFor(t *testing.T) {
+	fs := &blindFS{Mem: vfs.NewMem()}
+	openDB(t, fs, []event.Event{at("ann", 0, "view", "web"), at("bob", 0, "view", "web")}, engine.Options{})
+	var log bytes.Buffer
+	reader := openDB(t, fs, nil, engine.Options{ReadOnly: true, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	var ended error
-	for _, err := range db.Events(t.Context()) {
+	for _, err := range reader.Events(t.Context()) {
 		if ended = err; err != nil {
 			break
 		}
-		if seen++; seen == 1 {
-			over := db.EraseAtOnce()
-			if err := db.Erase(t.Context(), "ann"); err != nil {
-				t.Fatal(err)
-			}
-			<-over
+		over := reader.EraseAtOnce()
+		fs.blind.Store(true)
+		select {
+		case <-over:
+		case <-time.After(time.Minute):
+			t.Fatal("reading goes on")
 		}
 	}
-	if seen != 1 || !errors.Is(ended, engine.ErrErased) {
-		t.Errorf("%d events were read, and then: %v", seen, ended)
+	if !errors.Is(ended, engine.ErrErased) {
+		t.Errorf("reading ended with %v", ended)
+	}
+	if _, err := reader.Query(t.Context(), "measure customers"); !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("a statement that began afterwards: %v", err)
+	}
+	if err := reader.Close(); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(log.String(), "level="); n != 1 || !strings.Contains(log.String(), syscall.EMFILE.Error()) {
+		t.Errorf("the log has\n%s", &log)
 	}
 }

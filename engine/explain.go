@@ -58,7 +58,7 @@ func (r *run) nodes(op operator) []PlanNode {
 		add(PlanNode{Operator: "sessions", Detail: "cut where the gap is larger than " + p.Unit.Gap.String()})
 	}
 	if p.Where != nil {
-		add(PlanNode{Operator: "where", Detail: "bitmap of " + p.Where.Text, Events: r.stats.events.Load(), Skipped: r.stats.left.Load(), ElapsedMS: milliseconds(r.stats.filter.Load())})
+		add(PlanNode{Operator: "where", Detail: "bitmap of " + p.Where.Text(), Events: r.stats.events.Load(), Skipped: r.stats.left.Load(), ElapsedMS: milliseconds(r.stats.filter.Load())})
 	}
 	if p.Among != nil {
 		add(PlanNode{Operator: "among", Detail: "bitmap of customers: " + p.Among.Text, ElapsedMS: milliseconds(r.stats.filter.Load())})

@@ -49,6 +49,8 @@ func (opt *Options) ShareMemory(process int64) { opt.shareMemory(process) }
 // EraseAtOnce has statements that run when a customer is erased end at once.
 // The channel is closed when those of now may not go on.
 func (db *DB) EraseAtOnce() <-chan struct{} {
+	db.eras.mu.Lock()
 	db.eras.grace = 0
+	db.eras.mu.Unlock()
 	return db.eras.current().ctx.Done()
 }

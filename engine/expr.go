@@ -21,7 +21,7 @@ type expr struct {
 	scope    query.Scope
 	step     int // StepScope: the step's index, from 0
 	field    fieldKind
-	column   int // fieldProperty: index into Schema.Properties
+	column   int // fieldProperty: index into Schema.Properties; opAggregate: into view.aggregates
 	regexp   *regexp.Regexp
 	stages   []stageMatcher
 	groups   []channelGroup // by channel code
@@ -37,8 +37,9 @@ type expr struct {
 type opcode uint8
 
 const (
-	opConst opcode = iota
-	opGiven        // the value that place.given holds
+	opConst     opcode = iota
+	opGiven            // the value that place.given holds
+	opAggregate        // the value of view.aggregates at column
 	opField
 	opStage
 	opGroup
@@ -139,6 +140,9 @@ func (r *run) compile(e *query.ScalarExpr) (scalar, error) {
 }
 
 func (r *run) expr(e *query.ScalarExpr) (*expr, error) {
+	if i, ok := r.aggregates[e]; ok {
+		return &expr{op: opAggregate, typ: e.Type, column: i, source: e, reads: reads{rest: true}}, nil
+	}
 	op, ok := opcodes[e.Op]
 	if !ok {
 		return nil, fmt.Errorf("engine: %q is no operation on one event", e.Op)
@@ -178,7 +182,27 @@ func (r *run) expr(e *query.ScalarExpr) (*expr, error) {
 	if n.scope == query.StepScope || n.scope == query.LastScope {
 		n.reads = reads{rest: true, fails: n.reads.fails}
 	}
+	if n.ofConstants() {
+		return n, r.fold(n)
+	}
 	return n, r.specialise(n)
+}
+
+// ofConstants reports whether an expression is the same everywhere, and
+// evaluating it cannot fail.
+func (n *expr) ofConstants() bool {
+	return len(n.args) > 0 && !n.reads.fails && !slices.ContainsFunc(n.args, func(a *expr) bool { return a.op != opConst })
+}
+
+// fold puts its value in the place of an expression of constants. A long text
+// that is searched for a pattern takes a second: once is enough.
+func (r *run) fold(n *expr) error {
+	x, err := n.value(&view{run: r, ctx: r.ctx, turn: r.turn}, &place{row: -1, customer: -1, last: -1})
+	if err != nil {
+		return err
+	}
+	n.op, n.constant, n.args, n.regexp = opConst, x, nil, nil
+	return nil
 }
 
 // fieldOf resolves a field and asks for its column.
@@ -296,11 +320,10 @@ func (n *expr) decide(r *run, field fieldKind, count int) error {
 	}
 	given := n.over(field)
 	t := &codeTruth{channel: field == fieldChannel}
+	v := &view{run: r, ctx: r.ctx, turn: r.turn} // of no tile, for the ticks
 	for code := range count {
-		if code%1024 == 0 {
-			if err := r.look(); err != nil {
-				return err
-			}
+		if err := v.tick(1); err != nil {
+			return err
 		}
 		p := place{}
 		switch {
@@ -309,7 +332,7 @@ func (n *expr) decide(r *run, field fieldKind, count int) error {
 		case code > 0:
 			p.given = event.String(r.schema.Channels[code].Text)
 		}
-		x, err := given.decideGiven(&p, code)
+		x, err := given.decideGiven(v, &p, code)
 		if err != nil {
 			return err
 		}
@@ -384,8 +407,8 @@ func both(x, y, alone verdict) verdict {
 }
 
 // decideGiven evaluates for one code. Channel groups go by the code itself.
-func (n *expr) decideGiven(p *place, code int) (event.Value, error) {
-	return n.withGroup(code).value(nil, p)
+func (n *expr) decideGiven(v *view, p *place, code int) (event.Value, error) {
+	return n.withGroup(code).value(v, p)
 }
 
 func (n *expr) withGroup(code int) *expr {
@@ -415,5 +438,5 @@ func (n *expr) fail(code, hint, format string, args ...any) error {
 
 func (n *expr) overflow() error {
 	return n.fail("integer_overflow", "multiply by 1.0 to calculate with floats",
-		"the integer result of %s is too large", n.source.Text)
+		"the integer result of %s is too large", n.source.Text())
 }

@@ -17,6 +17,8 @@ func (n *expr) value(v *view, p *place) (event.Value, error) {
 		return n.constant, nil
 	case opGiven:
 		return p.given, nil
+	case opAggregate:
+		return v.aggregates[n.column], nil
 	case opField:
 		return n.fieldValue(v, p), nil
 	case opStage:
@@ -345,10 +347,8 @@ func (n *expr) unary(v *view, p *place, x event.Value) (event.Value, error) {
 		return n.round(v, p, x)
 	case opRegexp:
 		// An expression of many states takes long over a long text.
-		if v != nil { // there is none where names are decided
-			if err := v.tick(rowsBetweenChecks/64 + 64*len(x.Text())); err != nil {
-				return event.Null, err
-			}
+		if err := v.tick(rowsBetweenChecks/64 + 64*len(x.Text())); err != nil {
+			return event.Null, err
 		}
 		return event.Boolean(n.regexp.MatchString(x.Text())), nil
 	case opLower:

@@ -286,11 +286,10 @@ func (o *funnelOperator) run(r *run) (*Result, error) {
 func (o *funnelOperator) medians(r *run, parts [][]*funnelGroup) ([][2]Cell, error) {
 	steps := len(o.pattern.matches)
 	cells := make([][2]Cell, len(parts)*steps)
-	var failed scanFailure
-	r.parallel(2*len(cells), func(n int) {
+	err := r.parallel(2*len(cells), func(n int) (err error) {
 		i, k, kind := n/2/steps, n/2%steps, n%2
 		if k == 0 || k == 1 && kind == 0 {
-			return
+			return nil
 		}
 		var all durations
 		for _, part := range parts[i] {
@@ -300,10 +299,8 @@ func (o *funnelOperator) medians(r *run, parts [][]*funnelGroup) ([][2]Cell, err
 				all.join(&t.fromFirst)
 			}
 		}
-		var err error
-		if cells[n/2][kind], err = all.median(r); err != nil {
-			failed.set(n, err)
-		}
+		cells[n/2][kind], err = all.median(r)
+		return err
 	})
 	if steps > 1 {
 		for i := range parts {
@@ -311,7 +308,7 @@ func (o *funnelOperator) medians(r *run, parts [][]*funnelGroup) ([][2]Cell, err
 			second[0] = second[1]
 		}
 	}
-	return cells, failed.err
+	return cells, err
 }
 
 // zeroIfAny is the time from the entry to itself, null if there is none.

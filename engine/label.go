@@ -17,7 +17,7 @@ type labeling struct {
 func (r *run) labeling() (*labeling, error) {
 	of := r.plan.Of
 	if len(of) == 0 {
-		of = []*query.ScalarExpr{{Op: "field", Type: event.StringType, Field: "event", Text: "event"}}
+		of = []*query.ScalarExpr{{Op: "field", Type: event.StringType, Field: "event"}}
 	}
 	if len(of) > labelPartsMax {
 		return nil, &LimitError{Limit: "of", Value: labelPartsMax, Reached: int64(len(of)), Hint: "join fewer expressions"}

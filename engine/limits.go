@@ -57,7 +57,19 @@ type PanicError struct {
 
 func newPanicError(value any) *PanicError { return &PanicError{value, debug.Stack()} }
 
-// Error leaves the stack out, which is for the log.
+// shielded calls f, and returns a panic of it as an error. Every goroutine that
+// works for a statement does so inside of it.
+func shielded(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = newPanicError(p)
+		}
+	}()
+	return f()
+}
+
+// Error leaves the stack out, which is for the log. What was panicked with may
+// hold data: the log names its type.
 func (e *PanicError) Error() string {
 	return fmt.Sprintf("the statement ran into a bug of wend: %v; other statements are not affected", e.Value)
 }

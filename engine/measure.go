@@ -28,8 +28,9 @@ type measureOperator struct {
 
 // output is one column: an expression in which aggregates stand.
 type output struct {
-	name string
-	expr *query.ScalarExpr
+	name  string
+	typ   event.Type
+	value scalar // over view.aggregates
 }
 
 // aggregate is one aggregate of a statement; equal ones are computed once.
@@ -60,12 +61,17 @@ const (
 func newMeasure(r *run) (operator, error) {
 	o := &measureOperator{r: r}
 	r.ordered = false
-	index := map[string]*aggregate{}
+	r.aggregates = map[*query.ScalarExpr]int{}
+	index := map[string]int{}
 	for _, p := range r.plan.Outputs {
 		if err := o.collect(p.Expr, index); err != nil {
 			return nil, err
 		}
-		o.outputs = append(o.outputs, output{p.Name, p.Expr})
+		value, err := r.compile(p.Expr)
+		if err != nil {
+			return nil, err
+		}
+		o.outputs = append(o.outputs, output{p.Name, p.Expr.Type, value})
 	}
 	if !o.sessions {
 		r.reach(0, 0)
@@ -75,8 +81,9 @@ func newMeasure(r *run) (operator, error) {
 	return o, err
 }
 
-// collect finds the aggregates of an expression.
-func (o *measureOperator) collect(e *query.ScalarExpr, index map[string]*aggregate) error {
+// collect finds the aggregates of an expression; index has the places of those
+// that are there already, by their keys.
+func (o *measureOperator) collect(e *query.ScalarExpr, index map[string]int) error {
 	if !isAggregate(e) {
 		for _, arg := range e.Args {
 			if err := o.collect(arg, index); err != nil {
@@ -86,7 +93,8 @@ func (o *measureOperator) collect(e *query.ScalarExpr, index map[string]*aggrega
 		return nil
 	}
 	key := aggregateKey(e)
-	if _, ok := index[key]; ok {
+	if i, ok := index[key]; ok {
+		o.r.aggregates[e] = i
 		return nil
 	}
 	a := &aggregate{plan: e, column: -1}
@@ -143,7 +151,7 @@ func (o *measureOperator) collect(e *query.ScalarExpr, index map[string]*aggrega
 			return err
 		}
 	}
-	index[key] = a
+	index[key], o.r.aggregates[e] = len(o.aggregates), len(o.aggregates)
 	o.aggregates = append(o.aggregates, a)
 	return nil
 }
@@ -160,10 +168,10 @@ func aggregateKey(e *query.ScalarExpr) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s", e.Op, e.Value)
 	if len(e.Args) > 0 {
-		fmt.Fprintf(&b, "(%s)", e.Args[0].Text)
+		fmt.Fprintf(&b, "(%s)", e.Args[0].Text())
 	}
 	if e.Filter != nil {
-		fmt.Fprintf(&b, "[%s]", e.Filter.Text)
+		fmt.Fprintf(&b, "[%s]", e.Filter.Text())
 	}
 	return b.String()
 }
@@ -175,7 +183,7 @@ func (o *measureOperator) inPasses() bool {
 func (o *measureOperator) explain(r *run) PlanNode {
 	var names []string
 	for _, a := range o.aggregates {
-		names = append(names, a.plan.Text)
+		names = append(names, a.plan.Text())
 	}
 	return PlanNode{Operator: "measure", Detail: strings.Join(names, ", ")}
 }
@@ -232,23 +240,24 @@ func (o *measureOperator) result(m *groups, total [][]accumulator) (*Result, err
 	res := &Result{Columns: o.grouping.columns()}
 	res.Meta.Unit, res.Meta.Cut = "events", m.cut
 	for _, out := range o.outputs {
-		res.Columns = append(res.Columns, Column{out.name, columnType(out.expr.Type)})
+		res.Columns = append(res.Columns, Column{out.name, columnType(out.typ)})
 	}
 	if !o.r.cuts() && m.len() > o.r.opt.Rows {
 		return nil, tooManyRows(o.r, m.len()) // before their values are computed
 	}
+	v := &view{run: o.r, ctx: o.r.ctx, turn: o.r.turn, aggregates: make([]event.Value, len(o.aggregates))} // of no tile
+	nowhere := &place{row: -1, customer: -1, last: -1}
 	for i, accumulators := range total {
-		values := map[string]event.Value{}
 		for k, a := range o.aggregates {
 			x, err := accumulators[k].value(o.r, a)
 			if err != nil {
 				return nil, err
 			}
-			values[aggregateKey(a.plan)] = x
+			v.aggregates[k] = x
 		}
 		row := m.cells(i)
 		for _, out := range o.outputs {
-			x, err := o.evaluate(out.expr, values)
+			x, err := out.value.value(v, nowhere)
 			if err != nil {
 				return nil, err
 			}
@@ -259,31 +268,6 @@ func (o *measureOperator) result(m *groups, total [][]accumulator) (*Result, err
 		}
 	}
 	return res, nil
-}
-
-// evaluate computes an output: its expression with the aggregates' values in
-// their place.
-func (o *measureOperator) evaluate(e *query.ScalarExpr, values map[string]event.Value) (event.Value, error) {
-	if isAggregate(e) {
-		return values[aggregateKey(e)], nil
-	}
-	x, err := o.r.compile(substitute(e, values))
-	if err != nil {
-		return event.Null, err
-	}
-	return x.value(&view{run: o.r, ctx: o.r.ctx, turn: o.r.turn}, &place{row: -1, customer: -1, last: -1})
-}
-
-func substitute(e *query.ScalarExpr, values map[string]event.Value) *query.ScalarExpr {
-	if isAggregate(e) {
-		return &query.ScalarExpr{Op: "const", Type: e.Type, Value: values[aggregateKey(e)], Text: e.Text, Span: e.Span}
-	}
-	copied := *e
-	copied.Args = nil
-	for _, arg := range e.Args {
-		copied.Args = append(copied.Args, substitute(arg, values))
-	}
-	return &copied
 }
 
 // measureWorker adds up one worker's events.
@@ -647,7 +631,7 @@ func (acc *accumulator) total() float64 {
 }
 
 func overflow(e *query.ScalarExpr) error {
-	return query.Errors{{Code: "integer_overflow", Message: fmt.Sprintf("%s is too large for an integer", e.Text), Span: e.Span,
+	return query.Errors{{Code: "integer_overflow", Message: fmt.Sprintf("%s is too large for an integer", e.Text()), Span: e.Span,
 		Hint: "divide the values first, or use avg"}}
 }
 

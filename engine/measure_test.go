@@ -77,3 +77,24 @@ func TestMeasureDoesNotDependOnWorkersAndTiles(t *testing.T) {
 		}
 	}
 }
+
+// Arithmetic over aggregates is compiled once, not for each row of the answer.
+func TestOutputsAreCompiledOnce(t *testing.T) {
+	const rows = 1000
+	var values []event.Value
+	for i := range rows {
+		values = append(values, event.Integer(int64(i)))
+	}
+	snap := withValues(values...)
+	allocs := func(text string) float64 {
+		return testing.AllocsPerRun(3, func() {
+			if n := len(mustRun(t, snap, text).Rows); n != rows {
+				t.Fatalf("%s has %d rows, want %d", text, n, rows)
+			}
+		})
+	}
+	plain, computed := allocs("measure avg(x), sum(x) by x"), allocs("measure avg(x), 100 * sum(x) / (events + 1) by x")
+	if more := (computed - plain) / rows; more > 1 {
+		t.Errorf("arithmetic takes %.1f allocations a row", more)
+	}
+}

@@ -169,35 +169,41 @@ func (db *DB) learn(plan *query.Plan, key string, s QuerySettings) {
 	}
 	go func() {
 		defer db.running.Done()
-		var model *nextModel
-		era, cleared := db.eras.current(), db.models.begin() // before the snapshot: too early does no harm
-		version, made := "", time.Time{}
-		defer func() {
-			if p := recover(); p != nil && db.opt.Logger != nil { // questions are answered by scans, in which it may not happen
-				db.opt.Logger.Error("next for: its model cannot be made", "error", newPanicError(p))
-			}
-			db.models.put(key, cleared, version, made, model)
-		}()
-		snap, err := db.snapshot()
-		if err != nil {
-			return
-		}
-		defer snap.Release()
-		version, made = snap.Version(), db.models.now()
-		statement, err := oneStatement(plan.Text)
-		if err != nil {
-			return
-		}
-		plan, err := query.Bind(statement, snap.catalog(s)) // of a state that may be newer
-		if err != nil {
-			return
-		}
-		ctx, stop := mergeCancel(db.ctx, era.ctx) // nothing of somebody who was erased stays in memory
-		defer stop()
-		opt := RunOptions{Workers: max(1, cmp.Or(db.opt.Workers, runtime.GOMAXPROCS(0))/2), Groups: s.Limits.Groups, MemoryBytes: s.Limits.MemoryBytes, Time: -1, shared: db.memory, claim: db.turns.claim()}
-		opt.learned = func(m *nextModel) { model = m }
-		if _, err := Run(ctx, plan, snap, opt); err != nil && ctx.Err() == nil && db.opt.Logger != nil {
+		err := shielded(func() error { return db.makeModel(plan, key, s) })
+		// Questions are answered by scans, in which it may not happen.
+		if bug := db.logBug("next for: its model cannot be made", err); err != nil && !bug && db.opt.Logger != nil {
 			db.opt.Logger.Debug("next for goes on scanning: its model cannot be made", "error", err)
 		}
 	}()
+}
+
+// makeModel makes a model and keeps it, or notes that it could not be made. It
+// fails with the error of the run, unless that was cancelled.
+func (db *DB) makeModel(plan *query.Plan, key string, s QuerySettings) error {
+	var model *nextModel
+	era, cleared := db.eras.current(), db.models.begin() // before the snapshot: too early does no harm
+	version, made := "", time.Time{}
+	defer func() { db.models.put(key, cleared, version, made, model) }()
+	snap, err := db.snapshot()
+	if err != nil {
+		return nil
+	}
+	defer snap.Release()
+	version, made = snap.Version(), db.models.now()
+	statement, err := oneStatement(plan.Text)
+	if err != nil {
+		return nil
+	}
+	plan, err = query.Bind(statement, snap.catalog(s)) // of a state that may be newer
+	if err != nil {
+		return nil
+	}
+	ctx, stop := mergeCancel(db.ctx, era.ctx) // nothing of somebody who was erased stays in memory
+	defer stop()
+	opt := RunOptions{Workers: max(1, cmp.Or(db.opt.Workers, runtime.GOMAXPROCS(0))/2), Groups: s.Limits.Groups, MemoryBytes: s.Limits.MemoryBytes, Time: -1, shared: db.memory, claim: db.turns.claim()}
+	opt.learned = func(m *nextModel) { model = m }
+	if _, err := Run(ctx, plan, snap, opt); ctx.Err() == nil {
+		return err
+	}
+	return nil
 }

@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -129,22 +128,11 @@ func TestQuantilesOfNothingInPasses(t *testing.T) {
 
 // A statement that has begun its passes ends where it is cancelled.
 func TestCancelledInLaterPasses(t *testing.T) {
-	const tiles = 6
+	const tiles = 24
+	events := spreadOf(60, 40, spreads["every magnitude"])
 	for _, text := range withQuantiles {
 		for _, last := range []int64{tiles + 2, 3*tiles - 1} {
-			ctx, cancel := context.WithCancel(context.Background())
-			var read atomic.Int64
-			snap := enginetest.Must(spreadOf(60, 40, spreads["every magnitude"]), enginetest.Options{Tiles: tiles, OnTile: func(int) error {
-				if read.Add(1) == last {
-					cancel()
-				}
-				return nil
-			}})
-			_, err := runContext(ctx, snap, text, engine.RunOptions{Workers: 2, Passes: 1})
-			if err == nil || ctx.Err() == nil || read.Load() > last+2 {
-				t.Errorf("%s, cancelled at tile %d: %d were read: %v", text, last, read.Load(), err)
-			}
-			cancel()
+			tilesAfterCancel(t, events, enginetest.Options{Tiles: tiles}, text, last, engine.RunOptions{Workers: 2, Passes: 1})
 		}
 	}
 }

@@ -102,13 +102,12 @@ func (o *pathsOperator) countPacked(ws []*pathsWorker, top int) (packedTotal, er
 	var total packedTotal
 	var next, paths atomic.Int64
 	var mu sync.Mutex
-	var failed error
 	for _, w := range ws {
 		for b := range pathBucketCount {
 			total.journeys += w.packed.buckets.len(b)
 		}
 	}
-	o.r.parallel(o.r.opt.Workers, func(int) {
+	err := o.r.parallel(o.r.opt.Workers, func(int) error {
 		table := packedTable{packing: ws[0].packed.packing, memory: ration{budget: o.r.memory}, top: top, least: 1}
 		err := table.prepare(total.journeys)
 		for b := int(next.Add(1)) - 1; b < pathBucketCount && err == nil; b = int(next.Add(1)) - 1 {
@@ -123,13 +122,11 @@ func (o *pathsOperator) countPacked(ws []*pathsWorker, top int) (packedTotal, er
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		if failed == nil {
-			failed = err
-		}
 		total.candidates = append(total.candidates, table.candidates...)
+		return err
 	})
 	total.paths = int(paths.Load())
-	return total, failed
+	return total, err
 }
 
 // packedTable counts the paths of one bucket after the other.

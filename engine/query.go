@@ -113,28 +113,45 @@ func (db *DB) Query(ctx context.Context, text string, opts ...QueryOption) (*Res
 // longText is from how many bytes on a text takes long to read.
 const longText = 4 << 10
 
-// parse reads a statement in a turn, which goes on. Long texts are read one at
-// a time: there is no giving way inside of them.
-func (db *DB) parse(ctx context.Context, turn *turn, text string) (*query.Statement, error) {
+// parse reads a statement in a turn, which goes on.
+func (db *DB) parse(ctx context.Context, turn *turn, text string) (s *query.Statement, err error) {
+	err = db.reading(ctx, turn, text, func() error {
+		s, err = oneStatement(text)
+		return err
+	})
+	return s, err
+}
+
+// reading has a text read in a turn, which goes on. Long texts are read one at a
+// time: there is no giving way inside of them.
+func (db *DB) reading(ctx context.Context, turn *turn, text string, read func() error) error {
 	if len(text) > longText {
 		select {
 		case db.longTexts <- struct{}{}:
 			defer func() { <-db.longTexts }()
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
 	if err := turn.begin(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	return oneStatement(text)
+	return read()
+}
+
+// shortEnough checks a text of one statement before it is read, with all that stands around it.
+func shortEnough(text string) error {
+	if n := len(text); n > query.StatementBytesMax {
+		return query.Errors{{Code: query.CodeTextTooLong, Message: fmt.Sprintf("the text has %d bytes; the limit is %d", n, query.StatementBytesMax),
+			Hint: "import a long list of values as a property", Span: query.Span{Line: 1, Column: 1, Length: 1}, Text: text}}
+	}
+	return nil
 }
 
 // oneStatement parses a text that must hold exactly one statement.
 func oneStatement(text string) (*query.Statement, error) {
-	if n := len(text); n > query.StatementBytesMax { // before it is read, with all that stands around the statement
-		return nil, query.Errors{{Code: query.CodeTextTooLong, Message: fmt.Sprintf("the text has %d bytes; the limit is %d", n, query.StatementBytesMax),
-			Hint: "import a long list of values as a property", Span: query.Span{Line: 1, Column: 1, Length: 1}, Text: text}}
+	if err := shortEnough(text); err != nil {
+		return nil, err
 	}
 	statements, err := query.Parse(text)
 	if err != nil {
@@ -215,12 +232,9 @@ func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, era *er
 	key := answerKey(plan, snap.Version(), settings)
 	reusable := !settings.NoCache && !plan.Analyze && plan.Show != "status"
 	if reusable {
-		if res, ok := db.results.get(key); ok {
+		if res, ok := db.results.hit(key, begun); ok {
 			snap.Release()
-			hit := *res
-			hit.Meta.Cached = true
-			hit.Meta.ElapsedMS = float64(time.Since(begun)) / float64(time.Millisecond)
-			return &hit, nil
+			return res, nil
 		}
 	} else {
 		key = "" // nobody else's flight will do
@@ -243,6 +257,11 @@ func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, era *er
 	}
 	return db.flights.do(ctx, flight, settings.Progress, release, func(ctx context.Context, progress func(done, total int)) (*Result, error) {
 		defer release()
+		if reusable { // an equal query may have come to its end since
+			if res, ok := db.results.hit(key, begun); ok {
+				return res, nil
+			}
+		}
 		ctx, stop := mergeCancel(ctx, db.ctx)
 		defer stop()
 		ctx, stop = mergeCancel(ctx, era.ctx)

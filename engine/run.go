@@ -185,6 +185,8 @@ type run struct {
 	among  *cohort    // nil: all customers
 	passes *passes    // nil: the values of which quantiles are wanted are listed
 
+	aggregates map[*query.ScalarExpr]int // expressions that stand for a value of view.aggregates; nil: none
+
 	// ordered says that the order of a unit's events matters to the answer, so
 	// that it tells the share of tied ones. All statements but a few.
 	ordered bool

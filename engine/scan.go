@@ -103,30 +103,28 @@ func scanSome[W worker](r *run, stride int, make func() (W, error)) ([]W, error)
 				return
 			}
 			i := -1
-			defer func() {
-				if p := recover(); p != nil {
-					failed.set(i, newPanicError(p))
-					cancel()
-				}
-			}()
 			v := &view{run: r, ctx: ctx, turn: turn}
-			for {
-				i = int(next.Add(1)-1) * stride
-				if i >= tiles {
-					noMore()
-					return
+			err := shielded(func() error {
+				for {
+					i = int(next.Add(1)-1) * stride
+					if i >= tiles {
+						noMore()
+						return nil
+					}
+					if turn.yield(ctx) != nil {
+						return nil
+					}
+					if err := v.visit(i, w); err != nil {
+						return err
+					}
+					if r.opt.Progress != nil && stride == 1 {
+						r.opt.Progress(int(done.Add(1)), tiles)
+					}
 				}
-				if turn.yield(ctx) != nil {
-					return
-				}
-				if err := v.visit(i, w); err != nil {
-					failed.set(i, err)
-					cancel()
-					return
-				}
-				if r.opt.Progress != nil && stride == 1 {
-					r.opt.Progress(int(done.Add(1)), tiles)
-				}
+			})
+			if err != nil {
+				failed.set(i, err)
+				cancel()
 			}
 		}()
 	}
@@ -143,9 +141,11 @@ func scanSome[W worker](r *run, stride int, make func() (W, error)) ([]W, error)
 	return ws, nil
 }
 
-// parallel calls f for each number below n, by as many goroutines as the run has workers.
-func (r *run) parallel(n int, f func(i int)) {
+// parallel calls f for each number below n, by as many goroutines as the run has
+// workers. It returns an error of f, of the lowest number; none is begun after it.
+func (r *run) parallel(n int, f func(i int) error) error {
 	var next atomic.Int64
+	var failed scanFailure
 	var wait sync.WaitGroup
 	r.turn.end()
 	for range min(n, r.opt.Workers) {
@@ -154,13 +154,17 @@ func (r *run) parallel(n int, f func(i int)) {
 			_ = turn.begin(r.ctx) // f is called also where the query is cancelled, which f finds out
 			defer turn.end()
 			for i := int(next.Add(1) - 1); i < n; i = int(next.Add(1) - 1) {
-				f(i)
+				if err := shielded(func() error { return f(i) }); err != nil {
+					failed.set(i, err)
+					next.Store(int64(n))
+				}
 				_ = turn.yield(r.ctx)
 			}
 		})
 	}
 	wait.Wait()
 	_ = r.turn.begin(r.ctx)
+	return failed.err
 }
 
 // prune asks for no more than the times that matter, where the operator said
@@ -243,6 +247,8 @@ type view struct {
 	scratch    int64         // bytes of it that nothing is reserved for yet
 	ticks      int
 	cohorts    cohortMemo
+
+	aggregates []event.Value // of a row of the answer, see run.aggregates
 }
 
 func (v *view) visit(i int, w worker) error {

@@ -62,9 +62,12 @@ func (o *transitionsOperator) flatMedians(rows []transition, shown []int) error 
 		if err := s.look(stride); err != nil {
 			return err
 		}
-		likely := s.narrow() * int64(stride)
+		likely, err := s.narrow()
+		if err != nil {
+			return err
+		}
 		release()
-		if err := memory.reserve(likely * gapBytes / 2); err != nil {
+		if err := memory.reserve(likely * int64(stride) * gapBytes / 2); err != nil {
 			return err // hopeless, which is better known before
 		}
 		release()
@@ -73,7 +76,9 @@ func (o *transitionsOperator) flatMedians(rows []transition, shown []int) error 
 		if err := s.look(1); err != nil {
 			return err
 		}
-		s.settle()
+		if err := s.settle(); err != nil {
+			return err
+		}
 		release()
 	}
 	return nil
@@ -117,8 +122,10 @@ func (s *gapSearch) look(stride int) error {
 		}
 		pair.gaps = make([]event.Duration, pair.cells.within)
 	}
-	s.o.r.parallel(len(ws), func(i int) { ws[i].deal() })
-	return nil
+	return s.o.r.parallel(len(ws), func(i int) error {
+		ws[i].deal()
+		return nil
+	})
 }
 
 // deal puts the gaps that a worker kept with their pairs', at places of its own.
@@ -137,12 +144,12 @@ func (w *gapWorker) deal() {
 // narrow puts the intervals around the medians of the sample. They reach
 // five standard deviations of such a median's rank to either side. It returns
 // how many gaps of the sample lie in them.
-func (s *gapSearch) narrow() int64 {
+func (s *gapSearch) narrow() (int64, error) {
 	var within atomic.Int64
-	s.o.r.parallel(len(s.wanted), func(key int) {
+	err := s.o.r.parallel(len(s.wanted), func(key int) error {
 		pair := &s.wanted[key]
 		if pair.row == nil {
-			return
+			return nil
 		}
 		n := len(pair.gaps)
 		reach := int(2.5 * math.Sqrt(float64(n)))
@@ -155,18 +162,19 @@ func (s *gapSearch) narrow() int64 {
 		}
 		within.Add(int64(min(n, high+1) - max(0, low)))
 		pair.gaps = nil
+		return nil
 	})
-	return within.Load()
+	return within.Load(), err
 }
 
 // settle finds the medians that lie in their intervals, and moves the other
 // intervals to where they do.
-func (s *gapSearch) settle() {
+func (s *gapSearch) settle() error {
 	var left atomic.Int64
-	s.o.r.parallel(len(s.wanted), func(key int) {
+	err := s.o.r.parallel(len(s.wanted), func(key int) error {
 		pair := &s.wanted[key]
 		if pair.row == nil {
-			return
+			return nil
 		}
 		low, high := (pair.row.count-1)/2-pair.cells.below, pair.row.count/2-pair.cells.below
 		switch {
@@ -178,7 +186,7 @@ func (s *gapSearch) settle() {
 				pair.row.median = r.median(pair.gaps)
 			}
 			pair.row, pair.gapInterval, pair.gaps = nil, gapInterval{}, nil
-			return
+			return nil
 		case high < 0:
 			pair.gapInterval = gapInterval{0, pair.from}
 		case low >= pair.cells.within:
@@ -187,8 +195,10 @@ func (s *gapSearch) settle() {
 			pair.gapInterval = allGaps // between the last of one side and the first of the other
 		}
 		left.Add(1)
+		return nil
 	})
 	s.left = int(left.Load())
+	return err
 }
 
 // gapWorker is one worker's share of a look.

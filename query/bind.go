@@ -56,6 +56,8 @@ type binder struct {
 	errs     Errors
 	warnings []string
 
+	paramBytes int // of the texts that parameters stand for, each time they are used
+
 	set      map[string]bound        // the statement's clauses, with a defined funnel's options
 	parsed   map[string]*Definition  // definitions by name, parsed when first used
 	segments map[string]boundSegment // bound when first used, so that a segment used twice is one plan

@@ -75,7 +75,7 @@ func (b *binder) answer(q *Query, p *Plan, steps *stepNames) {
 
 // eventName is the label where a statement gives none.
 func (b *binder) eventName() *ScalarExpr {
-	return &ScalarExpr{Op: "field", Field: "event", Type: event.StringType, Text: "event"}
+	return &ScalarExpr{Op: "field", Field: "event", Type: event.StringType, Syntax: &Expr{Op: "name", Name: Name{Text: "event"}}}
 }
 
 func (b *binder) values(list []*Expr, s scope) []*ScalarExpr {
@@ -135,7 +135,7 @@ func (b *binder) by(c *Clause, name string, p *Plan, steps *stepNames) {
 			b.fail(g.Span, CodeDuplicateName, "", "`by` has %s twice", column.Name)
 		}
 		if name == "drivers of" && isName(g.Expr, "events") {
-			column.Expr = &ScalarExpr{Op: "events", Type: event.StringType, Text: "events", Span: g.Expr.Span}
+			column.Expr = &ScalarExpr{Op: "events", Type: event.StringType, Syntax: g.Expr, Span: g.Expr.Span}
 		} else {
 			column.Expr = b.value(g.Expr, scope{steps: steps})
 		}
@@ -210,7 +210,7 @@ func (b *binder) describe(n Name, p *Plan) {
 func (b *binder) conversionValue(e *Expr) *ScalarExpr {
 	x := b.value(e, scope{})
 	if x != nil && !numeric(x) {
-		b.fail(e.Span, CodeTypeMismatch, "", "`value` needs a number, but %s is %s", x.Text, typeName(x.Type))
+		b.fail(e.Span, CodeTypeMismatch, "", "`value` needs a number, but %s is %s", x.brief(), typeName(x.Type))
 	}
 	return x
 }

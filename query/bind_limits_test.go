@@ -3,6 +3,7 @@ package query
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -101,6 +102,72 @@ func TestDoublingDefinitions(t *testing.T) {
 	}
 	if err := bindText(cat, "customers among in s31"); !errors.As(err, &mistake) || mistake.Code != CodeTooManyAlternatives {
 		t.Errorf("segments: %v", err)
+	}
+}
+
+// Binding takes memory for what a statement holds, not for its square: not where
+// parameters stand for long texts, nor where sums nest as deep as they are long,
+// nor where one of its parts is in all of its mistakes.
+func TestBindingTakesNoMoreThanTheStatementHolds(t *testing.T) {
+	const most = 64 << 20
+	sums := func(number, operands int, operand string) string {
+		sum := operand + strings.Repeat("+"+operand, operands-1)
+		return "measure events where " + sum + " > 0" + strings.Repeat(" and "+sum+" > 0", number-1)
+	}
+	mistakes := "measure events where $p in (1" + strings.Repeat(",1", inListMax-1) + ")"
+	for _, c := range []struct {
+		name, text string
+		param      int // bytes
+		code       string
+	}{
+		{"many short sums of a parameter", sums(37, 40, "length($p)"), 45_000, CodeTextTooLong},
+		{"a few long sums of a parameter", sums(15, 100, "length($p)"), 45_000, CodeTextTooLong},
+		{"a parameter as often as there is room for it", sums(1, 16, "length($p)"), StatementBytesMax / 16, ""},
+		{"a parameter once more", sums(1, 17, "length($p)"), StatementBytesMax / 16, CodeTextTooLong},
+		{"a customer", "journey of $p", StatementBytesMax + 1, CodeTextTooLong},
+		{"one long sum of long values", sums(1, 800, "length('"+strings.Repeat("a", 60)+"')"), 0, ""},
+		{"mistakes that name a parameter", mistakes, 4 << 10, CodeTypeMismatch},
+	} {
+		statements, err := Parse(c.text)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		cat := &Catalog{Schema: &event.Schema{Events: []event.Name{{Text: "a"}}, Channels: []event.Name{{}}},
+			Params: map[string]event.Value{"p": event.String(strings.Repeat("b", c.param))}}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err = Bind(statements[0], cat)
+		runtime.ReadMemStats(&after)
+		var mistake *Error
+		if c.code == "" && err != nil || c.code != "" && (!errors.As(err, &mistake) || mistake.Code != c.code) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.code)
+		}
+		if err != nil && len(err.Error()) > 1<<20 {
+			t.Errorf("%s: the mistakes take %d bytes", c.name, len(err.Error()))
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; took > most {
+			t.Errorf("%s: binding took %d MiB", c.name, took>>20)
+		}
+	}
+}
+
+// Who uses a definition is told by reading all of them; of a name that there is
+// not, nobody asks.
+func TestDroppingAnUnknownNameReadsNoDefinitions(t *testing.T) {
+	cat := &Catalog{Schema: &event.Schema{Events: []event.Name{{Text: "a"}}, Channels: []event.Name{{}}}}
+	for i := range 200 {
+		name := fmt.Sprintf("stage%d", i)
+		cat.Definitions = append(cat.Definitions, event.Definition{Kind: "stage", Name: name, Text: "define stage " + name + " as a"})
+	}
+	allocs := func(drop string) float64 {
+		statements, err := Parse(drop)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return testing.AllocsPerRun(1, func() { _, _ = CheckDrop(statements[0], cat) })
+	}
+	if known, unknown := allocs("drop stage7"), allocs("drop zz"); unknown > known/10 {
+		t.Errorf("an unknown name takes %v allocations, a known one %v", unknown, known)
 	}
 }
 

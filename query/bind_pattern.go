@@ -231,7 +231,7 @@ func (t Touchpoint) in(channels []string) Touchpoint {
 	}
 	shared := slices.DeleteFunc(slices.Clone(t.Channels), func(c string) bool { return !slices.Contains(channels, c) })
 	if len(shared) == 0 {
-		t.Filter = &ScalarExpr{Op: "const", Type: event.BooleanType, Value: event.Boolean(false), Text: "false"}
+		t.Filter = &ScalarExpr{Op: "const", Type: event.BooleanType, Value: event.Boolean(false), Syntax: &Expr{Op: "literal", Value: event.Boolean(false)}}
 		return t
 	}
 	t.Channels = shared
@@ -245,7 +245,7 @@ func both(x, y *ScalarExpr) *ScalarExpr {
 	if y == nil {
 		return x
 	}
-	return &ScalarExpr{Op: "and", Type: event.BooleanType, Args: []*ScalarExpr{x, y}, Text: fmt.Sprintf("(%s) and (%s)", x.Text, y.Text), Span: y.Span}
+	return &ScalarExpr{Op: "and", Type: event.BooleanType, Args: []*ScalarExpr{x, y}, Syntax: &Expr{Op: "and", Args: []*Expr{x.Syntax, y.Syntax}}, Span: y.Span}
 }
 
 // channels binds the list after @; a defined group stands for its channels.

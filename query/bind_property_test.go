@@ -66,6 +66,7 @@ func bindsAgain(t *rapid.T, cat *Catalog, text string) (verb string, ok bool) {
 var planEqual = []cmp.Option{
 	cmp.Comparer(func(a, b Span) bool { return true }),
 	cmp.Comparer(func(a, b event.Value) bool { return a == b }),
+	cmp.Comparer(func(a, b *Expr) bool { return (a == nil) == (b == nil) && (a == nil || a.String() == b.String()) }),
 	cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() }),
 	cmp.Comparer(func(a, b *regexp.Regexp) bool {
 		return (a == nil) == (b == nil) && (a == nil || a.String() == b.String())

@@ -79,11 +79,11 @@ func wordAt(text string) (word string, ok bool) {
 func lexed(text string) []lexer.Token {
 	lex, err := language.LexString("", text)
 	if err != nil {
-		panic("query: " + err.Error())
+		panic(refusal(text, err))
 	}
 	tokens, err := lexer.ConsumeAll(lex)
 	if err != nil {
-		panic("query: " + err.Error()) // there is a rule for everything
+		panic(refusal(text, err)) // there is a rule for everything
 	}
 	return tokens[:len(tokens)-1]
 }
@@ -114,12 +114,12 @@ type ranked struct {
 func (d *completer) parse() {
 	lex, err := language.LexString("", d.before)
 	if err != nil {
-		panic("query: " + err.Error())
+		panic(refusal(d.before, err))
 	}
 	symbols := language.Symbols()
 	peeking, err := lexer.Upgrade(lex, symbols["Space"], symbols["Comment"])
 	if err != nil {
-		panic("query: " + err.Error())
+		panic(refusal(d.before, err))
 	}
 	p := newParser(peeking)
 	for !peeking.Peek().EOF() {

@@ -34,6 +34,7 @@ func CheckDrop(s *Statement, c *Catalog) (name string, err error) {
 	n := *s.Drop
 	if _, ok := c.definition(n.Text); !ok {
 		b.unknown(n.Span, CodeUnknownDefinition, "definition", n.Text, named(c.names()...))
+		return "", b.err()
 	}
 	if users := c.users(n.Text); len(users) > 0 {
 		b.fail(n.Span, CodeInUse, "drop or change "+them(users)+" first", "%q is used by %s", n.Text, quoted(users))
@@ -144,8 +145,10 @@ func (b *binder) uses(n Name) {
 // usage lists, for every definition, those whose text names it.
 func (c *Catalog) usage() map[string][]string {
 	users := map[string][]string{}
+	parsed := map[string]*Definition{} // once, not once for each that uses it
 	for _, d := range c.Definitions {
 		b := newBinder(c)
+		b.parsed = parsed
 		body, ok := b.definition(Name{Text: d.Name})
 		if !ok {
 			continue

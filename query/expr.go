@@ -51,7 +51,7 @@ func (b *binder) value(e *Expr, s scope) *ScalarExpr {
 func (b *binder) condition(e *Expr, s scope) *ScalarExpr {
 	x := b.expr(e, s)
 	if x != nil && !is(x, event.BooleanType) {
-		b.fail(e.Span, CodeTypeMismatch, "compare it with something", "a condition is needed, but %s is %s", x.Text, typeName(x.Type))
+		b.fail(e.Span, CodeTypeMismatch, "compare it with something", "a condition is needed, but %s is %s", x.brief(), typeName(x.Type))
 		return nil
 	}
 	return x
@@ -60,6 +60,19 @@ func (b *binder) condition(e *Expr, s scope) *ScalarExpr {
 // is reports whether x can stand where a type is needed; null always can.
 func is(x *ScalarExpr, t event.Type) bool { return x.Type == t || x.Type == event.None }
 
+// brief is an expression as messages name it: one mistake, of many that a
+// statement may have, does not repeat a whole statement.
+func (x *ScalarExpr) brief() string { return briefly(x.Text()) }
+
+func briefly(text string) string {
+	if len(text) <= briefBytes {
+		return text
+	}
+	return strings.ToValidUTF8(text[:briefBytes], "") + "…"
+}
+
+const briefBytes = 200
+
 // numeric reports whether x can be added up.
 func numeric(x *ScalarExpr) bool { return x.Type.Numeric() || x.Type == event.None }
 
@@ -67,7 +80,7 @@ func numeric(x *ScalarExpr) bool { return x.Type.Numeric() || x.Type == event.No
 func (b *binder) expr(e *Expr, s scope) *ScalarExpr {
 	x := b.operation(e, s)
 	if x != nil {
-		x.Text, x.Span = e.String(), e.Span
+		x.Syntax, x.Span = e, e.Span
 	}
 	return x
 }
@@ -148,7 +161,7 @@ func negated(not bool, x *ScalarExpr, e *Expr) *ScalarExpr {
 	if !not {
 		return x
 	}
-	x.Text, x.Span = e.String(), e.Span
+	x.Syntax, x.Span = e, e.Span
 	return &ScalarExpr{Op: "not", Type: event.BooleanType, Args: []*ScalarExpr{x}}
 }
 
@@ -165,7 +178,7 @@ func (b *binder) arithmetic(e *Expr, s scope) *ScalarExpr {
 	}
 	for i, a := range args {
 		if !numeric(a) {
-			b.fail(e.Args[i].Span, CodeTypeMismatch, arithmeticHint(a), "`%s` needs numbers, but %s is %s", e.Op, a.Text, typeName(a.Type))
+			b.fail(e.Args[i].Span, CodeTypeMismatch, arithmeticHint(a), "`%s` needs numbers, but %s is %s", e.Op, a.brief(), typeName(a.Type))
 			ok = false
 		}
 	}
@@ -205,7 +218,7 @@ func times(op string, x, y *ScalarExpr) *ScalarExpr {
 
 func (b *binder) negative(e *Expr, x *ScalarExpr) *ScalarExpr {
 	if !numeric(x) {
-		b.fail(e.Args[0].Span, CodeTypeMismatch, "", "`-` needs a number, but %s is %s", x.Text, typeName(x.Type))
+		b.fail(e.Args[0].Span, CodeTypeMismatch, "", "`-` needs a number, but %s is %s", x.brief(), typeName(x.Type))
 		return nil
 	}
 	if x.Op == "const" && x.Type == event.IntegerType && x.Value.Int() != math.MinInt64 {
@@ -261,7 +274,7 @@ func dayAsText(other *ScalarExpr, e *Expr, x *ScalarExpr) *ScalarExpr {
 		return x
 	}
 	day := constant(event.String(e.Text))
-	day.Text, day.Span = x.Text, x.Span
+	day.Syntax, day.Span = x.Syntax, x.Span
 	return day
 }
 
@@ -286,7 +299,7 @@ func (b *binder) comparable(op string, x, y *ScalarExpr, at Span) bool {
 	}
 	same := is(x, y.Type) || is(y, x.Type) || (numeric(x) && numeric(y))
 	if !same {
-		b.fail(at, CodeTypeMismatch, mismatchHint(x, y), "%s is %s and %s is %s: they cannot be compared", x.Text, typeName(x.Type), y.Text, typeName(y.Type))
+		b.fail(at, CodeTypeMismatch, mismatchHint(x, y), "%s is %s and %s is %s: they cannot be compared", x.brief(), typeName(x.Type), y.brief(), typeName(y.Type))
 		return false
 	}
 	if x.Type == event.BooleanType && (strings.ContainsAny(op, "<>") || strings.HasSuffix(op, "between")) {
@@ -308,12 +321,12 @@ func mismatchHint(x, y *ScalarExpr) string {
 	}
 	switch {
 	case x.Type == event.StringType && y.Type != durationType:
-		return "write it as a text: '" + y.Text + "'"
+		return "write it as a text: '" + y.Text() + "'"
 	case x.Type == event.TimeType && y.Type == event.StringType:
 		return "write a time without quotes: 2025-01-31 or 2025-01-31T10:00"
 	case x.Type.Numeric() && y.Type == event.StringType:
 		if _, err := strconv.ParseFloat(y.Value.Text(), 64); err == nil {
-			return "write it as a number: " + y.Value.Text()
+			return "write it as a number: " + briefly(y.Value.Text())
 		}
 	case x.Type == event.BooleanType && y.Type == event.StringType:
 		return "write true or false without quotes"
@@ -365,7 +378,7 @@ func (b *binder) knownValue(x *ScalarExpr, value string) {
 			return
 		}
 	}
-	text := fmt.Sprintf("nothing has %s = '%s'", x.Text, value)
+	text := fmt.Sprintf("nothing has %s = '%s'", x.brief(), value)
 	if hint := didYouMean(value, known); hint != "" {
 		text += "; " + hint
 	}

@@ -125,7 +125,7 @@ func (b *binder) aggregate(e *Expr) *ScalarExpr {
 		x.Value = event.Float(fn.fraction)
 	}
 	if needsNumbers && !numeric(arg) {
-		b.fail(e.Args[0].Span, CodeTypeMismatch, "", "`%s` takes a number, but %s is %s", name, arg.Text, typeName(arg.Type))
+		b.fail(e.Args[0].Span, CodeTypeMismatch, "", "`%s` takes a number, but %s is %s", name, arg.brief(), typeName(arg.Type))
 		return nil
 	}
 	return x

@@ -71,7 +71,7 @@ func (b *binder) call(e *Expr, s scope) *ScalarExpr {
 		return nil
 	}
 	if !fits(args[0], f.args) {
-		b.fail(e.Args[0].Span, CodeTypeMismatch, "", "`%s` takes %s, but %s is %s", name, argumentName(f.args), args[0].Text, typeName(args[0].Type))
+		b.fail(e.Args[0].Span, CodeTypeMismatch, "", "`%s` takes %s, but %s is %s", name, argumentName(f.args), args[0].brief(), typeName(args[0].Type))
 		return nil
 	}
 	x := &ScalarExpr{Op: name, Type: f.result, Args: args}
@@ -109,7 +109,7 @@ func (b *binder) coalesce(e *Expr, args []*ScalarExpr) *ScalarExpr {
 	for i, a := range args {
 		same := x.Type == event.None || is(a, x.Type) || x.Type.Numeric() && a.Type.Numeric()
 		if !same || a.Type == durationType {
-			b.fail(e.Args[i].Span, CodeTypeMismatch, "", "the arguments of `coalesce` are of one type, but %s is %s", a.Text, typeName(a.Type))
+			b.fail(e.Args[i].Span, CodeTypeMismatch, "", "the arguments of `coalesce` are of one type, but %s is %s", a.brief(), typeName(a.Type))
 			return nil
 		}
 		if x.Type == event.None || a.Type == event.FloatType {

@@ -18,7 +18,7 @@ func (b *binder) match(e *Expr, s scope) *ScalarExpr {
 	}
 	op := strings.TrimPrefix(e.Op, "not")
 	if !is(args[0], event.StringType) {
-		b.fail(e.Args[0].Span, CodeTypeMismatch, "", "`%s` looks into texts, but %s is %s", op, args[0].Text, typeName(args[0].Type))
+		b.fail(e.Args[0].Span, CodeTypeMismatch, "", "`%s` looks into texts, but %s is %s", op, args[0].brief(), typeName(args[0].Type))
 		return nil
 	}
 	if args[1].Op != "const" || args[1].Type != event.StringType {

@@ -155,6 +155,9 @@ func (b *binder) textParam(t *Text) *Text {
 	return &Text{Span: t.Span, Text: v.String()}
 }
 
+// param is a parameter's value. All of them that are used, each time anew, are
+// as long as a statement may be at most: they are put in where the length of the
+// text was checked already.
 func (b *binder) param(span Span, name string) (event.Value, bool) {
 	v, ok := b.cat.Params[name]
 	if !ok {
@@ -163,6 +166,14 @@ func (b *binder) param(span Span, name string) (event.Value, bool) {
 			known = append(known, k)
 		}
 		b.fail(span, CodeMissingParameter, didYouMean(name, named(known...)), "the parameter $%s has no value", name)
+	}
+	if b.paramBytes > StatementBytesMax {
+		return v, false // which is said
+	}
+	if b.paramBytes += len(v.Text()); b.paramBytes > StatementBytesMax {
+		b.fail(span, CodeTextTooLong, "use $"+name+" less often, or import a long list of values as a property",
+			"with $%s, the values of the parameters have more than %d bytes, which is the limit of a statement", name, StatementBytesMax)
+		return v, false
 	}
 	return v, ok
 }

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -41,7 +42,7 @@ func Parse(text string) ([]*Statement, error) {
 	if err != nil {
 		// The productions below report mistakes in their own words and always
 		// match, and the lexer has a rule for everything.
-		panic(fmt.Sprintf("query: participle refused %q: %v", text, err))
+		panic(refusal(text, err))
 	}
 	var statements []*Statement
 	var mistakes Errors
@@ -65,6 +66,17 @@ func Parse(text string) ([]*Statement, error) {
 			Message: fmt.Sprintf("%d more mistakes are not shown", more), Hint: "correct the first ones"})
 	}
 	return statements, mistakes
+}
+
+// refusal is what to panic with where a text cannot be read at all. It says
+// where, and nothing of the text, which may hold what no log should.
+func refusal(text string, err error) string {
+	at := lexer.Position{}
+	var e participle.Error
+	if errors.As(err, &e) {
+		at = e.Position()
+	}
+	return fmt.Sprintf("query: a text of %d bytes cannot be read at byte %d", len(text), at.Offset)
 }
 
 // script is the root of the grammar. Between its semicolons stand statements,

@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/alecthomas/participle/v2"
+	"github.com/alecthomas/participle/v2/lexer"
 )
 
 // Whatever is given, Parse does not panic, points into the text, and prints
@@ -158,5 +161,13 @@ func TestPartOfAScript(t *testing.T) {
 	}
 	if s := statements[1]; s.Offset != 25 || s.Column != 26 || s.Length != 11 {
 		t.Errorf("the third statement is at %+v", s.Span)
+	}
+}
+
+// What the parser panics with goes to logs: it tells where, and nothing of the text.
+func TestRefusalRepeatsNothingOfTheText(t *testing.T) {
+	err := participle.Errorf(lexer.Position{Offset: 9}, "unexpected token %q", "canary7")
+	if got := refusal("funnel   canary7", err); strings.Contains(got, "canary7") || !strings.Contains(got, "at byte 9") {
+		t.Errorf("%q", got)
 	}
 }

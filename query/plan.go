@@ -171,8 +171,17 @@ type ScalarExpr struct {
 	Groups   []ChannelGroup
 	Cohort   *CohortPlan
 	Name     string // segment: its name
-	Text     string // canonical
+	Syntax   *Expr  // what it was bound from, with the values of parameters
 	Span     Span   // where it was written, for errors at run time (integer overflow)
+}
+
+// Text is the expression in canonical text. It is written when it is asked for:
+// kept, the texts of all beginnings of a long sum would take the square of its length.
+func (x *ScalarExpr) Text() string {
+	if x.Syntax == nil {
+		return ""
+	}
+	return x.Syntax.String()
 }
 
 // Scope says whose field an expression reads.

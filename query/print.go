@@ -503,58 +503,91 @@ func (d *Definition) String() string {
 }
 
 // String writes the expression.
-func (e *Expr) String() string { return e.text(looser) }
+func (e *Expr) String() string { return string(e.append(nil, looser)) }
 
-// text writes e so that it can stand where nothing looser than level may.
-func (e *Expr) text(level int) string {
-	text, own := e.written()
-	if own < level {
-		return "(" + text + ")"
+// append writes e behind w so that it can stand where nothing looser than level
+// may. It copies no part of the text twice: sums and products nest to the left
+// as deep as they are long.
+func (e *Expr) append(w []byte, level int) []byte {
+	if e.level() >= level {
+		return e.appendBare(w)
 	}
-	return text
+	return append(e.appendBare(append(w, '(')), ')')
 }
 
-// written returns the text of e and how tightly it binds.
-func (e *Expr) written() (string, int) {
+// level is how tightly the text of e binds.
+func (e *Expr) level() int {
 	switch e.Op {
 	case "or":
-		return e.joinedArgs(" or ", andLevel), orLevel
+		return orLevel
 	case "and":
-		return e.joinedArgs(" and ", notLevel), andLevel
+		return andLevel
 	case "not":
-		return "not " + e.Args[0].text(notLevel), notLevel
-	case "=", "!=", "<", "<=", ">", ">=", "~":
-		return e.joinedArgs(" "+e.Op+" ", sumLevel), testLevel
-	case "isnull":
-		return e.Args[0].text(sumLevel) + " is null", testLevel
-	case "notnull":
-		return e.Args[0].text(sumLevel) + " is not null", testLevel
-	case "in", "notin":
-		return e.Args[0].text(sumLevel) + membershipWord(e.Op) + "(" + listed(e.Args[1:]) + ")", testLevel
-	case "between", "notbetween":
-		return e.Args[0].text(sumLevel) + membershipWord(e.Op) + e.Args[1].text(sumLevel) + " and " + e.Args[2].text(sumLevel), testLevel
-	case "like", "notlike":
-		return e.Args[0].text(sumLevel) + membershipWord(e.Op) + e.Args[1].text(sumLevel), testLevel
+		return notLevel
+	case "=", "!=", "<", "<=", ">", ">=", "~", "isnull", "notnull", "in", "notin", "between", "notbetween", "like", "notlike":
+		return testLevel
 	case "+", "-":
-		return e.Args[0].text(sumLevel) + " " + e.Op + " " + e.Args[1].text(productLevel), sumLevel
+		return sumLevel
 	case "*", "/":
-		return e.Args[0].text(productLevel) + " " + e.Op + " " + e.Args[1].text(signLevel), productLevel
+		return productLevel
+	case "neg":
+		return signLevel
+	case "literal":
+		return literalLevel(e.Value)
+	}
+	return primaryLevel
+}
+
+func (e *Expr) appendBare(w []byte) []byte {
+	switch e.Op {
+	case "or":
+		return e.appendArgs(w, " or ", andLevel)
+	case "and":
+		return e.appendArgs(w, " and ", notLevel)
+	case "not":
+		return e.Args[0].append(append(w, "not "...), notLevel)
+	case "=", "!=", "<", "<=", ">", ">=", "~":
+		return e.appendArgs(w, " "+e.Op+" ", sumLevel)
+	case "isnull":
+		return append(e.Args[0].append(w, sumLevel), " is null"...)
+	case "notnull":
+		return append(e.Args[0].append(w, sumLevel), " is not null"...)
+	case "in", "notin":
+		w = append(e.Args[0].append(w, sumLevel), membershipWord(e.Op)+"("...)
+		return append(append(w, listed(e.Args[1:])...), ')')
+	case "between", "notbetween":
+		w = append(e.Args[0].append(w, sumLevel), membershipWord(e.Op)...)
+		w = append(e.Args[1].append(w, sumLevel), " and "...)
+		return e.Args[2].append(w, sumLevel)
+	case "like", "notlike":
+		return e.appendArgs(w, membershipWord(e.Op), sumLevel)
+	case "+", "-":
+		w = append(e.Args[0].append(w, sumLevel), " "+e.Op+" "...)
+		return e.Args[1].append(w, productLevel)
+	case "*", "/":
+		w = append(e.Args[0].append(w, productLevel), " "+e.Op+" "...)
+		return e.Args[1].append(w, signLevel)
 	case "neg":
 		// Two signs in a row would begin a comment, and the least integer is a
 		// literal with its sign.
-		return "-" + e.Args[0].text(primaryLevel), signLevel
+		return e.Args[0].append(append(w, '-'), primaryLevel)
 	case "literal":
-		return literal(e.Value)
+		return append(w, literal(e.Value)...)
+	case "filtered":
+		w = append(e.Args[0].append(w, primaryLevel), '[')
+		return append(e.Filter.append(w, looser), ']')
 	}
-	return e.primaryText(), primaryLevel
+	return append(w, e.primaryText()...)
 }
 
-func (e *Expr) joinedArgs(between string, level int) string {
-	texts := make([]string, len(e.Args))
+func (e *Expr) appendArgs(w []byte, between string, level int) []byte {
 	for i, arg := range e.Args {
-		texts[i] = arg.text(level)
+		if i > 0 {
+			w = append(w, between...)
+		}
+		w = arg.append(w, level)
 	}
-	return strings.Join(texts, between)
+	return w
 }
 
 func membershipWord(op string) string {
@@ -578,8 +611,6 @@ func (e *Expr) primaryText() string {
 		return e.ofText()
 	case "call":
 		return e.Name.exprText() + "(" + listed(e.Args) + ")"
-	case "filtered":
-		return e.Args[0].text(primaryLevel) + "[" + e.Filter.String() + "]"
 	}
 	panic("query: no text for expression " + e.Op)
 }
@@ -617,23 +648,21 @@ func (n *Name) propText() string {
 	return quote(n.Text, `"`)
 }
 
-// literal writes a value and how tightly it binds: a negative number has a sign.
-func literal(v event.Value) (string, int) {
+func literal(v event.Value) string {
 	switch v.Type() {
 	case event.StringType:
-		return quote(v.Text(), "'"), primaryLevel
+		return quote(v.Text(), "'")
 	case event.FloatType:
-		return floatText(v.Float()), signOf(v.Float() < 0)
-	case event.IntegerType:
-		return strconv.FormatInt(v.Int(), 10), signOf(v.Int() < 0)
+		return floatText(v.Float())
 	case event.None:
-		return "null", primaryLevel
+		return "null"
 	}
-	return v.String(), primaryLevel
+	return v.String()
 }
 
-func signOf(negative bool) int {
-	if negative {
+// literalLevel is how tightly a value binds: a negative number has a sign.
+func literalLevel(v event.Value) int {
+	if v.Type() == event.FloatType && v.Float() < 0 || v.Type() == event.IntegerType && v.Int() < 0 {
 		return signLevel
 	}
 	return primaryLevel

@@ -24,7 +24,7 @@ import (
 // Database answers statements. *engine.DB is one, a client of a server another.
 type Database interface {
 	Query(ctx context.Context, text string, opts ...engine.QueryOption) (*engine.Result, error)
-	Complete(text string, cursor int) (items []query.Completion, from int)
+	Complete(ctx context.Context, text string, cursor int) (items []query.Completion, from int)
 }
 
 // Options say where the loop reads and writes. Zero fields mean the process's

@@ -39,7 +39,7 @@ func (a *asked) Query(_ context.Context, text string, _ ...engine.QueryOption) (
 	return &engine.Result{Columns: []engine.Column{{Name: "n", Type: engine.Integer}}, Rows: [][]engine.Cell{{int64(len(a.statements))}}}, nil
 }
 
-func (a *asked) Complete(string, int) ([]query.Completion, int) { return nil, 0 }
+func (a *asked) Complete(context.Context, string, int) ([]query.Completion, int) { return nil, 0 }
 
 // script runs a script as `wend repl < file` does and returns what it printed.
 func script(t *testing.T, db Database, text string) (out, errs string, err error) {

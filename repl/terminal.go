@@ -1,6 +1,7 @@
 package repl
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,7 +53,7 @@ func (t *terminal) complete(line string, pos int) (head string, words []string, 
 	if head, words, ok := completeCommand(before); ok {
 		return head, words, string(runes[pos:])
 	}
-	items, from := t.db.Complete(before, len(before))
+	items, from := t.db.Complete(context.Background(), before, len(before))
 	for _, item := range items {
 		words = append(words, item.Text)
 	}

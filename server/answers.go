@@ -1,9 +1,16 @@
 package server
 
-import "sync"
+import (
+	"bytes"
+	"errors"
+	"sync"
+)
 
-// answersBytesMax bounds the written answers that are kept.
-const answersBytesMax = 32 << 20
+// answersBytesMax bounds the written answers that are kept, answerBytesMax one of them.
+const (
+	answersBytesMax = 32 << 20
+	answerBytesMax  = answersBytesMax / 8
+)
 
 // answers keeps what was written for repeated queries of one state of the
 // store, ready to be sent: a dashboard asks the same until the data changes.
@@ -24,7 +31,22 @@ type answerKey struct {
 
 type answer struct {
 	body       []byte
-	tag, media string
+	tag, media string // tag: empty of a partial answer
+}
+
+// errNotKept says that an answer is larger than one that is kept.
+var errNotKept = errors.New("the answer is too large to be kept")
+
+// keptBody takes an answer that is to be kept. Rows may be far longer written
+// than they were counted: NDJSON repeats the columns' names in each.
+type keptBody struct{ text bytes.Buffer }
+
+// Write fails with errNotKept beyond answerBytesMax.
+func (b *keptBody) Write(p []byte) (int, error) {
+	if b.text.Len()+len(p) > answerBytesMax {
+		return 0, errNotKept
+	}
+	return b.text.Write(p)
 }
 
 func (a *answers) get(version string, key answerKey) *answer {
@@ -39,7 +61,7 @@ func (a *answers) get(version string, key answerKey) *answer {
 // put keeps an answer. Where there is no room for it, all others go.
 func (a *answers) put(version string, key answerKey, x *answer) {
 	size := len(x.body) + len(key.query) + len(key.params) + 200
-	if size > answersBytesMax/8 {
+	if size > answerBytesMax {
 		return
 	}
 	a.mu.Lock()

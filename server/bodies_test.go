@@ -7,40 +7,55 @@ import (
 	"testing"
 	"time"
 
+	"wend/ingest"
 	"wend/internal/trust"
+	"wend/storage"
 )
 
 // A small body must not become a large one, whatever it is made of.
 func TestDecompressionBombs(t *testing.T) {
 	s := open(t, Options{})
 	blank := strings.Repeat(" ", 1<<20)
+	// Rows that nobody sent, and names that are new in each eighth event.
+	var table strings.Builder
+	table.WriteString(strings.Repeat("\n", eventsPerBatch-1000))
+	for i := range 8 * 62 {
+		table.WriteString(`{"customer":"a","time":1,"event":"e"`)
+		for p := range 256 {
+			fmt.Fprintf(&table, `,"%x":""`, i/8*256+p)
+		}
+		table.WriteString("}\n")
+	}
 	bombs := []struct {
-		name, body string
-		status     int
-		code       string
-		header     []string
+		call, name, body string
+		status           int
+		code             string
+		header           []string
 	}{
-		{"gzip, 1 to 1000", gzipped(t, strings.Repeat(blank, 16)), 413, "too_large", nil},
-		{"gzip of many members", strings.Repeat(gzipped(t, blank), 16), 413, "too_large", nil},
-		{"zstd", zstdOf(t, strings.Repeat(blank, 16)), 413, "too_large", nil},
-		{"zstd of many frames", strings.Repeat(zstdOf(t, blank), 16), 413, "too_large", nil},
+		{"events", "gzip, 1 to 1000", gzipped(t, strings.Repeat(blank, 16)), 413, "too_large", nil},
+		{"events", "gzip of many members", strings.Repeat(gzipped(t, blank), 16), 413, "too_large", nil},
+		{"events", "zstd", zstdOf(t, strings.Repeat(blank, 16)), 413, "too_large", nil},
+		{"events", "zstd of many frames", strings.Repeat(zstdOf(t, blank), 16), 413, "too_large", nil},
 		// A frame whose header asks for a window of 2 GiB.
-		{"zstd window", "\x28\xb5\x2f\xfd\x00\xa8" + strings.Repeat("\x00", 32), 413, "too_large", nil},
+		{"events", "zstd window", "\x28\xb5\x2f\xfd\x00\xa8" + strings.Repeat("\x00", 32), 413, "too_large", nil},
 		// One that says how long its content is: 2 GiB.
-		{"zstd content", "\x28\xb5\x2f\xfd\xa0\x00\x00\x00\x80" + strings.Repeat("\x00", 32), 413, "too_large", nil},
-		{"plain", strings.Repeat(" ", bodyWireMax+1), 413, "too_large", nil},
+		{"events", "zstd content", "\x28\xb5\x2f\xfd\xa0\x00\x00\x00\x80" + strings.Repeat("\x00", 32), 413, "too_large", nil},
+		{"events", "plain", strings.Repeat(" ", bodyWireMax+1), 413, "too_large", nil},
 		// Five bytes that ask for 4 GiB: snappy is not spoken.
-		{"snappy", "\xff\xff\xff\xff\x0f", 415, "bad_encoding", []string{"Content-Encoding", "snappy"}},
-		{"garbage after gzip", gzipped(t, twoEvents) + "trailing garbage", 400, "bad_events", []string{"Content-Encoding", "gzip"}},
-		{"garbage after zstd", zstdOf(t, twoEvents) + "trailing garbage", 400, "bad_events", []string{"Content-Encoding", "zstd"}},
-		{"gzip cut short", gzipped(t, twoEvents)[:40], 400, "bad_events", []string{"Content-Encoding", "gzip"}},
-		{"gzip in gzip", gzipped(t, gzipped(t, strings.Repeat(blank, 16))), 200, "", nil}, // is read once, and is no event then
+		{"events", "snappy", "\xff\xff\xff\xff\x0f", 415, "bad_encoding", []string{"Content-Encoding", "snappy"}},
+		{"events", "garbage after gzip", gzipped(t, twoEvents) + "trailing garbage", 400, "bad_events", []string{"Content-Encoding", "gzip"}},
+		{"events", "garbage after zstd", zstdOf(t, twoEvents) + "trailing garbage", 400, "bad_events", []string{"Content-Encoding", "zstd"}},
+		{"events", "gzip cut short", gzipped(t, twoEvents)[:40], 400, "bad_events", []string{"Content-Encoding", "gzip"}},
+		{"events", "gzip in gzip", gzipped(t, gzipped(t, strings.Repeat(blank, 16))), 200, "", nil},                // is read once, and is no event then
+		{"events?strict=1", "names that are new in each eighth event", table.String(), 400, "rejected_event", nil}, // too many of them
+		{"links", "numbers for links", "[" + strings.Repeat("1,", bodyWireMax/2-2) + "1]", 400, "bad_link", nil},
+		{"links", "links", "[" + strings.Repeat(`{"from":"a","to":"b"},`, linksAtOnce) + `{"from":"a","to":"b"}]`, 413, "too_many_links", nil},
 	}
 	for _, b := range bombs {
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
-		r := s.do("POST", "/v1/events", b.body, b.header...)
+		r := s.do("POST", "/v1/"+b.call, b.body, b.header...)
 		runtime.ReadMemStats(&after)
 		if b.status == 200 {
 			if r.StatusCode != 200 || !strings.Contains(r.body, `"accepted":0`) {
@@ -57,6 +72,31 @@ func TestDecompressionBombs(t *testing.T) {
 		t.Errorf("they left %v events", rows[0][0])
 	}
 	trust.Report(t, "S6", "bombs", len(bombs))
+
+	// What is stored must not stay as large as its table, either: 80 MB of a small body.
+	table.Reset()
+	for i := range 500 {
+		table.WriteString(`{"customer":"a","time":1,"event":"e"`)
+		for p := range 20 {
+			fmt.Fprintf(&table, `,"%x":""`, (20*i+p)%9900)
+		}
+		table.WriteString("}\n")
+	}
+	live := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := live()
+	for i := range 6 {
+		if r := s.do("POST", "/v1/events", table.String()); r.StatusCode != 200 || !strings.Contains(r.body, `"accepted":500`) {
+			t.Fatalf("a wide batch: %s %.200s", r.Status, r.body)
+		}
+		if after := live(); after > before+300<<20 {
+			t.Errorf("%d batches of %d bytes keep %d bytes", i+1, table.Len(), after-before)
+		}
+	}
 }
 
 // The limits of a body, each from below, at it, and above.
@@ -73,8 +113,8 @@ func TestLimitsOfABody(t *testing.T) {
 	f("wire n-1", padded(bodyWireMax-1), 200)
 	f("wire n", padded(bodyWireMax), 200)
 	f("wire n+1", padded(bodyWireMax+1), 413)
-	f("ratio under the first MiB", gzipped(t, padded(ratioFree)), 200)
-	f("ratio above it", gzipped(t, padded(4*ratioFree)), 413)
+	f("ratio under the first MiB", gzipped(t, padded(ingest.RequestRatioFree)), 200)
+	f("ratio above it", gzipped(t, padded(4*ingest.RequestRatioFree)), 413)
 }
 
 // Framing that lies about a body's length.
@@ -115,6 +155,15 @@ func TestBodiesShareAPool(t *testing.T) {
 	if r.refused(t, 503, "ingest_busy"); r.Header.Get("Retry-After") != "1" {
 		t.Errorf("Retry-After: %q", r.Header.Get("Retry-After"))
 	}
+	var odd strings.Builder // a table of them is a hundred times as large
+	for i := range 60 {
+		odd.WriteString(`{"customer":"a","time":1,"event":"e"`)
+		for p := range 200 {
+			fmt.Fprintf(&odd, `,"%d":1`, i*200+p)
+		}
+		odd.WriteString("}\n")
+	}
+	s.do("POST", "/v1/events", odd.String()).refused(t, 503, "ingest_busy")
 	if r := s.do("POST", "/v1/events", twoEvents); r.StatusCode != 200 {
 		t.Errorf("a small body beside them: %s %s", r.Status, r.body)
 	}
@@ -217,10 +266,34 @@ func TestLimitsOfAnEvent(t *testing.T) {
 // The token of a batch is kept for days: it is short.
 func TestBatchTokens(t *testing.T) {
 	s := open(t, Options{})
-	if r := s.do("POST", "/v1/events", twoEvents, "X-Batch-Token", strings.Repeat("x", batchTokenMax)); r.StatusCode != 200 {
+	if r := s.do("POST", "/v1/events", twoEvents, "X-Batch-Token", strings.Repeat("x", storage.TokenMax)); r.StatusCode != 200 {
 		t.Errorf("%s %s", r.Status, r.body)
 	}
-	s.do("POST", "/v1/events", twoEvents, "X-Batch-Token", strings.Repeat("x", batchTokenMax+1)).refused(t, 400, "bad_batch_token")
+	s.do("POST", "/v1/events", twoEvents, "X-Batch-Token", strings.Repeat("x", storage.TokenMax+1)).refused(t, 400, "bad_batch_token")
+	s.do("POST", "/v1/events", twoEvents, "X-Batch-Token", "caf\xe9").refused(t, 400, "bad_batch_token")
+	// The answer is the first one, whatever comes under the token later.
+	mixed := `{"customer":"a","event":"view","time":"soon"}` + "\n" + twoEvents + `{"customer":"","event":"view","time":1}` + "\n"
+	var bad strings.Builder
+	for i := range 300 {
+		fmt.Fprintf(&bad, `{"customer":"a","event":"view","time":"day %d"}`+"\n", i)
+	}
+	for token, c := range map[string]struct {
+		body string
+		want []string
+	}{
+		"mixed": {mixed, []string{`"duplicates":2`, `{"index":0,"reason":"time: expected a time, got \"soon\""}`, `{"index":3,`}},
+		"bad":   {bad.String(), []string{`"accepted":0`, `got \"day 255\""`, `{"index":256,"reason":"it cannot be stored either; only 256 different reasons`, `{"index":299,`}},
+	} {
+		first := s.do("POST", "/v1/events", c.body, "X-Batch-Token", token)
+		for _, want := range c.want {
+			if !strings.Contains(first.body, want) {
+				t.Errorf("%s: no %s in %s %.300s", token, want, first.Status, first.body)
+			}
+		}
+		if again := s.do("POST", "/v1/events", twoEvents, "X-Batch-Token", token); again.body != first.body {
+			t.Errorf("%s, sent again: %.300s", token, again.body)
+		}
+	}
 }
 
 // A body below the least rate ends, although it never stops.

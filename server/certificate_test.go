@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -26,13 +25,13 @@ type encrypted struct {
 	*shop
 	certFile, keyFile string
 	address           string
-	log               *bytes.Buffer
+	log               *lockedBuffer
 }
 
 func openTLS(t *testing.T) *encrypted {
 	t.Helper()
 	dir := t.TempDir()
-	s := &encrypted{shop: open(t, Options{}), certFile: dir + "/cert.pem", keyFile: dir + "/key.pem", log: &bytes.Buffer{}}
+	s := &encrypted{shop: open(t, Options{}), certFile: dir + "/cert.pem", keyFile: dir + "/key.pem", log: &lockedBuffer{}}
 	s.renew(t)
 	c, err := LoadCertificate(s.certFile, s.keyFile, slog.New(slog.NewTextHandler(s.log, nil)))
 	if err != nil {

@@ -16,7 +16,7 @@ const (
 	bodyGrace   = 10 * time.Second // before a body is held to rateMin
 	rateMin     = 1 << 10          // bytes a second
 	rateFair    = 16 << 10         // bytes a second that keep a connection its place when others want one
-	keepGrace   = time.Second      // a connection keeps its place for so long after an answer
+	keepGrace   = time.Second / 10 // a connection keeps its place for so long after an answer
 	writePieces = 64 << 10         // an answer goes out in these, each of which renews the time to take it
 )
 
@@ -100,6 +100,9 @@ type conn struct {
 	phase phase
 	since time.Time // when the phase began
 	moved int64     // bytes in it
+
+	blocked time.Duration // of it, in writing
+	writing time.Time     // when the write began that is under way; zero: none is
 }
 
 // Close makes room for another connection, once however often it is called.
@@ -122,7 +125,7 @@ func (x *conn) enter(p phase) {
 	if x.phase == p && p != asking {
 		return
 	}
-	x.phase, x.since, x.moved = p, x.crowd.now(), 0
+	x.phase, x.since, x.moved, x.blocked = p, x.crowd.now(), 0, 0
 	if p == asking {
 		x.since = x.since.Add(keepGrace) // it had an answer: it is no stranger
 	}
@@ -145,7 +148,46 @@ func (x *conn) owes(now time.Time) time.Duration {
 	if x.phase == working {
 		return 0
 	}
-	return now.Sub(x.since) - time.Duration(x.moved)*time.Second/rateFair
+	return now.Sub(x.since) - timeAt(x.moved, rateFair)
+}
+
+// timeAt is the time that bytes may take at a rate, in bytes a second.
+func timeAt(bytes, rate int64) time.Duration {
+	return time.Duration(bytes/rate)*time.Second + time.Duration(bytes%rate)*time.Second/time.Duration(rate)
+}
+
+// writes notes that a piece of an answer is being written.
+func (x *conn) writes() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.writing = x.crowd.now()
+}
+
+// wrote notes that n bytes of it were.
+func (x *conn) wrote(n int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.moved += int64(n)
+	x.blocked += x.crowd.now().Sub(x.writing)
+	x.writing = time.Time{}
+}
+
+// late says for how much longer the client has kept the answer's writer waiting
+// than what it took may take at a rate; nothing before there is an answer.
+func (x *conn) late(rate int64) time.Duration {
+	if x == nil {
+		return 0
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.phase != answering {
+		return 0
+	}
+	blocked := x.blocked
+	if !x.writing.IsZero() {
+		blocked += x.crowd.now().Sub(x.writing)
+	}
+	return blocked - timeAt(x.moved, rate)
 }
 
 type connKey struct{}
@@ -156,6 +198,13 @@ func connOf(c net.Conn) *conn {
 		c = t.NetConn()
 	}
 	x, _ := c.(*conn)
+	return x
+}
+
+// connBehind is the connection that a request came on; nil, which may be asked
+// all the same, if the listener is none of ours.
+func connBehind(r *http.Request) *conn {
+	x, _ := r.Context().Value(connKey{}).(*conn)
 	return x
 }
 
@@ -173,7 +222,7 @@ func connState(c net.Conn, state http.ConnState) {
 // takes its answer, too slowly.
 func paced(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x, _ := r.Context().Value(connKey{}).(*conn)
+		x := connBehind(r)
 		control := http.NewResponseController(w)
 		if r.Body != nil && r.Body != http.NoBody {
 			x.enter(sending)
@@ -236,13 +285,22 @@ func (w *pacedWriter) Write(p []byte) (written int, err error) {
 	for {
 		piece := p[:min(len(p), writePieces)]
 		w.control.SetWriteDeadline(time.Now().Add(stallTimeout))
-		n, err := w.ResponseWriter.Write(piece)
-		w.conn.move(n)
+		n, err := w.write(piece)
 		written += n
 		if p = p[n:]; err != nil || len(p) == 0 {
 			return written, err
 		}
 	}
+}
+
+func (w *pacedWriter) write(p []byte) (int, error) {
+	if w.conn == nil {
+		return w.ResponseWriter.Write(p)
+	}
+	w.conn.writes()
+	n, err := w.ResponseWriter.Write(p)
+	w.conn.wrote(n)
+	return n, err
 }
 
 // Unwrap lets http.ResponseController reach the connection.

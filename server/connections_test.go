@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"wend/access"
 	"wend/internal/trust"
 )
 
@@ -104,6 +106,120 @@ func TestNewcomersTakeThePlaceOfTheSlowest(t *testing.T) {
 	if len(c.conns) != 3 {
 		t.Error("a connection left twice")
 	}
+}
+
+// Queries that run or wait never hold all connections, and those of one token
+// only a part of what queries may; batches that wait for the disk do not either.
+// What else there is to ask gets through, however often the others ask again.
+func TestNobodyHoldsAllConnections(t *testing.T) {
+	x := withTokens(t)
+	const batch = `{"customer": "new", "time": 1, "event": "view"}`
+	queries := crowding{"POST /v1/query", access.Query, funnel, (*slowFiles).hold, func(s *Server) int { return s.running.count() }, "POST /v1/events", access.Ingest, batch}
+	batches := crowding{"POST /v1/events", access.Ingest, batch, (*slowFiles).holdSyncs, func(s *Server) int { return len(s.changes) }, "POST /v1/query", access.Query, "measure customers"}
+	f := func(name string, of crowding, opt Options, held int, status int, code string) {
+		t.Run(name, func(t *testing.T) {
+			s := openWith(t, 100, opt)
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			srv := s.server.httpServer()
+			done := make(chan error)
+			go func() { done <- srv.Serve(newCrowd(l, connectionsMax)) }()
+			if r := s.do("POST", "/v1/events", batch, "Authorization", "Bearer "+x.byScope[access.Ingest].Reveal()); r.StatusCode != 200 { // there is a log
+				t.Fatalf("%s %s", r.Status, r.body)
+			}
+			gate := of.hold(s.files)
+			ctx, stop := context.WithCancel(t.Context())
+			var clients sync.WaitGroup
+			request := fmt.Sprintf("%s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s",
+				of.call, x.byScope[of.scope].Reveal(), len(of.body), of.body)
+			defer func() {
+				stop()
+				s.files.release()
+				clients.Wait()
+				srv.Close()
+				<-done
+			}()
+			var wrong atomic.Int64
+			greedy := func() { // keeps a connection and asks again and again
+				c, err := net.Dial("tcp", l.Addr().String())
+				if err != nil {
+					return
+				}
+				defer c.Close()
+				defer context.AfterFunc(ctx, func() { c.Close() })()
+				for r := bufio.NewReader(c); ; {
+					io.WriteString(c, request)
+					res, err := http.ReadResponse(r, nil)
+					if err != nil {
+						return // its place was given to another
+					}
+					body, err := io.ReadAll(res.Body)
+					if err == nil && ctx.Err() == nil && (res.StatusCode != status || res.Header.Get("Retry-After") == "" || !strings.Contains(string(body), code)) {
+						wrong.Add(1)
+						t.Logf("%s %s", res.Status, body)
+					}
+					select {
+					case <-ctx.Done():
+						return
+					case <-time.After(300 * time.Millisecond):
+					}
+				}
+			}
+			for range connectionsMax + connectionsMax/8 {
+				clients.Go(func() {
+					for ctx.Err() == nil {
+						greedy()
+					}
+				})
+			}
+			<-gate.reached
+			eventually(t, "as many as may are held", func() bool { return of.count(s.server) == held })
+			client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+			answered := func(call string, scope access.Scope, body string) func() bool {
+				method, path, _ := strings.Cut(call, " ")
+				return func() bool {
+					req, err := http.NewRequest(method, "http://"+l.Addr().String()+path, strings.NewReader(body))
+					if err != nil {
+						t.Fatal(err)
+					}
+					req.Header.Set("Authorization", "Bearer "+x.byScope[scope].Reveal())
+					req.Header.Set("Content-Type", "text/plain")
+					res, err := client.Do(req)
+					if err != nil {
+						return false
+					}
+					defer res.Body.Close()
+					return res.StatusCode == 200
+				}
+			}
+			for range 5 {
+				eventually(t, "/healthz answers", answered("GET /healthz", access.Query, ""))
+				eventually(t, "/metrics answers", answered("GET /metrics", access.Metrics, ""))
+				eventually(t, of.other+" answers", answered(of.other, of.otherScope, of.otherBody))
+			}
+			if n := of.count(s.server); n > held || wrong.Load() > 0 {
+				t.Errorf("%d were held meanwhile, want %d at most; %d refusals were others than %d %s", n, held, wrong.Load(), status, code)
+			}
+		})
+	}
+	f("queries of one token", queries, Options{Access: x.keeper}, queriesOfToken, http.StatusTooManyRequests, "too_many_queries")
+	f("queries of everybody", queries, Options{}, queriesMax, http.StatusServiceUnavailable, "busy")
+	f("batches", batches, Options{}, changesMax, http.StatusServiceUnavailable, "ingest_busy")
+}
+
+// crowding is a call that many make at once, and another that goes on beside it.
+type crowding struct {
+	call  string
+	scope access.Scope
+	body  string
+	hold  func(*slowFiles) *gate // what lets the calls wait
+	count func(*Server) int      // of those that wait
+
+	other      string
+	otherScope access.Scope
+	otherBody  string
 }
 
 // An honest client is answered while others do everything slowly. The number

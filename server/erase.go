@@ -31,7 +31,11 @@ func (s *Server) postErase(w http.ResponseWriter, r *http.Request) error {
 	if req.Lift && after == storage.Suppress {
 		return badRequest("bad_after", "lift lets later events count, and suppress refuses them", "send one of them")
 	}
-	receipt, err := s.db.EraseWith(r.Context(), req.Customer, storage.EraseOptions{After: after, Lift: req.Lift})
+	var receipt storage.Receipt
+	err := s.change(func() (err error) {
+		receipt, err = s.db.EraseWith(r.Context(), req.Customer, storage.EraseOptions{After: after, Lift: req.Lift})
+		return err
+	})
 	if errors.Is(err, storage.ErrOldFormat) {
 		return &apiError{Status: http.StatusConflict, Code: "old_format", Message: "the store's format has no erasures", Hint: "stop the server and run wend upgrade"}
 	}

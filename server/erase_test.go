@@ -1,8 +1,6 @@
 package server
 
 import (
-	"bytes"
-	"log/slog"
 	"strings"
 	"testing"
 
@@ -10,8 +8,7 @@ import (
 )
 
 func TestErase(t *testing.T) {
-	var log bytes.Buffer
-	s := openWith(t, 4, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	s := openWith(t, 4, Options{})
 	s.do("POST", "/v1/links", `{"from": "c0001", "to": "c0000"}`)
 	var r, unknown storage.Receipt
 	answer := s.do("POST", "/v1/erase", `{"customer": "c0001", "after": "suppress"}`)
@@ -52,7 +49,7 @@ func TestErase(t *testing.T) {
 	s.do("POST", "/v1/erase", `{"customer": "x", "after": "forget"}`).refused(t, 400, "bad_after")
 	s.do("POST", "/v1/erase", `{"customer": "x", "after": "suppress", "lift": true}`).refused(t, 400, "bad_after")
 	s.do("POST", "/v1/links", `{"from": "x", "to": "c0000"}`).refused(t, 400, "bad_link")
-	if told := s.do("GET", "/metrics", "").body + log.String(); strings.Contains(told, "c000") || strings.Contains(told, "nobody") {
-		t.Errorf("a name is in the metrics or in the log: %s", log.String())
+	if told := s.do("GET", "/metrics", "").body + s.log.String(); strings.Contains(told, "c000") || strings.Contains(told, "nobody") {
+		t.Errorf("a name is in the metrics or in the log: %s", told)
 	}
 }

@@ -37,6 +37,11 @@ func (e *apiError) Error() string { return e.Message }
 // errStopping refuses what comes after the server was told to stop.
 var errStopping = &apiError{Status: http.StatusServiceUnavailable, Code: "stopping", Message: "the server is stopping", Retry: true}
 
+// errHTTP10 refuses what has no length to who speaks HTTP/1.0: an answer that
+// is cut off would look whole.
+var errHTTP10 = &apiError{Status: http.StatusHTTPVersionNotSupported, Code: "http_version", Message: "an answer of this length is not sent over HTTP/1.0, where nobody could tell whether it is whole",
+	Hint: "use HTTP/1.1; in nginx, proxy_http_version 1.1"}
+
 func badRequest(code, message, hint string) *apiError {
 	return &apiError{Status: http.StatusBadRequest, Code: code, Message: message, Hint: hint}
 }
@@ -73,7 +78,7 @@ func (s *Server) answerError(w http.ResponseWriter, r *http.Request, err error) 
 		s.metrics.panics.Inc()
 		s.log.Error("a statement ran into a bug", "route", routePath(r), "shape", shapeOf(err), "stack", string(bug.Stack))
 	}
-	if e.Status >= 500 {
+	if e.Status >= 500 && e.Status != http.StatusHTTPVersionNotSupported {
 		s.log.Error("request failed", "route", routePath(r), "code", e.Code, "status", e.Status, "shape", shapeOf(err), "cause", causeOf(err))
 	}
 	writeError(w, e)

@@ -23,7 +23,7 @@ import (
 // decompressed returns the request's body as it was before Content-Encoding,
 // by its header or its first bytes, and bounded: more than bodyDecodedMax bytes
 // are errTooLarge whatever the compressed size.
-func (s *Server) decompressed(r *http.Request) (io.ReadCloser, error) {
+func (s *Server) decompressed(r *http.Request) (*pooledReader, error) {
 	sent := &cappedReader{r: r.Body, left: bodyWireMax}
 	wire := bufio.NewReader(sent)
 	magic, _ := wire.Peek(4)
@@ -46,9 +46,6 @@ func (s *Server) decompressed(r *http.Request) (io.ReadCloser, error) {
 	}
 	return &pooledReader{r: &cappedReader{r: body, left: bodyDecodedMax, sent: sent}, body: body, pool: s.bodies}, nil
 }
-
-// batchTokenMax bounds what the store keeps for days of every batch.
-const batchTokenMax = 256
 
 // errBodies says that the pool of decoded bodies is empty.
 var errBodies = errors.New("no memory is left for bodies")
@@ -83,6 +80,16 @@ func (p *pooledReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// reserve takes bytes for what is made of what was read, until Close.
+func (p *pooledReader) reserve(bytes int64) error {
+	if !p.pool.TryAcquire(bytes) {
+		return errBodies
+	}
+	p.held += bytes
+	p.used += bytes
+	return nil
+}
+
 // Close gives everything back to the pool.
 func (p *pooledReader) Close() error {
 	p.pool.Release(p.held)
@@ -90,19 +97,12 @@ func (p *pooledReader) Close() error {
 	return p.body.Close()
 }
 
-// Data that people send compresses to a tenth or a twentieth. More than
-// ratioMax, after the first ratioFree bytes, is made to hurt.
-const (
-	ratioMax  = 100
-	ratioFree = 1 << 20
-)
-
 // windowMax is the memory that a zstd body may ask for: what the levels up to
 // 19 use. A larger one is refused before it is reserved.
 const windowMax = 8 << 20
 
 // cappedReader fails with errTooLarge where io.LimitReader would end quietly,
-// or where it is ratioMax times as much as was sent.
+// or where it is ingest.RequestRatio times as much as was sent.
 type cappedReader struct {
 	r    io.Reader
 	left int64
@@ -121,7 +121,7 @@ func (c *cappedReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.left -= int64(n)
 	c.read += int64(n)
-	if c.left < 0 || c.sent != nil && c.read > ratioFree && c.read > ratioMax*c.sent.read {
+	if c.left < 0 || c.sent != nil && c.read > ingest.RequestRatioFree && c.read > ingest.RequestRatio*c.sent.read {
 		return n, errTooLarge
 	}
 	return n, err
@@ -160,50 +160,54 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 	default: // whoever writes it does not expect half a batch
 		return badRequest("bad_request", fmt.Sprintf("strict is %q", strict), "write strict=1, or leave it out")
 	}
-	if len(opt.Token) > batchTokenMax {
-		return badRequest("bad_batch_token", fmt.Sprintf("X-Batch-Token is longer than %d bytes", batchTokenMax), "")
+	if err := storage.CheckToken(opt.Token); err != nil {
+		return badRequest("bad_batch_token", err.Error(), "")
 	}
 	body, err := s.decompressed(r)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	known, err := s.propertyTypes(r.Header.Get("X-Property-Types"))
+	var known map[string]event.Type
+	err = s.change(func() (err error) { // to ask the store may be to wait for it, too
+		known, err = s.propertyTypes(r.Header.Get("X-Property-Types"))
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	decoded, err := ingest.DecodeJSON(body, ingest.JSONOptions{EventsMax: eventsPerBatch, Known: known, Length: r.ContentLength})
+	decoded, err := ingest.DecodeJSON(body, ingest.JSONOptions{EventsMax: eventsPerBatch, Known: known, Length: r.ContentLength, Reserve: body.reserve})
 	var many *ingest.TooManyError
 	switch {
 	case errors.As(err, &many):
 		return &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_many_events", Message: many.Error()}
 	case errors.Is(err, errTooLarge), errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
 		return &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_large",
-			Message: fmt.Sprintf("the batch is larger than %d MiB as sent, or decompressed than %d MiB or %d times its size", bodyWireMax>>20, bodyDecodedMax>>20, ratioMax),
+			Message: fmt.Sprintf("the batch is larger than %d MiB as sent, or decompressed than %d MiB or %d times its size", bodyWireMax>>20, bodyDecodedMax>>20, ingest.RequestRatio),
 			Hint:    "send smaller batches"}
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, errBodies):
 		return err
 	case err != nil:
 		return badRequest("bad_events", err.Error(), "send one JSON object a line, or an array of objects")
 	}
-	answer := eventsAnswer{Rejected: []rejection{}}
+	opt.Index = decoded.Index
 	for _, j := range decoded.Rejected {
-		answer.Rejected = append(answer.Rejected, rejection{j.Index, j.Reason})
+		opt.Rejected = append(opt.Rejected, storage.Rejection{Index: j.Index, Reason: j.Reason})
 	}
-	if opt.Strict && len(answer.Rejected) > 0 {
-		return refusedBatch(answer.Rejected[0])
-	}
-	ack, err := s.db.AppendBatch(r.Context(), decoded.Batch, opt)
+	var ack storage.Ack
+	err = s.change(func() (err error) {
+		ack, err = s.db.AppendBatch(r.Context(), decoded.Batch, opt)
+		return err
+	})
 	if errors.Is(err, storage.ErrRefused) {
-		first := ack.Rejected[0]
-		return refusedBatch(rejection{decoded.Index[first.Index], first.Reason})
+		return refusedBatch(ack.Rejected[0])
 	}
 	if err != nil {
 		return err
 	}
-	// The store counts in the batch that it was given: back to the client's own numbers.
+	answer := eventsAnswer{Rejected: []rejection{}}
 	for _, j := range ack.Rejected {
-		answer.Rejected = append(answer.Rejected, rejection{decoded.Index[j.Index], j.Reason})
+		answer.Rejected = append(answer.Rejected, rejection{j.Index, j.Reason})
 	}
 	answer.Accepted, answer.Duplicates, answer.Conflicts = ack.Accepted, ack.Duplicates+ack.Conflicts, ack.Conflicts
 	answer.Suppressed = ack.Suppressed
@@ -212,8 +216,22 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, answer)
 }
 
+// change has the store do what a request needs for a change, in one of the places
+// there are for that. No place is held while a client sends a body.
+func (s *Server) change(do func() error) error {
+	select {
+	case s.changes <- struct{}{}:
+		defer func() { <-s.changes }()
+		return do()
+	default:
+		return &apiError{Status: http.StatusServiceUnavailable, Code: "ingest_busy",
+			Message: fmt.Sprintf("%d requests wait for the store to write what they bring, which is the limit; nothing of this one was stored", changesMax),
+			Hint:    "send it again when Retry-After says; a request with more events takes one place, too", Retry: true}
+	}
+}
+
 // refusedBatch is the error of a strict batch that holds an event which cannot be taken.
-func refusedBatch(r rejection) error {
+func refusedBatch(r storage.Rejection) error {
 	return badRequest("rejected_event", fmt.Sprintf("a strict batch is refused for its event %d: %s", r.Index, r.Reason), "correct it, or send without strict=1 to have the others stored")
 }
 
@@ -288,7 +306,7 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 	if err := decodeBody(r, &req); err != nil {
 		return err
 	}
-	if err := s.db.Store().Sync(r.Context(), req.LSN); err != nil {
+	if err := s.change(func() error { return s.db.Store().Sync(r.Context(), req.LSN) }); err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{"lsn": req.LSN, "durability": "sync"})
@@ -327,9 +345,13 @@ func (s *Server) postLink(w http.ResponseWriter, r *http.Request) error {
 		several = make([]linkBody, 1)
 		err = strictJSON(body, &several[0])
 	} else {
-		err = strictJSON(body, &several)
+		several, err = strictList[linkBody](body, linksAtOnce)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errTooMany):
+		return &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_many_links",
+			Message: fmt.Sprintf("more than %d links in one request", linksAtOnce), Hint: "send them in several; none of these was made"}
+	case err != nil:
 		return badRequest("bad_link", "the body is not a link: "+err.Error(), `send {"from": "anon-1", "to": "customer-7"}, or an array of such`)
 	}
 	links := make([]storage.Link, len(several))
@@ -339,7 +361,7 @@ func (s *Server) postLink(w http.ResponseWriter, r *http.Request) error {
 		}
 		links[i] = storage.Link(l)
 	}
-	if err := s.db.Store().LinkAll(r.Context(), links); err != nil {
+	if err := s.change(func() error { return s.db.Store().LinkAll(r.Context(), links) }); err != nil {
 		return linkError(err)
 	}
 	if one {
@@ -356,16 +378,31 @@ func linkError(err error) error {
 	return err
 }
 
+// getLinks lists the links, each written when it was encoded.
 func (s *Server) getLinks(w http.ResponseWriter, _ *http.Request) error {
-	links := []linkBody{}
-	for _, l := range s.db.Links() {
-		links = append(links, linkBody{l.From, l.To})
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusOK)
+	out := bufio.NewWriter(w)
+	out.WriteString(`{"links":[`)
+	for i, l := range s.db.Links() {
+		if i > 0 {
+			out.WriteByte(',')
+		}
+		link, _ := json.Marshal(linkBody(l)) // two texts
+		if _, err := out.Write(link); err != nil {
+			break // Flush says so
+		}
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"links": links})
+	out.WriteString("]}\n")
+	if err := out.Flush(); err != nil {
+		panic(http.ErrAbortHandler) // the status is out: a cut connection says that these are not all
+	}
+	return nil
 }
 
 func (s *Server) deleteLink(w http.ResponseWriter, r *http.Request) error {
-	if err := s.db.Unlink(r.Context(), r.PathValue("from")); err != nil {
+	if err := s.change(func() error { return s.db.Unlink(r.Context(), r.PathValue("from")) }); err != nil {
 		return linkError(err)
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -3,13 +3,18 @@ package server
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
+	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+
+	"wend/storage"
 )
 
 const twoEvents = `{"customer": "a", "time": "2025-03-01T10:00:00Z", "event": "view", "id": "1"}
@@ -131,6 +136,49 @@ func TestEventsThatCannotBeTaken(t *testing.T) {
 	}
 }
 
+// While the disk takes nothing, events are refused with the reason, and all else
+// goes on: a server that answers queries is healthy and ready, and who watches it
+// learns from the metrics. When the disk works again, events are taken.
+func TestEventsThatTheDiskCannotTake(t *testing.T) {
+	s := openWith(t, 10, Options{})
+	const one = `{"customer":"a","time":1,"event":"e"}`
+	send := func() reply { return s.do("POST", "/v1/events", one) }
+	want := 15.0
+	for _, c := range []struct {
+		err    syscall.Errno
+		status int
+		code   string
+	}{{syscall.ENOSPC, 507, "disk_full"}, {syscall.EIO, 503, "disk_error"}} {
+		if r := send(); r.StatusCode != 200 {
+			t.Fatalf("before: %s %s", r.Status, r.body)
+		}
+		want++
+		s.files.fails.Store(int64(c.err))
+		for range 2 { // in the log that is open, then in a new one
+			r := send()
+			if r.refused(t, c.status, c.code); r.Header.Get("Retry-After") == "" {
+				t.Errorf("%s: there is no Retry-After", c.code)
+			}
+		}
+		for path, body := range map[string]string{"/healthz": "ok\n", "/readyz": "ready\n"} {
+			if r := s.do("GET", path, ""); r.StatusCode != 200 || r.body != body {
+				t.Errorf("%s: %s is %s %q", c.code, path, r.Status, r.body)
+			}
+		}
+		refused := fmt.Sprintf(`wend_http_requests_total{route="POST /v1/events",status="%d"} 2`, c.status)
+		if r := s.do("GET", "/metrics", ""); !strings.Contains(r.body, refused) {
+			t.Errorf("%s: the metrics do not tell", c.code)
+		}
+		if rows := s.ask("measure events"); rows[0][0] != want {
+			t.Errorf("%s: %v events, want %v", c.code, rows[0][0], want)
+		}
+		s.files.fails.Store(0)
+	}
+	if r := send(); r.StatusCode != 200 {
+		t.Errorf("afterwards: %s %s", r.Status, r.body)
+	}
+}
+
 func TestTypesOfProperties(t *testing.T) {
 	s := open(t, Options{})
 	s.do("POST", "/v1/events", `{"customer": "a", "time": "2025-03-01", "event": "view", "at": "2025-03-02", "n": 1}`, "X-Property-Types", "at=time&n=float")
@@ -235,4 +283,34 @@ func TestLinks(t *testing.T) {
 		t.Errorf("%s %s", r.Status, r.body)
 	}
 	s.do("DELETE", "/v1/links/nobody", "").refused(t, 404, "not_found")
+	// Many go out while they are encoded.
+	many := make([]storage.Link, 5000)
+	for i := range many {
+		many[i] = storage.Link{From: fmt.Sprintf("visitor %04d", i), To: "c0000"}
+	}
+	if err := s.db.Store().LinkAll(t.Context(), many); err != nil {
+		t.Fatal(err)
+	}
+	parts := &writes{ResponseRecorder: httptest.NewRecorder()}
+	req := httptest.NewRequest("GET", "/v1/links", nil)
+	req.Host = "localhost"
+	s.server.Handler().ServeHTTP(parts, req)
+	var answer struct{ Links []storage.Link }
+	if err := json.Unmarshal(parts.Body.Bytes(), &answer); err != nil || len(answer.Links) != 5002 || answer.Links[5001] != many[4999] {
+		t.Errorf("%d links, %v", len(answer.Links), err)
+	}
+	if parts.longest > 1<<13 {
+		t.Errorf("%d bytes of links are written at once", parts.longest)
+	}
+}
+
+// writes notes the longest piece of an answer.
+type writes struct {
+	*httptest.ResponseRecorder
+	longest int
+}
+
+func (w *writes) Write(p []byte) (int, error) {
+	w.longest = max(w.longest, len(p))
+	return w.ResponseRecorder.Write(p)
 }

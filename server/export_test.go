@@ -1,6 +1,12 @@
 package server
 
 import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +35,7 @@ func TestExport(t *testing.T) {
 		t.Errorf("sent again it is %v, was %v", got, want)
 	}
 	for range exportsRunning {
-		s.server.exports <- struct{}{}
+		s.server.exports.take(nil, nil)
 	}
 	if r := s.do("GET", "/v1/export", ""); r.Header.Get("Retry-After") == "" {
 		t.Errorf("one export too many: %s", r.Status)
@@ -57,5 +63,114 @@ func TestExportThatStops(t *testing.T) {
 	r, err := s.call(t.Context(), "GET", "/v1/export", "")
 	if err == nil && r.StatusCode == 200 {
 		t.Errorf("an export that was stopped looks whole, with %d of %d bytes", len(r.body), len(whole))
+	}
+}
+
+// A client that takes an export slowly does not keep its place for as long as
+// it likes: the export is cut off, and does not look whole.
+func TestSlowExportsEnd(t *testing.T) {
+	now := time.Unix(0, 0)
+	x := &conn{crowd: &crowd{now: func() time.Time { return now }}}
+	takes := func(bytes int, d time.Duration, want bool) {
+		t.Helper()
+		x.writes()
+		now = now.Add(d)
+		if x.wrote(bytes); (x.late(rateFair) > exportGrace) != want {
+			t.Errorf("%d bytes of %s more: it lags: %v", bytes, d, !want)
+		}
+	}
+	x.enter(answering)
+	takes(0, exportGrace, false)
+	takes(32*rateFair, 32*time.Second, false)
+	takes(0, 1, true)
+	takes(rateFair, 0, false)
+	now = now.Add(time.Hour) // the store is being read
+	takes(0, time.Second-1, false)
+	takes(10<<40, 7*24*time.Hour, false) // terabytes, fast
+	x.enter(working)
+	x.enter(answering) // another answer
+	takes(0, exportGrace, false)
+	takes(0, 1, true)
+
+	s := longAnswers(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, srv, done := time.Now(), s.server.httpServer(), make(chan error)
+	c := newCrowd(l, 1)
+	c.now = func() time.Time { return begun.Add(10_000 * time.Since(begun)) } // a clock that runs fast
+	go func() { done <- srv.Serve(c) }()
+	defer func() {
+		srv.Close()
+		<-done
+	}()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	client.(*net.TCPConn).SetReadBuffer(64 << 10)
+	fmt.Fprint(client, "GET /v1/export HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	res, err := http.ReadResponse(bufio.NewReader(client), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	for piece := make([]byte, 16<<10); err == nil; time.Sleep(time.Millisecond) {
+		_, err = res.Body.Read(piece)
+	}
+	if res.StatusCode != 200 || err == io.EOF {
+		t.Errorf("%s, ended with %v", res.Status, err)
+	}
+	eventually(t, "there is room again", func() bool { return s.server.exports.count() == 0 })
+	if !strings.Contains(s.log.String(), "too slowly") {
+		t.Errorf("the log says %q", s.log.String())
+	}
+}
+
+// Over HTTP/1.0 an answer ends where the connection does, whether it is whole or
+// cut off: what has no length is refused.
+func TestAnswersToHTTP10AreWhole(t *testing.T) {
+	s := openWith(t, 100, Options{})
+	send := func(method, path, body string) (*http.Response, string) {
+		t.Helper()
+		c, err := net.Dial("tcp", s.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "%s %s HTTP/1.0\r\nHost: localhost\r\nContent-Type: text/plain\r\nAccept: application/x-ndjson\r\nAccept-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", method, path, len(body), body)
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		return res, string(text)
+	}
+	long := `measure events as "` + strings.Repeat("n", 60_000) + `" by customer limit 100` // 6 MB, with the name in each row
+	random := make([]byte, 15_000)
+	rand.NewChaCha8([32]byte{}).Read(random)
+	dense := fmt.Sprintf(`measure events as "%x" by customer limit 100`, random) // 3 MB, of which compression leaves 38 kB
+	for _, again := range []bool{false, true} {
+		for _, query := range []string{"measure events by customer limit 100", dense} {
+			res, body := send("POST", "/v1/query", query)
+			if res.StatusCode != 200 || res.ContentLength != int64(len(body)) || res.Header.Get("Content-Encoding") != "" || strings.Count(body, "\n") != 100 {
+				t.Errorf("%.30s again %v: %s %q, length %d of %d", query, again, res.Status, res.Header.Get("Content-Encoding"), res.ContentLength, len(body))
+			}
+		}
+		if res, body := send("POST", "/v1/query", long); res.StatusCode != 505 || !strings.Contains(body, "http_version") {
+			t.Errorf("a long answer, again %v: %s, %d bytes", again, res.Status, len(body))
+		}
+	}
+	if res, body := send("GET", "/v1/export", ""); res.StatusCode != 505 || !strings.Contains(body, "proxy_http_version 1.1") {
+		t.Errorf("an export: %s %.300s", res.Status, body)
+	}
+	if log := s.log.String(); strings.Contains(log, "request failed") {
+		t.Errorf("what clients are refused is logged: %.300s", log)
 	}
 }

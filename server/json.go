@@ -13,12 +13,14 @@ import (
 	"unicode/utf8"
 )
 
+var errNotUTF8 = errors.New("it is not UTF-8")
+
 // strictJSON decodes one JSON value. It refuses what would be read otherwise
 // than it was meant: fields it does not know, fields that are there twice, and
 // texts that are not UTF-8. Its errors name fields, and nothing of this program.
 func strictJSON(body []byte, into any) error {
 	if !utf8.Valid(body) || loneSurrogate(body) {
-		return errors.New("it is not UTF-8")
+		return errNotUTF8
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
@@ -29,6 +31,43 @@ func strictJSON(body []byte, into any) error {
 		return errors.New("more than one value")
 	}
 	return repeatedField(body)
+}
+
+// errTooMany says that a list has more values than a request may have.
+var errTooMany = errors.New("too many values")
+
+// strictList decodes an array of at most most values, each as strictJSON does.
+// It stops at the first that does not fit: decoding the array at once would
+// go on, and make a value of every byte or two that follow.
+func strictList[T any](body []byte, most int) ([]T, error) {
+	if !utf8.Valid(body) || loneSurrogate(body) {
+		return nil, errNotUTF8
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	if _, err := dec.Token(); err != nil {
+		return nil, inJSON(err)
+	}
+	var list []T
+	for dec.More() {
+		if len(list) == most {
+			return nil, errTooMany
+		}
+		var v T
+		if err := dec.Decode(&v); err != nil {
+			return nil, inJSON(err)
+		}
+		list = append(list, v)
+	}
+	if _, err := dec.Token(); errors.Is(err, io.EOF) {
+		return nil, inJSON(io.ErrUnexpectedEOF)
+	} else if err != nil {
+		return nil, inJSON(err)
+	}
+	if dec.More() {
+		return nil, errors.New("more than one value")
+	}
+	return list, repeatedField(body)
 }
 
 // inJSON says what does not fit in words of JSON.

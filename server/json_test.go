@@ -20,6 +20,9 @@ func TestBodiesThatDoNotFit(t *testing.T) {
 		}
 	}
 	f("/v1/links", `{"from": 1, "to": "c"}`, `\"from\" is a number, and a text is needed`)
+	f("/v1/links", `[{"from": "a", "to": "b"}`, `it ends in the middle`)
+	f("/v1/links", `[{"from": "a", "to": "b"}, {]`, `no JSON at byte`)
+	f("/v1/links", `[{"from": "a", "to": "b"}] []`, `more than one value`)
 	f("/v1/links", `["c"]`, `it is a text, and an object is needed`)
 	f("/v1/links", `{"from": "a", "to": "b", "to": "c"}`, `field \"to\" is there more than once`)
 	f("/v1/links", `[{"from": "a", "to": "b"}, {"from": "c", "to": "d", "from": "e"}]`, `field \"from\" is there more than once`)

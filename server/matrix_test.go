@@ -237,7 +237,7 @@ func TestQueriesOfOthersAreNotEnded(t *testing.T) {
 	ended := 0
 	f := func(by access.Grant, want bool) {
 		t.Helper()
-		q.add("report", "alice", func() { ended++ })
+		q.add("report", "alice", nil, func(error) { ended++ })
 		if q.end("report", by) != want {
 			t.Errorf("%+v: %v", by, !want)
 		}

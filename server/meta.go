@@ -1,12 +1,15 @@
 package server
 
 import (
+	"context"
+	"crypto/rand"
 	_ "embed"
 	"errors"
 	"net/http"
 
 	"wend/engine"
 	"wend/query"
+	"wend/storage"
 )
 
 //go:embed openapi.json
@@ -37,8 +40,15 @@ func (s *Server) check(w http.ResponseWriter, r *http.Request) error {
 	if req.Lenient {
 		opts = append(opts, engine.WithLenient())
 	}
+	q, done, err := s.begin(r, rand.Text())
+	if err != nil {
+		return err
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(q.ctx, s.timeFor(&req))
+	defer cancel()
 	answer := checkAnswer{OK: true, Errors: []*apiError{}}
-	if err := s.db.Check(req.Query, opts...); err != nil {
+	if err := s.db.Check(ctx, req.Query, opts...); err != nil {
 		var mistakes query.Errors
 		if !errors.As(err, &mistakes) {
 			return err
@@ -72,7 +82,17 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) error {
 			return badRequest("bad_position", "position lies outside the query", "it counts bytes from 0")
 		}
 	}
-	items, from := s.db.Complete(req.Query, at)
+	q, done, err := s.begin(r, rand.Text())
+	if err != nil {
+		return err
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(q.ctx, s.opt.QueryTimeout)
+	defer cancel()
+	items, from := s.db.Complete(ctx, req.Query, at)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	list := []completion{}
 	for _, c := range items {
 		list = append(list, completion{c.Text, c.Kind, c.Detail})
@@ -117,8 +137,30 @@ func (s *Server) schema(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, http.StatusOK, map[string]any{"events": events, "channels": channels, "properties": properties, "definitions": defs})
 }
 
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, http.StatusOK, s.db.Status())
+// status counts as a query: to count the customers of a large store takes as long
+// as one. Where that is to be done at once, requests wait as long as their clients do.
+func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
+	q, done, err := s.begin(r, rand.Text())
+	if err != nil {
+		return err
+	}
+	defer done()
+	st, err := s.counted(q.ctx)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, st)
+}
+
+// counted is the store's status, when no other is made.
+func (s *Server) counted(ctx context.Context) (storage.Status, error) {
+	select {
+	case s.counting <- struct{}{}:
+		defer func() { <-s.counting }()
+		return s.db.Status(), nil
+	case <-ctx.Done():
+		return storage.Status{}, ctx.Err()
+	}
 }
 
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {

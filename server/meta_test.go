@@ -1,8 +1,10 @@
 package server
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
@@ -35,6 +37,24 @@ func TestCheck(t *testing.T) {
 	if a := check(`{"query": "funnel vew -> purchase", "lenient": true}`); !a.OK {
 		t.Errorf("leniently: %+v", a.Errors[0])
 	}
+}
+
+// Checking and completing are bounded as queries are: in how much they read, and
+// in their time.
+func TestCheckAndCompleteAreBounded(t *testing.T) {
+	s := openWith(t, 4, Options{})
+	script := strings.Repeat("drop zz;", 4000)
+	for i := range 1000 {
+		script = fmt.Sprintf("define stage s%d as view;", i) + script
+	}
+	var a checkAnswer
+	s.do("POST", "/v1/check", `{"query": "`+script+`"}`).decode(t, &a)
+	if a.OK || len(a.Errors) != 1 || a.Errors[0].Code != "too_many_statements" {
+		t.Errorf("%d mistakes, the first %+v", len(a.Errors), a.Errors[0])
+	}
+	late := openWith(t, 4, Options{QueryTimeout: time.Nanosecond})
+	late.do("POST", "/v1/check", `{"query": "show events"}`).refused(t, 400, "time_limit")
+	late.do("POST", "/v1/complete", `{"query": "show "}`).refused(t, 400, "time_limit")
 }
 
 func TestComplete(t *testing.T) {

@@ -163,26 +163,25 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 	if s.opt.LogQueries {
 		s.log.Info("query", "id", id, "text", req.Query)
 	}
+	q, done, err := s.begin(r, id)
+	if err != nil {
+		return err
+	}
+	defer done()
 	h := w.Header()
 	h.Set("X-Query-Id", id)
 	afresh := strings.Contains(r.Header.Get("Cache-Control"), "no-cache")
 	key := answerKey{query: req.Query, params: req.paramsText(), format: format, lenient: req.Lenient}
 	version := ""
 	if !afresh {
-		var err error
 		if version, err = s.db.Store().Version(); err != nil {
 			return err
 		}
 		if x := s.answers.get(version, key); x != nil {
 			s.metrics.cached.Inc()
-			return x.send(w, r)
+			return s.send(q, w, r, x)
 		}
 	}
-	q, done, err := s.begin(r, id)
-	if err != nil {
-		return err
-	}
-	defer done()
 	result, err := s.run(q.ctx, req, afresh, opts)
 	if err != nil {
 		return &shaped{err, req.Query}
@@ -192,31 +191,39 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 		return &apiError{Status: http.StatusServiceUnavailable, Code: "data_missing", Message: "damaged data is missing, so the answer would be partial",
 			Hint: "without on_missing the rest answers; GET /v1/status tells what is missing"}
 	}
-	release, err := q.hold(s.db, result.Bytes())
-	if err != nil {
-		return err
-	}
-	defer release()
-	w, written := q.writer(w)
-	defer written()
+	x := &answer{media: media}
 	if result.Meta.Partial {
 		h.Set(partialResult, "1")
-		return stream(w, result, media, format)
+	} else {
+		x.tag = fmt.Sprintf(`"%016x"`, xxhash.Sum64String(result.Meta.Query+"\x00"+result.Meta.Snapshot+"\x00"+format))
 	}
-	x := &answer{media: media, tag: fmt.Sprintf(`"%016x"`, xxhash.Sum64String(result.Meta.Query+"\x00"+result.Meta.Snapshot+"\x00"+format))}
-	if result.Meta.Cached && result.Meta.Snapshot == version {
-		var b bytes.Buffer
-		if err := render.Write(&b, result, format, render.Options{}); err != nil {
+	keep, whole := x.tag != "" && result.Meta.Cached && result.Meta.Snapshot == version, !r.ProtoAtLeast(1, 1)
+	if keep || whole {
+		x.body, err = s.written(q, result, format)
+		switch {
+		case err == nil:
+			if keep {
+				s.answers.put(version, key, x)
+			}
+			return s.send(q, w, r, x)
+		case whole && errors.Is(err, errNotKept):
+			return errHTTP10
+		case whole || q.ctx.Err() != nil || !errors.Is(err, errNotKept) && !errors.Is(err, engine.ErrLimit):
 			return err
 		}
-		x.body = b.Bytes()
-		s.answers.put(version, key, x)
-		return x.send(w, r)
 	}
 	if x.unchanged(w, r) {
 		return nil
 	}
-	return stream(w, result, media, format)
+	return s.stream(q, w, result, media, format)
+}
+
+// timeFor is how long a request may take.
+func (s *Server) timeFor(req *queryRequest) time.Duration {
+	if req.TimeoutMS > 0 {
+		return min(s.opt.QueryTimeout, time.Duration(req.TimeoutMS)*time.Millisecond)
+	}
+	return s.opt.QueryTimeout
 }
 
 // run has the store answer a request, within its time.
@@ -225,10 +232,7 @@ func (s *Server) run(begun context.Context, req queryRequest, afresh bool, opts 
 	if err != nil {
 		return nil, err
 	}
-	timeout := s.opt.QueryTimeout
-	if req.TimeoutMS > 0 {
-		timeout = min(timeout, time.Duration(req.TimeoutMS)*time.Millisecond)
-	}
+	timeout := s.timeFor(&req)
 	ctx, cancel := context.WithTimeout(begun, timeout)
 	defer cancel()
 	began := time.Now()
@@ -267,8 +271,11 @@ func (req *queryRequest) paramsText() string {
 }
 
 // unchanged sets what caches go by. It answers 304, and says so, where the
-// client has this answer already.
+// client has this answer already. Of a partial answer nothing is kept.
 func (x *answer) unchanged(w http.ResponseWriter, r *http.Request) bool {
+	if x.tag == "" {
+		return false
+	}
 	h := w.Header()
 	h.Set("ETag", x.tag)
 	h.Set("Cache-Control", "no-cache") // keep it, but ask whether it still holds
@@ -280,20 +287,50 @@ func (x *answer) unchanged(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// send writes an answer that is written already.
-func (x *answer) send(w http.ResponseWriter, r *http.Request) error {
+// written writes an answer into memory, or fails with errNotKept.
+func (s *Server) written(q running, result *engine.Result, format string) ([]byte, error) {
+	release, err := q.hold(s.db, result.Bytes()+answerBytesMax)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	var b keptBody
+	if err := render.Write(&b, result, format, render.Options{}); err != nil {
+		return nil, err
+	}
+	return b.text.Bytes(), nil
+}
+
+// send sends an answer that is written already.
+func (s *Server) send(q running, w http.ResponseWriter, r *http.Request, x *answer) error {
 	if x.unchanged(w, r) {
 		return nil
 	}
+	release, err := q.hold(s.db, int64(len(x.body)))
+	if err != nil {
+		return err
+	}
+	defer release()
+	w, done := q.writer(w)
+	defer done()
 	w.Header().Set("Content-Type", x.media)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Content-Length", strconv.Itoa(len(x.body)))
-	w.Write(x.body) // a client that does not read is its own affair
+	if _, err := w.Write(x.body); err != nil {
+		panic(http.ErrAbortHandler) // as in stream
+	}
 	return nil
 }
 
 // stream writes an answer while it goes out.
-func stream(w http.ResponseWriter, result *engine.Result, media, format string) error {
+func (s *Server) stream(q running, w http.ResponseWriter, result *engine.Result, media, format string) error {
+	release, err := q.hold(s.db, result.Bytes())
+	if err != nil {
+		return err
+	}
+	defer release()
+	w, done := q.writer(w)
+	defer done()
 	w.Header().Set("Content-Type", media)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusOK)
@@ -338,35 +375,61 @@ func (s *Server) takeSlot(ctx context.Context) error {
 	}
 }
 
+// answerGrace is how much longer than at rateBusy the client of an answer may
+// take it before another query may have its place.
+const answerGrace = 5 * time.Second
+
 // runningQueries finds a running query by its id.
 type runningQueries struct {
+	places  *places
 	mu      sync.Mutex
 	queries map[string]runningQuery
+	owned   map[string]int // by the owner's id, how many; of tokens alone
 }
 
 type runningQuery struct {
-	owner  string // the id of the token that asked; empty without tokens
-	cancel context.CancelFunc
+	owner string // the id of the token that asked; empty without tokens
+	end   context.CancelCauseFunc
+	place *place
 }
 
 func newRunningQueries() *runningQueries {
-	return &runningQueries{queries: map[string]runningQuery{}}
+	return &runningQueries{places: newPlaces(queriesMax, answerGrace), queries: map[string]runningQuery{}, owned: map[string]int{}}
 }
 
-func (q *runningQueries) add(id, owner string, cancel context.CancelFunc) bool {
+// add takes a query among those that run, or says why it may not be. end ends it
+// before remove, for who asks for that or, with errLags, for another query.
+func (q *runningQueries) add(id, owner string, x *conn, end context.CancelCauseFunc) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if _, taken := q.queries[id]; taken {
-		return false
+		return &apiError{Status: http.StatusConflict, Code: "query_id_in_use", Message: "a query with this X-Query-Id is running"}
 	}
-	q.queries[id] = runningQuery{owner, cancel}
-	return true
+	if owner != "" && q.owned[owner] >= queriesOfToken {
+		return &apiError{Status: http.StatusTooManyRequests, Code: "too_many_queries", Message: fmt.Sprintf("%d queries of this token are running or being read, which is the limit", queriesOfToken),
+			Hint: "try again when some have ended", Retry: true}
+	}
+	at := q.places.take(x, func() { end(errLags) })
+	if at == nil {
+		return &apiError{Status: http.StatusServiceUnavailable, Code: "busy", Message: fmt.Sprintf("%d queries are running or being read, which is the limit", queriesMax),
+			Hint: "try again in a moment", Retry: true}
+	}
+	q.queries[id] = runningQuery{owner, end, at}
+	if owner != "" {
+		q.owned[owner]++
+	}
+	return nil
 }
 
 func (q *runningQueries) remove(id string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	owner := q.queries[id].owner
+	q.places.leave(q.queries[id].place)
 	delete(q.queries, id)
+	if q.owned[owner]--; q.owned[owner] <= 0 {
+		delete(q.owned, owner)
+	}
 }
 
 // end ends a query of the one who asks, or any for who may end others'.
@@ -375,7 +438,7 @@ func (q *runningQueries) end(id string, by access.Grant) bool {
 	defer q.mu.Unlock()
 	x, ok := q.queries[id]
 	if ok = ok && (x.owner == by.ID || by.Has(access.Admin)); ok {
-		x.cancel()
+		x.end(context.Canceled)
 	}
 	return ok
 }

@@ -3,7 +3,11 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net/http"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -195,6 +199,36 @@ func TestAnswersKeptAreBounded(t *testing.T) {
 	}
 }
 
+// An answer may be far longer than what the query counted: NDJSON has the
+// columns' names in each row. It is not kept, and not written into memory to see.
+func TestAnswersThatGrowAsTheyAreWritten(t *testing.T) {
+	const customers = 1000
+	s := openWith(t, customers, Options{})
+	name := strings.Repeat("n", 60_000)
+	for _, what := range []string{"computed", "kept by the engine", "asked for once more"} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		req, err := http.NewRequest("POST", s.URL+"/v1/query", strings.NewReader(`measure events as "`+name+`" by customer limit 1000`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header = http.Header{"Content-Type": {"text/plain"}, "Accept": {"application/x-ndjson"}, "Accept-Encoding": {"identity"}}
+		res, err := s.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		runtime.ReadMemStats(&after)
+		if err != nil || res.StatusCode != 200 || n < int64(customers*len(name)) {
+			t.Errorf("%s: %s, %d bytes, %v", what, res.Status, n, err)
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; took > answersBytesMax {
+			t.Errorf("%s: %d bytes were allocated", what, took)
+		}
+	}
+}
+
 // background starts a query and returns where its end will show.
 func (s *shop) background(ctx context.Context, id, query string) <-chan result {
 	done := make(chan result, 1)
@@ -245,6 +279,19 @@ func (s *shop) readsOf(query string) int64 {
 	return s.files.reads.Load() - begin
 }
 
+// waiting counts the requests that wait for a query that runs, their own or an
+// equal one. A request that is running may not be so far yet.
+func waiting() (n int) {
+	stacks := make([]byte, 1<<20)
+	for stack := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+		first, frames, _ := strings.Cut(stack, "\n")
+		if strings.Contains(first, "[select") && strings.HasPrefix(frames, "wend/engine.(*flights).do(") {
+			n++
+		}
+	}
+	return n
+}
+
 func TestAQueryEndsWhenItsLastClientGoesAway(t *testing.T) {
 	s := openWith(t, 2000, Options{})
 	all := s.readsOf(funnel)
@@ -255,7 +302,7 @@ func TestAQueryEndsWhenItsLastClientGoesAway(t *testing.T) {
 	one := s.background(first, "one", funnel)
 	<-g.reached
 	two := s.background(second, "two", funnel)
-	eventually(t, "both wait", func() bool { return s.server.running.count() == 2 })
+	eventually(t, "both wait", func() bool { return waiting() == 2 })
 	leave()
 	if r := <-one; !errors.Is(r.err, context.Canceled) {
 		t.Errorf("%v", r.err)
@@ -285,7 +332,7 @@ func TestAQueryGoesOnForThoseWhoStay(t *testing.T) {
 	for _, id := range []string{"a", "b", "c", "d"} {
 		others = append(others, s.background(t.Context(), id, funnel))
 	}
-	eventually(t, "all wait", func() bool { return s.server.running.count() == 5 })
+	eventually(t, "all wait", func() bool { return waiting() == 5 })
 	leave()
 	<-first
 	s.files.release()
@@ -315,6 +362,52 @@ func TestMoreQueriesThanSlots(t *testing.T) {
 	<-s.server.slots
 	if r := <-done; r.err != nil || r.StatusCode != 200 {
 		t.Errorf("%v %s", r.err, r.body)
+	}
+}
+
+// What takes turns with queries counts as one.
+func TestMoreQueriesThanConnectionsForThem(t *testing.T) {
+	s := openWith(t, 10, Options{})
+	for i := range queriesMax {
+		if err := s.server.running.add(fmt.Sprint(i), "", nil, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	calls := [][2]string{{"POST", "/v1/query"}, {"POST", "/v1/check"}, {"POST", "/v1/complete"}, {"GET", "/v1/status"}}
+	for _, c := range calls {
+		s.do(c[0], c[1], `{"query": "show events"}`).refused(t, 503, "busy")
+	}
+	s.server.running.remove("0")
+	for _, c := range calls {
+		if r := s.do(c[0], c[1], `{"query": "show events"}`); r.StatusCode != 200 {
+			t.Errorf("%s after one ended: %s %s", c[1], r.Status, r.body)
+		}
+	}
+}
+
+// Customers are counted for one status after the other. Who waits for that leaves
+// with the client.
+func TestMoreThanOneStatus(t *testing.T) {
+	s := openWith(t, 10, Options{})
+	s.server.counting <- struct{}{}
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	done := make(chan error)
+	go func() {
+		_, err := s.call(ctx, "GET", "/v1/status", "")
+		done <- err
+	}()
+	eventually(t, "it waits", func() bool { return s.server.running.count() == 1 })
+	leave()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("it was answered: %v", err)
+	}
+	eventually(t, "it waits no longer", func() bool { return s.server.running.count() == 0 })
+	<-s.server.counting
+	for range 2 {
+		if r := s.do("GET", "/v1/status", ""); r.StatusCode != 200 || !strings.Contains(r.body, `"customers":10,`) {
+			t.Errorf("%s %s", r.Status, r.body)
+		}
 	}
 }
 

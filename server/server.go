@@ -24,6 +24,7 @@ import (
 
 	"wend/access"
 	"wend/engine"
+	"wend/ingest"
 )
 
 // Limits of a connection. Each protects the others from one slow or greedy client.
@@ -33,19 +34,33 @@ const (
 	idleTimeout    = 60 * time.Second
 	queryTextMax   = 64 << 10
 	queryTimeout   = 30 * time.Second // unless the request asks for less, or Options for another
-	bodyWireMax    = 16 << 20
-	bodyDecodedMax = 64 << 20
+	bodyWireMax    = ingest.RequestWireBytes
+	bodyDecodedMax = ingest.RequestTextBytes
 	bodiesMax      = 4 * bodyDecodedMax // of all requests together
 	stallTimeout   = 30 * time.Second   // the longest wait for the next piece of a body, or for a client to take one of an answer
 	stopGrace      = 10 * time.Second
 	connectionsMax = 512
-	eventsPerBatch = 50_000
+	eventsPerBatch = ingest.RequestEvents
+	linksAtOnce    = 100_000
 	queueWait      = 10 * time.Second // for one of queriesRunning to end
 )
 
-// queriesAdmitted is how many queries are between their beginning and their
-// answer. As many of them compute as there are processors: the DB gives them turns.
-const queriesAdmitted = connectionsMax
+// Queries hold a connection each while they compute, wait or are read. They
+// leave some for what brings data in and for what watches the server, and those
+// of one token leave some for others.
+const (
+	queriesMax     = connectionsMax * 3 / 4
+	queriesOfToken = connectionsMax / 4
+
+	// queriesAdmitted is how many queries are between their beginning and their
+	// answer. As many of them compute as there are processors: the DB gives them turns.
+	queriesAdmitted = connectionsMax / 2
+
+	// changesMax is how many requests that change the store are with it at once. Each
+	// holds a connection while it waits for memory or for the disk, and with those of
+	// the queries they leave some for what watches the server.
+	changesMax = connectionsMax * 3 / 16
+)
 
 // Options configure a Server. Zero options are safe: loopback hosts only.
 type Options struct {
@@ -73,7 +88,9 @@ type Server struct {
 	metrics *metrics
 	answers *answers
 
-	exports                 chan struct{}
+	changes                 chan struct{}
+	counting                chan struct{} // held by the status whose customers are being counted
+	exports                 *places
 	queryRates, ingestRates *limiter
 	bodies                  *semaphore.Weighted // bytes of bodies that are held decoded
 
@@ -95,7 +112,9 @@ func New(db *engine.DB, opt Options) *Server {
 	s := &Server{db: db, opt: opt, log: opt.Log, running: newRunningQueries(), slots: make(chan struct{}, queriesAdmitted), answers: &answers{}, grace: stopGrace}
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	s.queryRates, s.ingestRates = newLimiter(opt.QueryRate), newLimiter(opt.IngestRate)
-	s.exports = make(chan struct{}, exportsRunning)
+	s.changes = make(chan struct{}, changesMax)
+	s.counting = make(chan struct{}, 1)
+	s.exports = newPlaces(exportsRunning, exportGrace)
 	s.bodies = semaphore.NewWeighted(bodiesMax)
 	s.metrics = newMetrics(s)
 	return s
@@ -124,7 +143,18 @@ func (s *Server) handler(routes []route) http.Handler {
 		writeError(w, &apiError{Status: http.StatusForbidden, Code: "foreign_origin",
 			Message: "a page of another site may not change anything here", Hint: "start the server with --cors and the page's origin"})
 	}))
-	return paced(s.hosts(noTokenInURL(s.cors(guard.Handler(compressed(mux))))))
+	return paced(s.hosts(noTokenInURL(s.cors(guard.Handler(measured(compressed(mux)))))))
+}
+
+// measured keeps answers to HTTP/1.0 as they are: compression takes away their
+// length, and nobody could tell whether they are whole.
+func measured(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !r.ProtoAtLeast(1, 1) {
+			r.Header.Del("Accept-Encoding")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // notFound answers what no route answers: a call that is not there, or one

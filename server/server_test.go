@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,13 +34,32 @@ type shop struct {
 	server *Server
 	db     *engine.DB
 	files  *slowFiles
-	log    *bytes.Buffer
+	log    *lockedBuffer
+	clock  atomic.Int64 // of the connections of longAnswers, in nanoseconds; it stands still
+}
+
+// lockedBuffer is a log that several requests write.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // open serves an empty store.
 func open(t *testing.T, opt Options) *shop {
 	t.Helper()
-	s := &shop{t: t, files: &slowFiles{FS: vfs.NewMem()}, log: &bytes.Buffer{}}
+	s := &shop{t: t, files: &slowFiles{FS: vfs.NewMem()}, log: &lockedBuffer{}}
 	db, err := engine.Open("shop", engine.Options{Storage: storage.Options{FS: s.files, BlockCustomers: 16, CacheBytes: 1}})
 	if err != nil {
 		t.Fatal(err)
@@ -151,24 +172,44 @@ func (r reply) refused(t *testing.T, status int, code string) apiError {
 	return body.Error
 }
 
-// slowFiles are files whose reading can be held up, so that a query runs for as
-// long as a test wants and no longer.
+// slowFiles are files whose reading or syncing can be held up, so that a query
+// runs, or a batch waits, for as long as a test wants and no longer.
 type slowFiles struct {
 	vfs.FS
 	reads atomic.Int64
 	gate  atomic.Pointer[gate]
+	fails atomic.Int64 // with this syscall.Errno every write; 0: none does
 }
 
 type gate struct {
-	reached chan struct{} // a read waits here
+	reached chan struct{} // a read, or a sync, waits here
 	open    chan struct{}
+	syncs   bool // and no reads
 }
 
 // hold lets the next reads wait until release is called.
 func (f *slowFiles) hold() *gate {
-	g := &gate{make(chan struct{}, 1), make(chan struct{})}
+	g := &gate{reached: make(chan struct{}, 1), open: make(chan struct{})}
 	f.gate.Store(g)
 	return g
+}
+
+// holdSyncs is hold for syncs.
+func (f *slowFiles) holdSyncs() *gate {
+	g := &gate{reached: make(chan struct{}, 1), open: make(chan struct{}), syncs: true}
+	f.gate.Store(g)
+	return g
+}
+
+// pass waits where it is held.
+func (f *slowFiles) pass(sync bool) {
+	if g := f.gate.Load(); g != nil && g.syncs == sync {
+		select {
+		case g.reached <- struct{}{}:
+		default:
+		}
+		<-g.open
+	}
 }
 
 func (f *slowFiles) release() { close(f.gate.Swap(nil).open) }
@@ -190,14 +231,20 @@ type slowFile struct {
 
 func (f slowFile) ReadAt(p []byte, off int64) (int, error) {
 	f.of.reads.Add(1)
-	if g := f.of.gate.Load(); g != nil {
-		select {
-		case g.reached <- struct{}{}:
-		default:
-		}
-		<-g.open
-	}
+	f.of.pass(false)
 	return f.File.ReadAt(p, off)
+}
+
+func (f slowFile) Write(p []byte) (int, error) {
+	if err := f.of.fails.Load(); err != 0 {
+		return 0, syscall.Errno(err)
+	}
+	return f.File.Write(p)
+}
+
+func (f slowFile) Sync() error {
+	f.of.pass(true)
+	return f.File.Sync()
 }
 
 // eventually waits until a condition holds.

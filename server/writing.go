@@ -2,14 +2,15 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
 	"wend/engine"
 )
 
-// running is one query from its request until its answer is written: it can be
-// ended all the while.
+// running is one query, or one check of some, from its request until its answer
+// is written: it can be ended all the while.
 type running struct {
 	ctx context.Context
 	end context.CancelCauseFunc
@@ -20,12 +21,15 @@ type running struct {
 func (s *Server) begin(r *http.Request, id string) (q running, done func(), err error) {
 	ctx, end := context.WithCancelCause(r.Context())
 	cancel := func() { end(context.Canceled) }
-	if !s.running.add(id, granted(r).ID, cancel) {
+	if err := s.running.add(id, granted(r).ID, connBehind(r), end); err != nil {
 		cancel()
-		return q, nil, &apiError{Status: http.StatusConflict, Code: "query_id_in_use", Message: "a query with this X-Query-Id is running"}
+		return q, nil, err
 	}
 	forget := context.AfterFunc(s.stop, cancel)
 	return running{ctx, end}, func() {
+		if errors.Is(context.Cause(ctx), errLags) {
+			s.log.Warn("an answer was cut off: its client took it too slowly, and another query wanted its place")
+		}
 		forget()
 		s.running.remove(id)
 		cancel()
@@ -60,9 +64,16 @@ type endedWriter struct {
 }
 
 // Write fails when the query has ended: nobody is told a part as if it were all.
-func (w endedWriter) Write(p []byte) (int, error) {
-	if err := w.ctx.Err(); err != nil {
-		return 0, err
+// It looks between pieces, each of which is given time of its own.
+func (w endedWriter) Write(p []byte) (written int, err error) {
+	for {
+		if err := w.ctx.Err(); err != nil {
+			return written, err
+		}
+		n, err := w.ResponseWriter.Write(p[:min(len(p), writePieces)])
+		written += n
+		if p = p[n:]; err != nil || len(p) == 0 {
+			return written, err
+		}
 	}
-	return w.ResponseWriter.Write(p)
 }

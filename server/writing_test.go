@@ -6,8 +6,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"wend/engine"
 	"wend/event"
@@ -17,7 +19,7 @@ import (
 
 // unread asks for a large answer and reads nothing but its head. It returns
 // when the server waits for the client to take more.
-func (s *shop) unread(t *testing.T, id string) net.Conn {
+func (s *shop) unread(t *testing.T, id, query string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
 	if err != nil {
@@ -25,12 +27,22 @@ func (s *shop) unread(t *testing.T, id string) net.Conn {
 	}
 	t.Cleanup(func() { c.Close() })
 	c.(*net.TCPConn).SetReadBuffer(4 << 10)
-	const query = "journey of 'ann' limit 20000"
 	fmt.Fprintf(c, "POST /v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nX-Query-Id: %s\r\nContent-Length: %d\r\n\r\n%s", id, len(query), query)
 	if _, err := io.ReadFull(c, make([]byte, 12)); err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// narrow is a listener whose connections take little that nobody reads.
+type narrow struct{ net.Listener }
+
+func (l narrow) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if c, ok := c.(*net.TCPConn); ok {
+		c.SetWriteBuffer(64 << 10)
+	}
+	return c, err
 }
 
 // longAnswers has a customer whose journey is more than what the sockets of a
@@ -52,6 +64,12 @@ func longAnswers(t *testing.T) *shop {
 		t.Fatal(err)
 	}
 	s.db, s.server.db = db, db
+	s.Server.Close()
+	s.Server = httptest.NewUnstartedServer(nil)
+	c := newCrowd(narrow{s.Listener}, connectionsMax)
+	c.now = func() time.Time { return time.Unix(0, s.clock.Load()) }
+	s.Config, s.Listener = s.server.httpServer(), c
+	s.Start()
 	return s
 }
 
@@ -59,7 +77,7 @@ func longAnswers(t *testing.T) *shop {
 // what queries share; it can be ended like a query that is still counting.
 func TestAnAnswerThatNobodyReadsCanBeEnded(t *testing.T) {
 	s := longAnswers(t)
-	s.unread(t, "slow")
+	s.unread(t, "slow", "journey of 'ann' limit 20000")
 	eventually(t, "the answer holds its memory", func() bool { return s.db.MemoryReserved() > 1<<20 && len(s.server.slots) == 0 })
 	if r := s.do("DELETE", "/v1/queries/slow", ""); r.StatusCode != http.StatusNoContent {
 		t.Errorf("%s %s", r.Status, r.body)
@@ -67,9 +85,60 @@ func TestAnAnswerThatNobodyReadsCanBeEnded(t *testing.T) {
 	eventually(t, "everything is given back", func() bool { return s.db.MemoryReserved() == 0 && s.server.running.count() == 0 })
 }
 
+// An answer that is written before it goes out is no other.
+func TestAKeptAnswerThatNobodyReadsCanBeEnded(t *testing.T) {
+	s := longAnswers(t)
+	const query = "journey of 'ann' limit 3500"
+	r := s.do("POST", "/v1/query", query, "Content-Type", "text/plain")
+	if r.StatusCode != 200 || len(r.body) < 3<<20 {
+		t.Fatalf("%s, %d bytes", r.Status, len(r.body))
+	}
+	for _, what := range []string{"kept by the engine", "kept as it was sent"} {
+		s.unread(t, "slow", query)
+		eventually(t, what+", the answer holds its memory", func() bool { return s.db.MemoryReserved() >= 3<<20 })
+		if r := s.do("DELETE", "/v1/queries/slow", ""); r.StatusCode != http.StatusNoContent {
+			t.Errorf("%s: %s %s", what, r.Status, r.body)
+		}
+		eventually(t, what+", everything is given back", func() bool { return s.db.MemoryReserved() == 0 && s.server.running.count() == 0 })
+		if len(s.server.answers.kept) != 1 {
+			t.Fatalf("%s: %d answers are kept", what, len(s.server.answers.kept))
+		}
+	}
+}
+
+// Where others, who each hold less, have all the memory, an answer that has no
+// room is refused; one that only would be kept goes out.
+func TestAnswersThatThereIsNoMemoryToKeep(t *testing.T) {
+	s := longAnswers(t)
+	const small, large = "measure events", "journey of 'ann' limit 3500"
+	ask := func(query string) reply {
+		t.Helper()
+		return s.do("POST", "/v1/query", query, "Content-Type", "text/plain")
+	}
+	for _, query := range []string{large, large, small} {
+		if r := ask(query); r.StatusCode != 200 {
+			t.Fatalf("%s: %s %s", query, r.Status, r.body)
+		}
+	}
+	if len(s.server.answers.kept) != 1 {
+		t.Fatalf("%d answers are kept", len(s.server.answers.kept))
+	}
+	for range 63 << 20 / (3 << 20) {
+		release, err := s.db.Reserve(t.Context(), 3<<20, func(error) { t.Error("ended for a larger one") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(release)
+	}
+	ask(large).refused(t, 400, "memory_limit")
+	if r := ask(small); r.StatusCode != 200 || len(s.server.answers.kept) != 1 {
+		t.Errorf("%s: %s %s, %d are kept", small, r.Status, r.body, len(s.server.answers.kept))
+	}
+}
+
 func TestAnAnswerThatNobodyReadsMakesRoomForQueries(t *testing.T) {
 	s := longAnswers(t)
-	s.unread(t, "slow")
+	s.unread(t, "slow", "journey of 'ann' limit 20000")
 	eventually(t, "the answer holds its memory", func() bool { return s.db.MemoryReserved() > 1<<20 })
 	slow := s.db.MemoryReserved()
 	each := (64<<20 - slow) / 2 // of two queries that just fit beside it; slow is larger than one

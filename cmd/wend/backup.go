@@ -181,22 +181,6 @@ func restoreCommand() *cobra.Command {
 // inside reports whether a folder, which need not be there yet, is another one
 // or lies in it, by whatever names and links the two are reached.
 func inside(dir, of string) bool {
-	rest, err := filepath.Rel(realPath(of), realPath(dir))
+	rest, err := filepath.Rel(vfs.OS{}.Resolve(of), vfs.OS{}.Resolve(dir))
 	return err == nil && rest != ".." && !strings.HasPrefix(rest, "../")
-}
-
-// realPath follows the links of the part of a path that is there.
-func realPath(name string) string {
-	name, err := filepath.Abs(name)
-	if err != nil {
-		return name
-	}
-	for part, rest := name, ""; ; part, rest = filepath.Dir(part), filepath.Join(filepath.Base(part), rest) {
-		if found, err := filepath.EvalSymlinks(part); err == nil {
-			return filepath.Join(found, rest)
-		}
-		if part == filepath.Dir(part) {
-			return name
-		}
-	}
 }

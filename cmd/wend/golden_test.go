@@ -143,9 +143,13 @@ func TestGoldenStores(t *testing.T) {
 				t.Errorf("the first file imported again: %s", got)
 			}
 			g.sendAgain(t, store)
+			rejected := sendRejected(t, store)
 			g.compare(t, "written to", store)
 			wend(t, "compact", store)
 			g.compare(t, "compacted", store)
+			if lists := manifests(t, store, `"Rejected":[{"Index":0,`); lists != (format == 1) {
+				t.Errorf("in format %d the manifest has lists of rejections: %v; the releases of format 1 know nothing else", format, lists)
+			}
 			if got := formatOf(t, store); got != format {
 				t.Errorf("writing took the store from format %d to %d", format, got)
 			}
@@ -160,6 +164,12 @@ func TestGoldenStores(t *testing.T) {
 				t.Errorf("a second upgrade says %s", got)
 			}
 			g.sendAgain(t, store)
+			if diff := cmp.Diff(rejected, sendRejected(t, store)); diff != "" {
+				t.Errorf("upgraded, a token is answered otherwise (-first +now):\n%s", diff)
+			}
+			if manifests(t, store, `"Rejected":[`) {
+				t.Error("upgraded, the manifest has lists of rejections")
+			}
 			g.compare(t, "upgraded and written to", store)
 		})
 	}
@@ -188,4 +198,42 @@ func (g golden) sendAgain(t *testing.T, store string) {
 			t.Errorf("token %s sent again: %+v, %v; the first answer was %+v", token, got, err, want)
 		}
 	}
+}
+
+// sendRejected sends a batch that comes too early, the first time or again.
+func sendRejected(t *testing.T, store string) storage.Ack {
+	t.Helper()
+	db, err := engine.Open(store, engine.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	b := event.NewBuilder()
+	for range 3 {
+		b.Add(event.Event{Customer: "whoever", Name: "whatever", Time: event.MaxTime})
+	}
+	ack, err := db.AppendBatch(t.Context(), b.Batch(), storage.AppendOptions{Token: "too early"})
+	if err != nil || len(ack.Rejected) != 3 {
+		t.Errorf("a batch of the far future: %+v, %v", ack, err)
+	}
+	return ack
+}
+
+// manifests reports whether the manifest of a store has a text.
+func manifests(t *testing.T, store, text string) bool {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(store, "MANIFEST-*"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("manifests: %v, %v", names, err)
+	}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(data, []byte(text)) {
+			return true
+		}
+	}
+	return false
 }

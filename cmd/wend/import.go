@@ -301,6 +301,9 @@ func importFiles(ctx context.Context, t target, files []string, opt ingest.Optio
 	for _, line := range im.first {
 		fmt.Fprintln(out, " ", line)
 	}
+	if more := im.rejected - int64(len(im.first)); more > 0 {
+		fmt.Fprintf(out, "  and %d more that the store rejects\n", more)
+	}
 	if missing := t.missing(); len(missing) > 0 {
 		for _, m := range missing {
 			fmt.Fprintf(os.Stderr, "missing: %s\n", engine.Missing(m))

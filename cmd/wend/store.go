@@ -92,6 +92,9 @@ func printStatus(out io.Writer, st storage.Status) {
 		if r.Behind != "" {
 			fmt.Fprintf(w, "  NOTE\tthe clock is %s ahead of the time that is trusted: old events go a tenth an hour\n", r.Behind)
 		}
+		if len(r.WaitsFor) > 0 {
+			fmt.Fprintf(w, "  RETENTION WAITS\ta longer one begins when %s, set aside as damaged, is put back or given up with wend check --forget\n", strings.Join(r.WaitsFor, ", "))
+		}
 	}
 	if st.DiskFull {
 		fmt.Fprintln(w, "DISK FULL\tevents are refused until there is room")
@@ -119,7 +122,7 @@ func printMissing(w io.Writer, list []storage.Missing) {
 }
 
 func checkCommand() *cobra.Command {
-	var setAside bool
+	var setAside, eraseAgain bool
 	var forget []string
 	cmd := &cobra.Command{
 		Use: "check DB", Short: "Verify every byte of a store", Args: cobra.ExactArgs(1),
@@ -127,19 +130,30 @@ func checkCommand() *cobra.Command {
 
 With --set-aside, what is damaged or cannot be read is moved to the folder quarantine of the store, and the rest
 answers; queries do this themselves when they meet damage. Every answer names what is missing until a sound copy of the
-file is put back into the store's folder, or --forget gives it up.`,
+file is put back into the store's folder, or --forget gives it up.
+
+With --erase-again, a folder that is an older copy of the store and took events since is erased by its ledger: whoever
+was erased after the copy was made goes again, with all that came of them since.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			want := reading
-			if setAside || len(forget) > 0 {
+			if setAside || eraseAgain || len(forget) > 0 {
 				want = changing
 			}
-			db, err := openLocal(args[0], "check", want, storage.Options{AcceptDamage: setAside})
+			db, err := openLocal(args[0], "check", want, storage.Options{AcceptDamage: setAside, EraseAgain: eraseAgain})
 			if err != nil {
 				return err
 			}
 			defer db.Close()
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()
+			if eraseAgain {
+				for _, r := range db.Store().Receipts() {
+					if _, err := db.WaitErased(ctx, r.ID); err != nil {
+						return err
+					}
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%d erasures are done\n", len(db.Store().Receipts()))
+			}
 			for _, file := range forget {
 				m, err := db.Store().Forget(ctx, file)
 				if err != nil {
@@ -166,6 +180,7 @@ file is put back into the store's folder, or --forget gives it up.`,
 		},
 	}
 	cmd.Flags().BoolVar(&setAside, "set-aside", false, "move what is damaged to the folder quarantine")
+	cmd.Flags().BoolVar(&eraseAgain, "erase-again", false, "erase an older copy that took events since by its ledger")
 	cmd.Flags().StringArrayVar(&forget, "forget", nil, "a file set aside that is given up: answers no longer name it as missing; may be repeated")
 	return cmd
 }

@@ -4,9 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -99,21 +99,23 @@ func (t *folderTarget) close() error { return t.db.Close() }
 func (t *folderTarget) missing() []storage.Missing { return t.db.Store().Summary().Missing }
 
 // sendEvents is how many events go to a server at once: small enough that
-// little is repeated when a connection breaks, with texts of at most sendBytes,
-// because servers bound what they take at once.
+// little is repeated when a connection breaks, with texts of at most sendBytes
+// and at most sendCells events times names of properties, because servers bound
+// what they take at once: events beyond it are rejected for good.
 const (
 	sendEvents = 5000
 	sendBytes  = 4 << 20
+	sendCells  = 1_000_000
 )
 
 // serverTarget sends events to a server. A batch is taken whole or not at all;
 // a source may be taken in part, and sending it again adds the rest, because
-// every event has an id that follows from the file.
+// every event has an id, or one that follows from the file: see storage.RowID.
 type serverTarget struct {
 	client *client.Client
 	run    string // distinguishes the tokens of this run
 	batch  int
-	seen   map[[16]byte]uint32 // rows without id that came before in the source
+	seen   map[[16]byte]uint32 // rows without id that came before in the source, but for rejected ones
 	done   storage.LoadResult
 	before int // events of the source sent so far
 }
@@ -136,30 +138,53 @@ func (t *serverTarget) begin(context.Context, string) error {
 
 func (t *serverTarget) add(ctx context.Context, b *event.Batch) error {
 	var events []event.Event
-	bytes := 0
+	bytes, names := 0, map[string]bool{}
+	send := func() error {
+		err := t.send(ctx, events)
+		events, bytes = events[:0], 0
+		clear(names)
+		return err
+	}
 	for i := range b.Len() {
 		e := b.At(i)
-		if e.ID == "" {
-			e.ID = t.id(&e)
+		others := 0
+		for _, p := range e.Props {
+			if !names[p.Name] {
+				others++
+			}
+		}
+		if len(events) > 0 && (len(events)+1)*(len(names)+others) > sendCells {
+			if err := send(); err != nil {
+				return err
+			}
 		}
 		events = append(events, e)
 		bytes += len(e.Customer) + len(e.Name)
 		for _, p := range e.Props {
 			bytes += len(p.Name) + len(p.Value.Text())
+			names[p.Name] = true
 		}
 		if len(events) < sendEvents && bytes < sendBytes && i < b.Len()-1 {
 			continue
 		}
-		if err := t.send(ctx, events); err != nil {
+		if err := send(); err != nil {
 			return err
 		}
-		events, bytes = events[:0], 0
 	}
 	return nil
 }
 
+// send sends a batch, in which rows without an id get one.
 func (t *serverTarget) send(ctx context.Context, events []event.Event) error {
 	t.batch++
+	hashes := make([][16]byte, len(events)) // zero: the event has an id of its own
+	for i := range events {
+		if e := &events[i]; e.ID == "" {
+			hashes[i] = contentHash(e)
+			e.ID = storage.RowID(hashes[i], int(t.seen[hashes[i]]))
+			t.seen[hashes[i]]++
+		}
+	}
 	ack, err := t.client.Append(ctx, events, fmt.Sprintf("%s-%d", t.run, t.batch))
 	if err != nil {
 		return err
@@ -169,11 +194,21 @@ func (t *serverTarget) send(ctx context.Context, events []event.Event) error {
 	t.done.Conflicts += ack.Conflicts
 	t.done.Suppressed += ack.Suppressed
 	for _, r := range ack.Rejected {
-		t.done.Rejects = append(t.done.Rejects, storage.Rejection{Index: t.before + r.Index, Reason: r.Reason})
+		t.done.Reject(storage.Rejection{Index: t.before + r.Index, Reason: r.Reason})
+		if r.Index < len(hashes) && hashes[r.Index] != ([16]byte{}) {
+			t.forget(hashes[r.Index])
+		}
 	}
-	t.done.Rejected += int64(len(ack.Rejected))
 	t.before += len(events)
 	return nil
+}
+
+// forget takes back that a row stands in the source: it is not stored, and so
+// not before any other.
+func (t *serverTarget) forget(hash [16]byte) {
+	if t.seen[hash]--; t.seen[hash] == 0 {
+		delete(t.seen, hash)
+	}
 }
 
 func (t *serverTarget) finish(context.Context) (storage.LoadResult, error) {
@@ -189,10 +224,10 @@ func (t *serverTarget) close() error { return nil }
 
 func (t *serverTarget) missing() []storage.Missing { return nil }
 
-// id names an event by its fields and by how many equal ones stand before it
-// in the source. A number reads the same whether its column is of integers or
-// of floats, which a longer file may change.
-func (t *serverTarget) id(e *event.Event) string {
+// contentHash hashes an event's fields. Rows that a store calls equal must have
+// the same, or it would count one for the other: a number counts the same whether
+// its column is of integers or of floats, which a longer file may change.
+func contentHash(e *event.Event) [16]byte {
 	var b []byte
 	text := func(s string) {
 		b = binary.AppendUvarint(b, uint64(len(s)))
@@ -205,22 +240,17 @@ func (t *serverTarget) id(e *event.Event) string {
 	slices.SortFunc(e.Props, func(p, q event.Prop) int { return strings.Compare(p.Name, q.Name) })
 	for _, p := range e.Props {
 		text(p.Name)
-		kind := p.Value.Type()
-		if kind == event.IntegerType {
-			kind = event.FloatType
+		f := p.Value.Float()
+		if p.Value.Type().Numeric() && (p.Value.Type() == event.FloatType || int64(f) == p.Value.Int()) {
+			b = append(b, byte(event.FloatType))
+			b = binary.LittleEndian.AppendUint64(b, math.Float64bits(f+0)) // -0 equals 0
+			continue
 		}
-		b = append(b, byte(kind))
+		b = append(b, byte(p.Value.Type()))
 		text(p.Value.String())
 	}
 	sum := sha256.Sum256(b)
-	hash := [16]byte(sum[:16])
-	equal := t.seen[hash]
-	t.seen[hash]++
-	id := base64.RawURLEncoding.EncodeToString(hash[:])
-	if equal > 0 {
-		id = fmt.Sprintf("%s.%d", id, equal)
-	}
-	return id
+	return [16]byte(sum[:16])
 }
 
 // isStream reports whether a file can be read only once.
