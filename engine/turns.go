@@ -42,8 +42,11 @@ const (
 
 	// liftAfter is how long a turn waits until its statement begins anew on the
 	// first level. Where short statements come without end, a long one would
-	// otherwise wait until its time is over.
+	// otherwise wait until its time is over. Each time, it may stay twice as long
+	// on the second level, up to 2^liftMax times: so it ends after as many waits as
+	// its time has doublings, and the shortest statements hardly notice.
 	liftAfter = 2 * time.Second
+	liftMax   = 8
 
 	// patience is how long a turn below the last level waits for a place before
 	// it takes one too many: those who hold the places may be reading files, or
@@ -57,6 +60,9 @@ func newTurns(places int) *turns { return &turns{places: places} }
 type claim struct {
 	turns *turns
 	used  atomic.Int64 // nanoseconds, over all its goroutines, since it began or was lifted
+	lifts atomic.Int32 // how often it was
+
+	lifted time.Time // last; guarded by turns.mu
 }
 
 func (q *turns) claim() *claim { return &claim{turns: q} }
@@ -86,6 +92,9 @@ func (t *turn) levelAt(now time.Time) (level int) {
 		used += now.Sub(t.began)
 	}
 	for up := levelTime; used >= up && level < levelMax; up *= levelTimes {
+		if level == 1 && used < up<<min(t.claim.lifts.Load(), liftMax) {
+			break
+		}
 		level++
 	}
 	return level
@@ -190,9 +199,13 @@ func (q *turns) look() {
 	defer q.mu.Unlock()
 	now := time.Now()
 	for _, t := range q.waiting {
-		if t.level > 0 && now.Sub(t.since) >= liftAfter {
+		if t.level == 0 || now.Sub(t.since) < liftAfter {
+			continue
+		}
+		if t.level = 0; !t.claim.lifted.Equal(now) { // not yet for another of its goroutines
 			t.claim.used.Store(0)
-			t.level = 0
+			t.claim.lifts.Add(1)
+			t.claim.lifted = now
 		}
 	}
 	if t := q.first(levelMax - 1); t != nil && now.Sub(t.since) >= patience && q.taken < placesMost*q.places {

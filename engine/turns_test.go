@@ -166,6 +166,52 @@ func TestTurnsLiftWhoWaitedLong(t *testing.T) {
 	})
 }
 
+// Where those who have used less never end, a long statement does: each time it
+// is lifted it gets twice as much as before.
+func TestTurnsOfALongOneBesideShortOnes(t *testing.T) {
+	const block, cost = 5 * time.Millisecond, 2 * time.Second
+	synctest.Test(t, func(t *testing.T) {
+		q := newTurns(1)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		compute := func(ctx context.Context, statement *claim, cost time.Duration) {
+			turn := statement.turn()
+			if turn.begin(ctx) != nil {
+				return
+			}
+			defer turn.end()
+			for range cost / block {
+				if time.Sleep(block); turn.yield(ctx) != nil {
+					return
+				}
+			}
+		}
+		var others sync.WaitGroup
+		for range 3 { // more than the processor has time for
+			others.Go(func() {
+				for ctx.Err() == nil {
+					compute(ctx, q.claim(), 8*block)
+				}
+			})
+		}
+		synctest.Wait()
+		begun := time.Now()
+		long := q.claim()
+		var workers sync.WaitGroup
+		for range 2 {
+			workers.Go(func() { compute(ctx, long, cost/2) })
+		}
+		workers.Wait()
+		if took := time.Since(begun); took > 20*time.Second {
+			t.Errorf("a statement of %v took %v", cost, took)
+		} else {
+			t.Logf("a statement of %v took %v", cost, took)
+		}
+		stop()
+		others.Wait()
+	})
+}
+
 // Of many who always ask for more than the processors have, each gets about its
 // share: short statements hardly wait, and the longest wait no longer than all
 // others beside them take.
