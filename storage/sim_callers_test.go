@@ -69,16 +69,14 @@ func (d *sim) come(op *simfs.Op) {
 	c.inside = true
 	defer func() { c.inside = false }()
 
-	sent := d.batch(1 + c.r.IntN(3))
+	sent := d.asRows(d.batch(1 + c.r.IntN(3)))
 	from := d.m.present
 	if c.outer != nil {
 		from = append(slices.Clip(from), c.outer)
 	}
 	if len(from) > 0 && c.r.IntN(3) > 0 { // what is known, or on its way
 		for _, e := range from[len(from)-1-c.r.IntN(min(len(from), 3))].events {
-			if e.ID != "" {
-				sent = append(sent, e)
-			}
+			sent = append(sent, asRow(e))
 		}
 	}
 	d.seq++
@@ -134,10 +132,11 @@ func (d *sim) come(op *simfs.Op) {
 	c.waiting = append(c.waiting, simCaller{b, mem, b.level, ack, wait, log})
 }
 
-// shares reports whether two batches have an event in common that is one by its id.
+// shares reports whether two batches have an event in common that is one by its
+// id, or as a row.
 func shares(b, o *simBatch) bool {
 	return slices.ContainsFunc(o.events, func(e event.Event) bool {
-		return e.ID != "" && slices.ContainsFunc(b.sent, func(f event.Event) bool { return eventNumber(&e) == eventNumber(&f) })
+		return slices.ContainsFunc(b.sent, func(f event.Event) bool { return f.ID != "" && eventNumber(&e) == eventNumber(&f) })
 	})
 }
 

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -686,6 +687,27 @@ func (d *sim) batch(n int) []event.Event {
 		list[i] = d.number(d.event())
 	}
 	return list
+}
+
+// asRow is an event without id as a row of a source is sent: known by its content.
+func asRow(e event.Event) event.Event {
+	if e.ID == "" {
+		var hash [16]byte
+		binary.LittleEndian.PutUint64(hash[:], uint64(eventNumber(&e)))
+		e.ID = RowID(hash, 0)
+	}
+	return e
+}
+
+// asRows sends some events without id as rows of a source.
+func (d *sim) asRows(sent []event.Event) []event.Event {
+	sent = slices.Clone(sent)
+	for i := range sent {
+		if sent[i].ID == "" && d.r.IntN(2) == 0 {
+			sent[i] = asRow(sent[i])
+		}
+	}
+	return sent
 }
 
 func (d *sim) number(e event.Event) event.Event {

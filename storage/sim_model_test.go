@@ -123,15 +123,13 @@ func (m *simModel) find(customer, id string) *event.Event {
 // fresh splits what is sent into what is stored and counts of the rest.
 func (m *simModel) fresh(sent []event.Event, load bool) (events []event.Event, duplicates, conflicts int64) {
 	stored := map[int64]bool{} // numbers: an event without id is sent again whole
-	if load {
-		for _, b := range m.present {
-			if b.load && m.meta.undone[b.importID] {
-				continue
-			}
-			for i := range b.events {
-				if b.events[i].ID == "" {
-					stored[eventNumber(&b.events[i])] = true
-				}
+	for _, b := range m.present {
+		if b.load && m.meta.undone[b.importID] {
+			continue
+		}
+		for i := range b.events {
+			if b.events[i].ID == "" {
+				stored[eventNumber(&b.events[i])] = true
 			}
 		}
 	}
@@ -139,11 +137,22 @@ func (m *simModel) fresh(sent []event.Event, load bool) (events []event.Event, d
 	for i := range sent {
 		e := &sent[i]
 		first := (*event.Event)(nil)
+		if strings.HasPrefix(e.ID, rowIDPrefix) {
+			if n := eventNumber(e); stored[n] {
+				duplicates++
+			} else {
+				stored[n] = true
+				bare := *e
+				bare.ID = ""
+				events = append(events, bare)
+			}
+			continue
+		}
 		if e.ID != "" {
 			if first = here[eventID{e.Customer, e.ID}]; first == nil {
 				first = m.find(e.Customer, e.ID)
 			}
-		} else if stored[eventNumber(e)] {
+		} else if load && stored[eventNumber(e)] {
 			delete(stored, eventNumber(e)) // each stored row stands for one
 			duplicates++
 			continue

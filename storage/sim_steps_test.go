@@ -141,6 +141,7 @@ func (d *sim) size() int {
 
 // append sends events and holds the answer against the model's.
 func (d *sim) append(sent []event.Event, token string) {
+	sent = d.asRows(sent)
 	events, duplicates, conflicts := d.m.fresh(d.timely(sent), false)
 	d.seq++
 	b := &simBatch{seq: d.seq, events: events, sent: sent, token: token, level: []Durability{Sync, Sync, Interval, Memory}[d.r.IntN(4)]}
@@ -200,13 +201,10 @@ func (d *sim) repeat(other bool) {
 	old := d.m.present[d.r.IntN(len(d.m.present))]
 	var sent []event.Event
 	for _, e := range old.events {
-		if e.ID == "" {
-			continue
-		}
 		if other {
 			e = d.number(e)
 		}
-		sent = append(sent, e)
+		sent = append(sent, asRow(e))
 	}
 	if d.r.IntN(2) == 0 {
 		sent = append(sent, d.batch(1+d.r.IntN(3))...)
