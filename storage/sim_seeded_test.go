@@ -74,7 +74,7 @@ retention_unlinks_first | retention removes segments before its edit | TestReten
 old_rows_kept_in_files | old rows stay in a file until they are half of it | TestRetentionOfWideSegments
 put_back_too_old | a segment that is put back shows what retention dropped meanwhile | TestRetentionHidesWhatIsPutBack
 cutoff_back_over_set_aside | a longer retention shows what a segment that is put back had lost | TestRetentionHidesWhatIsPutBack
-cutoff_forgotten | an opening does not hide what is too old | TestSimSeed WEND_SEED=27
+cutoff_forgotten | an opening does not hide what is too old | TestSimSeed WEND_SEED=51
 version_by_lsn | two states have one version | TestVersionTellsOfABatchThatComesAfterALaterOne
 repair_doubles | a repair takes files that overlap | TestRepair -test.short
 repair_without_ledger | a repair does not erase again whom only the ledger knows | TestRepair -test.short
