@@ -213,6 +213,9 @@ func (d *decoder) array(text string) error {
 		if n < 0 {
 			return errNotClosed
 		}
+		if rest[n] == '}' {
+			return fmt.Errorf("the JSON array has a } where an element ends: %s", quoteShort(rest[n:]))
+		}
 		if err := d.next(strings.TrimSpace(rest[:n])); err != nil {
 			return err
 		}

@@ -106,7 +106,7 @@ func TestDecodeJSON(t *testing.T) {
 	// An event that is rejected decides no types.
 	decodes(t, JSONOptions{}, `{"customer":"a","event":"e","x":"text"}
 {"customer":"a","time":1,"event":"e","x":1}`, "1 a 1970-01-01T00:00:01Z e x=integer:1\n0! there is no time\n")
-	for _, cut := range []string{`[{"customer":"a"`, `[`, `[{},`, `[{"a":"]}`, `[] []`} {
+	for _, cut := range []string{`[{"customer":"a"`, `[`, `[{},`, `[{"a":"]}`, `[] []`, `[{"customer":"a","time":1,"event":"x"}}{"customer":"b","time":1,"event":"x"}]`} {
 		if d, err := DecodeJSON(strings.NewReader(cut), JSONOptions{}); err == nil {
 			t.Errorf("%s is read as %d events", cut, d.Total)
 		}
