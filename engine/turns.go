@@ -202,7 +202,7 @@ func (q *turns) look() {
 		if t.level == 0 || now.Sub(t.since) < liftAfter {
 			continue
 		}
-		if t.level = 0; !t.claim.lifted.Equal(now) { // not yet for another of its goroutines
+		if t.level = 0; now.Sub(t.claim.lifted) >= liftAfter { // not just now for another of its goroutines
 			t.claim.used.Store(0)
 			t.claim.lifts.Add(1)
 			t.claim.lifted = now

@@ -212,6 +212,33 @@ func TestTurnsOfALongOneBesideShortOnes(t *testing.T) {
 	})
 }
 
+// A statement is lifted once for each wait, not for each of its goroutines.
+func TestTurnsLiftAStatementOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newTurns(1)
+		stuck, beside := turnOf(t, q, 0), turnOf(t, q, 0) // one too many: nobody else has a turn
+		long := q.claim()
+		long.used.Store(int64(time.Hour))
+		var workers sync.WaitGroup
+		for range 8 {
+			workers.Go(func() {
+				turn := long.turn()
+				if turn.begin(t.Context()) == nil {
+					turn.end()
+				}
+			})
+			time.Sleep(50 * time.Millisecond)
+		}
+		time.Sleep(liftAfter)
+		if n := long.lifts.Load(); n != 1 {
+			t.Errorf("lifted %d times", n)
+		}
+		stuck.end()
+		beside.end()
+		workers.Wait()
+	})
+}
+
 // Of many who always ask for more than the processors have, each gets about its
 // share: short statements hardly wait, and the longest wait no longer than all
 // others beside them take.
