@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -200,10 +201,16 @@ func TestLinksCompletionsSchema(t *testing.T) {
 	}
 }
 
+// A batch keeps the types of its properties, however many others there are and
+// however long their names.
 func TestAppendKeepsTypes(t *testing.T) {
 	db, c := open(t)
 	e := journeys()[0]
-	e.Props = append(e.Props, event.Prop{Name: "due", Value: event.Instant(at(9))}, event.Prop{Name: "whole", Value: event.Float(2)})
+	e.Props = append(e.Props, event.Prop{Name: "due", Value: event.Instant(at(9))}, event.Prop{Name: "whole", Value: event.Float(2)},
+		event.Prop{Name: "large", Value: event.Float(1e20)}, event.Prop{Name: "zero", Value: event.Float(math.Copysign(0, -1))})
+	for i := range 220 {
+		e.Props = append(e.Props, event.Prop{Name: fmt.Sprintf("заказ.доставка.адрес.%03d", i), Value: []event.Value{event.String("x"), event.Float(3)}[i%2]})
+	}
 	ack, err := c.Append(t.Context(), []event.Event{e}, "")
 	if err != nil || ack.Accepted != 1 || ack.LSN == 0 {
 		t.Fatalf("%+v, %v", ack, err)
@@ -219,6 +226,12 @@ func TestAppendKeepsTypes(t *testing.T) {
 	}
 	if len(res.Rows) != len(e.Props) {
 		t.Errorf("%v", res.Rows)
+	}
+	for i := range e.Props {
+		e.Props[i].Value = event.Instant(at(9))
+	}
+	if _, err := c.Append(t.Context(), []event.Event{e}, ""); !errors.Is(err, client.ErrTooLarge) {
+		t.Errorf("names of times that are longer than a server's headers: %v", err)
 	}
 }
 

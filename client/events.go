@@ -30,9 +30,9 @@ const (
 // timeoutDefault is how long one attempt may take.
 const timeoutDefault = time.Minute
 
-// typesBytesMax bounds the header that names properties' types; without it the
-// server goes by JSON's own.
-const typesBytesMax = 16 << 10
+// typesBytesMax bounds the header that names the properties that are times, which
+// JSON cannot tell from texts: servers take headers of 32 KiB together.
+const typesBytesMax = 24 << 10
 
 // ErrTooLarge is the error of a batch that is not sent, because no server takes it.
 var ErrTooLarge = errors.New("the batch is larger than a server takes at once")
@@ -40,7 +40,7 @@ var ErrTooLarge = errors.New("the batch is larger than a server takes at once")
 // Append sends events as one batch, which is stored whole or not at all. So it
 // is never parted: more than 50,000 events, events times different properties
 // beyond 6 million, and texts beyond 64 MiB, or 16 MiB compressed, or 16 MiB that
-// compress to a hundredth, are ErrTooLarge, and nothing is sent. Whoever has more
+// compress to a hundredth, or names of times beyond 24 KiB, are ErrTooLarge, and nothing is sent. Whoever has more
 // sends several batches.
 //
 // With a token, which names the batch and must be another one for every batch,
@@ -51,21 +51,28 @@ var ErrTooLarge = errors.New("the batch is larger than a server takes at once")
 // server's Retry-After wants. After an error the batch may be stored or not;
 // sending it again with the token is still safe.
 func (c *Client) Append(ctx context.Context, events []event.Event, token string) (storage.Ack, error) {
-	types := url.Values{}
+	names, times := map[string]bool{}, url.Values{}
 	for _, e := range events {
 		for _, p := range e.Props {
-			if types.Get(p.Name) != event.FloatType.String() && !p.Value.IsNull() {
-				types.Set(p.Name, p.Value.Type().String())
+			if !p.Value.IsNull() {
+				names[p.Name] = true
+			}
+			if p.Value.Type() == event.TimeType {
+				times.Set(p.Name, event.TimeType.String())
 			}
 		}
 	}
-	body, encoding, err := encode(events, len(types))
+	body, encoding, err := encode(events, len(names))
+	types := times.Encode()
+	if err == nil && len(types) > typesBytesMax {
+		err = tooLarge(fmt.Sprintf("the names of its %d properties that are times have %d bytes, the limit is %d", len(times), len(types), typesBytesMax))
+	}
 	if err != nil {
 		return storage.Ack{}, fmt.Errorf("send %d events: %w", len(events), err)
 	}
 	header := http.Header{"Content-Type": {"application/x-ndjson"}, "Content-Encoding": {encoding}}
-	if len(types) > 0 && len(types.Encode()) < typesBytesMax {
-		header.Set("X-Property-Types", types.Encode())
+	if types != "" {
+		header.Set("X-Property-Types", types)
 	}
 	attempts := 1
 	if token != "" {
@@ -169,6 +176,7 @@ func writeEvents(to io.Writer, events []event.Event) error {
 	if err != nil {
 		return err
 	}
+	w.Fractions = true
 	for _, e := range events {
 		if err := w.Write(e); err != nil {
 			return err

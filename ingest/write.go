@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -13,6 +14,11 @@ import (
 
 // Writer writes events in a form that Reader reads back as they were.
 type Writer struct {
+	// Fractions has ndjson say of each number whether it is an integer: whole
+	// floats are written as 2.0. It is for readers that see a part of the events,
+	// in which all floats may be whole.
+	Fractions bool
+
 	out   *bufio.Writer
 	csv   *csv.Writer
 	props []event.Property // of csv, a column each
@@ -68,13 +74,28 @@ func (w *Writer) object(e event.Event) error {
 		case event.IntegerType:
 			w.field(",", p.Name, p.Value.Int())
 		case event.FloatType:
-			w.field(",", p.Name, p.Value.Float())
+			if w.Fractions {
+				w.field(",", p.Name, fraction(p.Value.Float()))
+			} else {
+				w.field(",", p.Name, p.Value.Float())
+			}
 		case event.BooleanType:
 			w.field(",", p.Name, p.Value.Bool())
 		}
 	}
 	_, err := w.out.WriteString("}\n")
 	return err
+}
+
+type fraction float64
+
+// MarshalJSON writes 2 as 2.0.
+func (f fraction) MarshalJSON() ([]byte, error) {
+	text, err := json.Marshal(float64(f) + 0) // -0 equals 0
+	if err == nil && !bytes.ContainsAny(text, ".e") {
+		text = append(text, ".0"...)
+	}
+	return text, err
 }
 
 // field writes one member; a failed write shows at the end of the object.
