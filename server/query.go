@@ -220,8 +220,8 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 
 // timeFor is how long a request may take.
 func (s *Server) timeFor(req *queryRequest) time.Duration {
-	if req.TimeoutMS > 0 {
-		return min(s.opt.QueryTimeout, time.Duration(req.TimeoutMS)*time.Millisecond)
+	if req.TimeoutMS > 0 && req.TimeoutMS < s.opt.QueryTimeout.Milliseconds() {
+		return time.Duration(req.TimeoutMS) * time.Millisecond
 	}
 	return s.opt.QueryTimeout
 }

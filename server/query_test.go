@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 const funnel = "funnel view -> purchase within 1d"
@@ -270,6 +272,11 @@ func TestQueriesThatTakeTooLong(t *testing.T) {
 		t.Errorf("the hint is %q", e.Hint)
 	}
 	s.files.release()
+	for _, ms := range []int64{math.MaxInt64, math.MaxInt64/int64(time.Millisecond) + 1} { // longer than the server lets any take
+		if r := s.do("POST", "/v1/query", fmt.Sprintf(`{"query": "measure customers", "timeout_ms": %d}`, ms)); r.StatusCode != 200 {
+			t.Errorf("%d ms: %s %s", ms, r.Status, r.body)
+		}
+	}
 }
 
 // readsOf counts the reads of a whole query.
