@@ -57,6 +57,18 @@ func (e *eras) current() *era {
 	return e.now
 }
 
+// Era is a context that ends, with ErrErased, some seconds after the next
+// erasure: who then still passes on what was read before is to stop.
+func (db *DB) Era() context.Context { return db.eras.current().ctx }
+
+// Era is the DB's of when the answer's computing began.
+func (res *Result) Era() context.Context {
+	if res.era == nil {
+		return context.Background()
+	}
+	return res.era.ctx
+}
+
 // next begins another era, and has the last one end after a while.
 func (e *eras) next(after time.Duration, ended func()) {
 	e.mu.Lock()

@@ -279,6 +279,9 @@ func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, era *er
 		if era.ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) { // also what came to its end just now
 			return nil, ErrErased
 		}
+		if err == nil {
+			res.era = era
+		}
 		if err == nil && reusable && !res.Meta.Partial && kept.aged == 0 && !db.eras.over(era) {
 			db.results.put(key, res)
 		}

@@ -14,6 +14,7 @@ type Result struct {
 	Meta    Meta
 	Chart   any // what -o chart draws beyond the rows: *Histogram for times; nil otherwise
 
+	era    *era   // that it was computed in; nil: it shows no customers
 	weight string // the column that counts what the rows stand for: what a cut by limit has a share of; may be ""
 }
 

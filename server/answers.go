@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"sync"
 )
@@ -18,7 +19,8 @@ const (
 // not be given twice.
 type answers struct {
 	mu      sync.Mutex
-	version string // of the store; what belongs to another is never asked for again
+	version string          // of the store; what belongs to another is never asked for again
+	era     context.Context // of what is kept; nil: nothing is
 	bytes   int
 	kept    map[answerKey]*answer
 }
@@ -31,7 +33,8 @@ type answerKey struct {
 
 type answer struct {
 	body       []byte
-	tag, media string // tag: empty of a partial answer
+	tag, media string          // tag: empty of a partial answer
+	era        context.Context // at its end nobody goes on sending it
 }
 
 // errNotKept says that an answer is larger than one that is kept.
@@ -66,11 +69,24 @@ func (a *answers) put(version string, key answerKey, x *answer) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.version != version || a.bytes+size > answersBytesMax || a.kept == nil {
+	if a.version != version || a.bytes+size > answersBytesMax || a.kept == nil || a.era != x.era {
 		a.version, a.bytes, a.kept = version, 0, map[answerKey]*answer{}
+	}
+	if a.era != x.era {
+		a.era = x.era
+		context.AfterFunc(x.era, func() { a.forget(x.era) })
 	}
 	if a.kept[key] == nil {
 		a.bytes += size
 	}
 	a.kept[key] = x
+}
+
+// forget drops what is kept of an era.
+func (a *answers) forget(era context.Context) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.era == era {
+		a.version, a.bytes, a.kept, a.era = "", 0, nil, nil
+	}
 }

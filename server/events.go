@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -378,14 +379,32 @@ func linkError(err error) error {
 	return err
 }
 
-// getLinks lists the links, each written when it was encoded.
-func (s *Server) getLinks(w http.ResponseWriter, _ *http.Request) error {
+// linkBytes is what a link takes in a list.
+const linkBytes = 32
+
+// getLinks lists the links, each written when it was encoded. It counts as a
+// query: the list is held until its client has taken it.
+func (s *Server) getLinks(w http.ResponseWriter, r *http.Request) error {
+	q, done, err := s.begin(r, rand.Text())
+	if err != nil {
+		return err
+	}
+	defer done()
+	release, err := q.hold(s.db, linkBytes*int64(s.db.Store().Summary().Links))
+	if err != nil {
+		return err
+	}
+	defer release()
+	era := s.db.Era() // before the list
+	links := s.db.Links()
+	w, written := q.writer(w, era)
+	defer written()
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusOK)
 	out := bufio.NewWriter(w)
 	out.WriteString(`{"links":[`)
-	for i, l := range s.db.Links() {
+	for i, l := range links {
 		if i > 0 {
 			out.WriteByte(',')
 		}

@@ -100,7 +100,16 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, map[string]any{"from": from, "completions": list})
 }
 
-func (s *Server) schema(w http.ResponseWriter, _ *http.Request) error {
+// nameBytes is about what a name takes while it is written, beside its text.
+const nameBytes = 200
+
+// schema counts as a query: what it lists is held until its client has taken it.
+func (s *Server) schema(w http.ResponseWriter, r *http.Request) error {
+	q, done, err := s.begin(r, rand.Text())
+	if err != nil {
+		return err
+	}
+	defer done()
 	schema, definitions, err := s.db.Schema()
 	if err != nil {
 		return err
@@ -134,6 +143,17 @@ func (s *Server) schema(w http.ResponseWriter, _ *http.Request) error {
 	for _, d := range definitions {
 		defs = append(defs, definition{d.Kind, d.Name, d.Text})
 	}
+	bytes := nameBytes * int64(len(events)+len(channels)+len(properties)+len(defs))
+	for _, d := range defs {
+		bytes += 2 * int64(len(d.Text))
+	}
+	release, err := q.hold(s.db, bytes)
+	if err != nil {
+		return err
+	}
+	defer release()
+	w, written := q.writer(w, context.Background())
+	defer written()
 	return writeJSON(w, http.StatusOK, map[string]any{"events": events, "channels": channels, "properties": properties, "definitions": defs})
 }
 

@@ -191,7 +191,7 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 		return &apiError{Status: http.StatusServiceUnavailable, Code: "data_missing", Message: "damaged data is missing, so the answer would be partial",
 			Hint: "without on_missing the rest answers; GET /v1/status tells what is missing"}
 	}
-	x := &answer{media: media}
+	x := &answer{media: media, era: result.Era()}
 	if result.Meta.Partial {
 		h.Set(partialResult, "1")
 	} else {
@@ -211,6 +211,9 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 		case whole || q.ctx.Err() != nil || !errors.Is(err, errNotKept) && !errors.Is(err, engine.ErrLimit):
 			return err
 		}
+	}
+	if x.era.Err() != nil {
+		return engine.ErrErased
 	}
 	if x.unchanged(w, r) {
 		return nil
@@ -303,6 +306,9 @@ func (s *Server) written(q running, result *engine.Result, format string) ([]byt
 
 // send sends an answer that is written already.
 func (s *Server) send(q running, w http.ResponseWriter, r *http.Request, x *answer) error {
+	if x.era.Err() != nil {
+		return engine.ErrErased
+	}
 	if x.unchanged(w, r) {
 		return nil
 	}
@@ -311,7 +317,7 @@ func (s *Server) send(q running, w http.ResponseWriter, r *http.Request, x *answ
 		return err
 	}
 	defer release()
-	w, done := q.writer(w)
+	w, done := q.writer(w, x.era)
 	defer done()
 	w.Header().Set("Content-Type", x.media)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -329,7 +335,7 @@ func (s *Server) stream(q running, w http.ResponseWriter, result *engine.Result,
 		return err
 	}
 	defer release()
-	w, done := q.writer(w)
+	w, done := q.writer(w, result.Era())
 	defer done()
 	w.Header().Set("Content-Type", media)
 	w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -43,15 +43,18 @@ func (q running) hold(db *engine.DB, bytes int64) (release func(), err error) {
 	return db.Reserve(q.ctx, bytes, q.end)
 }
 
-// writer passes an answer on until the query is ended. A client that reads
-// nothing blocks a write; the end of the query ends that one, too.
-func (q running) writer(w http.ResponseWriter) (out http.ResponseWriter, done func()) {
+// writer passes an answer on until the query is ended, or the era of what it
+// shows, which ends the query. A client that reads nothing blocks a write; the end
+// of the query ends that one, too.
+func (q running) writer(w http.ResponseWriter, era context.Context) (out http.ResponseWriter, done func()) {
+	over := context.AfterFunc(era, func() { q.end(engine.ErrErased) })
 	ended := make(chan struct{})
 	stop := context.AfterFunc(q.ctx, func() {
 		defer close(ended)
 		http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0)) // not supported: there is no connection
 	})
 	return endedWriter{w, q.ctx}, func() {
+		over()
 		if !stop() {
 			<-ended // w is somebody else's when the handler returns
 		}

@@ -155,3 +155,57 @@ func TestAnAnswerThatNobodyReadsMakesRoomForQueries(t *testing.T) {
 	reserve(each + 1<<20)
 	eventually(t, "the answer is cut off", func() bool { return s.db.MemoryReserved() == 2*each+1<<20 && s.server.running.count() == 0 })
 }
+
+// An answer that is read slowly ends when a customer is erased, as statements do;
+// what is kept of answers goes, too.
+func TestAnswersUnderWayEndWithAnErasure(t *testing.T) {
+	s := longAnswers(t)
+	for range 2 { // the second time it is kept
+		if r := s.do("POST", "/v1/query", "journey of 'ann' limit 3500", "Content-Type", "text/plain"); r.StatusCode != 200 {
+			t.Fatal(r.Status)
+		}
+	}
+	kept := func() int {
+		s.server.answers.mu.Lock()
+		defer s.server.answers.mu.Unlock()
+		return len(s.server.answers.kept)
+	}
+	if kept() != 1 {
+		t.Fatalf("%d answers are kept", kept())
+	}
+	c := s.unread(t, "slow", "journey of 'ann' limit 20000")
+	eventually(t, "the answer holds its memory", func() bool { return s.db.MemoryReserved() > 1<<20 })
+	if r := s.do("POST", "/v1/erase", `{"customer": "ann"}`); r.StatusCode != 202 {
+		t.Fatal(r.Status, r.body)
+	}
+	eventually(t, "nothing of her is held", func() bool { return s.db.MemoryReserved() == 0 && s.server.running.count() == 0 && kept() == 0 })
+	if n, err := io.Copy(io.Discard, c); n > 1<<20 {
+		t.Errorf("%d bytes were sent; %v", n, err)
+	}
+}
+
+// Links are a list that is held while it is read: it counts as a query does, and
+// takes its memory from where queries do.
+func TestLinksUnread(t *testing.T) {
+	s := longAnswers(t)
+	const links = 20_000
+	many := make([]storage.Link, links)
+	for i := range many {
+		many[i] = storage.Link{From: fmt.Sprintf("visitor %020d", i), To: "ann"}
+	}
+	if err := s.db.Store().LinkAll(t.Context(), many); err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.(*net.TCPConn).SetReadBuffer(4 << 10)
+	fmt.Fprint(c, "GET /v1/links HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	eventually(t, "the list counts", func() bool {
+		return s.server.running.count() == 1 && s.db.MemoryReserved() == linkBytes*links
+	})
+	c.Close()
+	eventually(t, "it counts no more", func() bool { return s.server.running.count() == 0 && s.db.MemoryReserved() == 0 })
+}
