@@ -1,7 +1,11 @@
 package server
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
@@ -146,8 +150,9 @@ func TestLengthsOfBodies(t *testing.T) {
 // All bodies together hold no more than their pool, and give it back.
 func TestBodiesShareAPool(t *testing.T) {
 	s := open(t, Options{})
-	if !s.server.bodies.TryAcquire(bodiesMax - 2*poolPiece) {
-		t.Fatal("the pool is not whole")
+	others := &pooledReader{pool: s.server.bodies}
+	if err := others.reserve(bodiesMax - 2*poolPiece); err != nil {
+		t.Fatal(err)
 	}
 	large := strings.Repeat(" ", 2*poolPiece) + twoEvents
 	s.do("POST", "/v1/events", large).refused(t, 503, "ingest_busy")
@@ -167,12 +172,85 @@ func TestBodiesShareAPool(t *testing.T) {
 	if r := s.do("POST", "/v1/events", twoEvents); r.StatusCode != 200 {
 		t.Errorf("a small body beside them: %s %s", r.Status, r.body)
 	}
-	s.server.bodies.Release(bodiesMax - 2*poolPiece)
+	others.Close()
 	if r := s.do("POST", "/v1/events", large); r.StatusCode != 200 {
 		t.Errorf("after they went: %s %s", r.Status, r.body)
 	}
-	if !s.server.bodies.TryAcquire(bodiesMax) {
-		t.Error("something of the pool was not given back")
+	eventually(t, "everything is given back", func() bool { return s.server.bodies.unused() == bodiesMax })
+}
+
+func (b *bodies) unused() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.left
+}
+
+// Where no memory is left, a body that its client does not go on with goes for
+// another; one that the server has whole, and one that arrives fast, stay.
+func TestSlowBodiesGoForOthers(t *testing.T) {
+	s := longAnswers(t)
+	others := &pooledReader{pool: s.server.bodies}
+	if err := others.reserve(bodiesMax - 8*poolPiece); err != nil {
+		t.Fatal(err)
+	}
+	defer others.Close()
+	large := strings.Repeat(" ", 5*poolPiece)
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(large)+len(twoEvents), large)
+	eventually(t, "it holds its part", func() bool { return s.server.bodies.unused() < 4*poolPiece })
+	s.do("POST", "/v1/events", large+twoEvents).refused(t, 503, "ingest_busy")
+	s.clock.Add(int64(answerGrace + 2*time.Second))
+	if r := s.do("POST", "/v1/events", large+twoEvents); r.StatusCode != 200 {
+		t.Errorf("beside a slow body: %s %s", r.Status, r.body)
+	}
+	answer, err := io.ReadAll(c)
+	if !strings.HasPrefix(string(answer), "HTTP/1.1 408 ") {
+		t.Errorf("the slow client is told %q, %v", answer, err)
+	}
+	if r := s.do("POST", "/v1/query", "measure events", "Content-Type", "text/plain"); !strings.Contains(r.body, "20001") {
+		t.Errorf("the event of one body was to be stored beside the 20,000: %s", r.body)
+	}
+	eventually(t, "everything is given back", func() bool { return s.server.bodies.unused() == 8*poolPiece })
+}
+
+// The window that a zstd body asks for is taken from the memory of bodies.
+func TestWindowsTakeMemoryOfBodies(t *testing.T) {
+	s := New(open(t, Options{}).db, Options{})
+	f := func(what, start string, window int64) {
+		t.Helper()
+		before := s.bodies.unused()
+		r := httptest.NewRequest("POST", "/v1/events", strings.NewReader(start))
+		r.Header.Set("Content-Encoding", "zstd")
+		in, err := s.decompressed(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := before - s.bodies.unused(); took != window+zstdBlocks {
+			t.Errorf("%s takes %d bytes, want %d and %d", what, took, window, zstdBlocks)
+		}
+		in.Close()
+		if s.bodies.unused() != before {
+			t.Errorf("%s keeps something", what)
+		}
+	}
+	const magic = "\x28\xb5\x2f\xfd"
+	f("a window of 8 MiB", magic+"\x00\x68", 8<<20)
+	f("one of 1 KiB", magic+"\x00\x00", 1<<10)
+	f("one beyond the limit", magic+"\x00\x80", windowMax)
+	f("a single segment of 300 bytes", magic+"\x60\x2c\x00", 1<<10)
+	f("one of 65,792 bytes", magic+"\x60\x00\xff", 65_536)
+	f("a frame that is skipped", "\x50\x2a\x4d\x18\x00\x00\x00\x00", windowMax)
+	f("no zstd", "what", 1<<10)
+	others := &pooledReader{pool: s.bodies}
+	if err := others.reserve(bodiesMax - 8<<20); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.decompressed(httptest.NewRequest("POST", "/v1/events", strings.NewReader(magic+"\x00\x68"))); !errors.Is(err, errBodies) {
+		t.Errorf("a window for which there is no memory: %v", err)
 	}
 }
 

@@ -101,8 +101,27 @@ type conn struct {
 	since time.Time // when the phase began
 	moved int64     // bytes in it
 
-	blocked time.Duration // of it, in writing
-	writing time.Time     // when the write began that is under way; zero: none is
+	blocked time.Duration // of it, in waiting for the client
+	waiting time.Time     // when it began to wait that it waits for now; zero: it does not
+	isCut   bool
+}
+
+// cut has nothing more be read of the client.
+func (x *conn) cut() {
+	x.mu.Lock()
+	x.isCut = true
+	x.mu.Unlock()
+	x.SetReadDeadline(time.Time{})
+}
+
+// SetReadDeadline sets when reading fails, which it does at once after cut.
+func (x *conn) SetReadDeadline(t time.Time) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.isCut {
+		t = time.Unix(1, 0)
+	}
+	return x.Conn.SetReadDeadline(t)
 }
 
 // Close makes room for another connection, once however often it is called.
@@ -131,15 +150,6 @@ func (x *conn) enter(p phase) {
 	}
 }
 
-func (x *conn) move(n int) {
-	if x == nil {
-		return
-	}
-	x.mu.Lock()
-	x.moved += int64(n)
-	x.mu.Unlock()
-}
-
 // owes says for how long the connection has kept the server waiting, less the
 // time that what it moved may take; nothing while it waits for the server.
 func (x *conn) owes(now time.Time) time.Duration {
@@ -156,36 +166,42 @@ func timeAt(bytes, rate int64) time.Duration {
 	return time.Duration(bytes/rate)*time.Second + time.Duration(bytes%rate)*time.Second/time.Duration(rate)
 }
 
-// writes notes that a piece of an answer is being written.
-func (x *conn) writes() {
+// waits notes that the client is to send, or to take, a piece.
+func (x *conn) waits() {
+	if x == nil {
+		return
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.writing = x.crowd.now()
+	x.waiting = x.crowd.now()
 }
 
-// wrote notes that n bytes of it were.
-func (x *conn) wrote(n int) {
+// waited notes that it did, with n bytes.
+func (x *conn) waited(n int) {
+	if x == nil {
+		return
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.moved += int64(n)
-	x.blocked += x.crowd.now().Sub(x.writing)
-	x.writing = time.Time{}
+	x.blocked += x.crowd.now().Sub(x.waiting)
+	x.waiting = time.Time{}
 }
 
-// late says for how much longer the client has kept the answer's writer waiting
-// than what it took may take at a rate; nothing before there is an answer.
-func (x *conn) late(rate int64) time.Duration {
+// late says for how much longer the client has kept the server waiting in a phase
+// than what moved in it may take at a rate; nothing in another phase.
+func (x *conn) late(in phase, rate int64) time.Duration {
 	if x == nil {
 		return 0
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.phase != answering {
+	if x.phase != in {
 		return 0
 	}
 	blocked := x.blocked
-	if !x.writing.IsZero() {
-		blocked += x.crowd.now().Sub(x.writing)
+	if !x.waiting.IsZero() {
+		blocked += x.crowd.now().Sub(x.waiting)
 	}
 	return blocked - timeAt(x.moved, rate)
 }
@@ -260,9 +276,10 @@ func (b *pacedBody) due(now time.Time) time.Time {
 // Read fails when the client sends too slowly for too long.
 func (b *pacedBody) Read(p []byte) (int, error) {
 	b.control.SetReadDeadline(b.due(time.Now()))
+	b.conn.waits()
 	n, err := b.ReadCloser.Read(p)
+	b.conn.waited(n)
 	b.read += int64(n)
-	b.conn.move(n)
 	if err == io.EOF {
 		// The deadline must not outlive the body: the server goes on reading
 		// to learn whether the client is still there.
@@ -285,22 +302,14 @@ func (w *pacedWriter) Write(p []byte) (written int, err error) {
 	for {
 		piece := p[:min(len(p), writePieces)]
 		w.control.SetWriteDeadline(time.Now().Add(stallTimeout))
-		n, err := w.write(piece)
+		w.conn.waits()
+		n, err := w.ResponseWriter.Write(piece)
+		w.conn.waited(n)
 		written += n
 		if p = p[n:]; err != nil || len(p) == 0 {
 			return written, err
 		}
 	}
-}
-
-func (w *pacedWriter) write(p []byte) (int, error) {
-	if w.conn == nil {
-		return w.ResponseWriter.Write(p)
-	}
-	w.conn.writes()
-	n, err := w.ResponseWriter.Write(p)
-	w.conn.wrote(n)
-	return n, err
 }
 
 // Unwrap lets http.ResponseController reach the connection.

@@ -3,130 +3,20 @@ package server
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
 
 	"github.com/klauspost/compress/zstd"
-	"golang.org/x/sync/semaphore"
 
 	"wend/event"
 	"wend/ingest"
 	"wend/storage"
 )
-
-// decompressed returns the request's body as it was before Content-Encoding,
-// by its header or its first bytes, and bounded: more than bodyDecodedMax bytes
-// are errTooLarge whatever the compressed size.
-func (s *Server) decompressed(r *http.Request) (*pooledReader, error) {
-	sent := &cappedReader{r: r.Body, left: bodyWireMax}
-	wire := bufio.NewReader(sent)
-	magic, _ := wire.Peek(4)
-	body := io.NopCloser(io.Reader(wire))
-	switch encoding := r.Header.Get("Content-Encoding"); {
-	case encoding == "gzip" || encoding == "" && len(magic) >= 2 && magic[0] == 0x1f && magic[1] == 0x8b:
-		z, err := gzip.NewReader(wire)
-		if err != nil {
-			return nil, badRequest("bad_encoding", "the body is not gzip: "+err.Error(), "")
-		}
-		body = z
-	case encoding == "zstd" || encoding == "" && len(magic) == 4 && string(magic) == "\x28\xb5\x2f\xfd":
-		z, err := zstd.NewReader(wire, zstd.WithDecoderMaxMemory(bodyDecodedMax), zstd.WithDecoderMaxWindow(windowMax), zstd.WithDecoderConcurrency(1))
-		if err != nil {
-			return nil, badRequest("bad_encoding", "the body is not zstd: "+err.Error(), "")
-		}
-		body = z.IOReadCloser()
-	case encoding != "" && encoding != "identity":
-		return nil, &apiError{Status: http.StatusUnsupportedMediaType, Code: "bad_encoding", Message: "content encoding " + encoding + " is not known", Hint: "send gzip, zstd or none"}
-	}
-	return &pooledReader{r: &cappedReader{r: body, left: bodyDecodedMax, sent: sent}, body: body, pool: s.bodies}, nil
-}
-
-// errBodies says that the pool of decoded bodies is empty.
-var errBodies = errors.New("no memory is left for bodies")
-
-// pooledReader takes what it is about to hand out from the pool that all
-// bodies share, first, and gives it back when it is closed: as long as it is
-// open somebody holds what was read.
-type pooledReader struct {
-	r    io.Reader
-	body io.Closer
-	pool *semaphore.Weighted
-	held int64
-	used int64
-}
-
-// poolPiece is what is taken at once.
-const poolPiece = 256 << 10
-
-// Read fails with errBodies when the pool has nothing left for what it would return.
-func (p *pooledReader) Read(b []byte) (int, error) {
-	if p.used == p.held {
-		if !p.pool.TryAcquire(poolPiece) {
-			return 0, errBodies
-		}
-		p.held += poolPiece
-	}
-	if int64(len(b)) > p.held-p.used {
-		b = b[:p.held-p.used]
-	}
-	n, err := p.r.Read(b)
-	p.used += int64(n)
-	return n, err
-}
-
-// reserve takes bytes for what is made of what was read, until Close.
-func (p *pooledReader) reserve(bytes int64) error {
-	if !p.pool.TryAcquire(bytes) {
-		return errBodies
-	}
-	p.held += bytes
-	p.used += bytes
-	return nil
-}
-
-// Close gives everything back to the pool.
-func (p *pooledReader) Close() error {
-	p.pool.Release(p.held)
-	p.held, p.used = 0, 0
-	return p.body.Close()
-}
-
-// windowMax is the memory that a zstd body may ask for: what the levels up to
-// 19 use. A larger one is refused before it is reserved.
-const windowMax = 8 << 20
-
-// cappedReader fails with errTooLarge where io.LimitReader would end quietly,
-// or where it is ingest.RequestRatio times as much as was sent.
-type cappedReader struct {
-	r    io.Reader
-	left int64
-	read int64
-	sent *cappedReader // what was compressed; nil: no ratio is kept
-}
-
-// Read returns what there is within the limits.
-func (c *cappedReader) Read(p []byte) (int, error) {
-	if c.left < 0 {
-		return 0, errTooLarge
-	}
-	if int64(len(p)) > c.left+1 {
-		p = p[:c.left+1]
-	}
-	n, err := c.r.Read(p)
-	c.left -= int64(n)
-	c.read += int64(n)
-	if c.left < 0 || c.sent != nil && c.read > ingest.RequestRatioFree && c.read > ingest.RequestRatio*c.sent.read {
-		return n, errTooLarge
-	}
-	return n, err
-}
 
 // rejection is one event of a batch that was not taken, and why.
 type rejection struct {

@@ -28,7 +28,7 @@ type promptWriter struct {
 
 // Write fails when the client has taken too little of what was written before.
 func (w promptWriter) Write(p []byte) (int, error) {
-	if w.conn.late(rateFair) > exportGrace {
+	if w.conn.late(answering, rateFair) > exportGrace {
 		return 0, errLags
 	}
 	return w.ResponseWriter.Write(p)

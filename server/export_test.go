@@ -73,9 +73,9 @@ func TestSlowExportsEnd(t *testing.T) {
 	x := &conn{crowd: &crowd{now: func() time.Time { return now }}}
 	takes := func(bytes int, d time.Duration, want bool) {
 		t.Helper()
-		x.writes()
+		x.waits()
 		now = now.Add(d)
-		if x.wrote(bytes); (x.late(rateFair) > exportGrace) != want {
+		if x.waited(bytes); (x.late(answering, rateFair) > exportGrace) != want {
 			t.Errorf("%d bytes of %s more: it lags: %v", bytes, d, !want)
 		}
 	}

@@ -61,7 +61,7 @@ func (p *places) slowest() *place {
 	var out *place
 	worst := p.grace
 	for at := range p.held {
-		if late := at.conn.late(rateBusy); late > worst {
+		if late := at.conn.late(answering, rateBusy); late > worst {
 			out, worst = at, late
 		}
 	}

@@ -29,9 +29,9 @@ func TestPlacesOfSlowClientsAreTaken(t *testing.T) {
 		return x
 	}
 	takes := func(x *conn, bytes int, d time.Duration) {
-		x.writes()
+		x.waits()
 		pass(d)
-		x.wrote(bytes)
+		x.waited(bytes)
 	}
 	computing, unknown := client(working), (*conn)(nil)
 	slow, fast := client(answering), client(answering)
@@ -41,7 +41,7 @@ func TestPlacesOfSlowClientsAreTaken(t *testing.T) {
 	takes(reading, 1, time.Millisecond)
 	pass(time.Hour) // the server is not done with what it reads for it
 	stuck := client(answering)
-	stuck.writes()
+	stuck.waits()
 	pass(2 * time.Minute)
 
 	const grace = time.Second

@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzhttp"
-	"golang.org/x/sync/semaphore"
 
 	"wend/access"
 	"wend/engine"
@@ -92,7 +91,7 @@ type Server struct {
 	counting                chan struct{} // held by the status whose customers are being counted
 	exports                 *places
 	queryRates, ingestRates *limiter
-	bodies                  *semaphore.Weighted // bytes of bodies that are held decoded
+	bodies                  *bodies
 
 	grace time.Duration // for running requests when the server stops
 
@@ -115,7 +114,7 @@ func New(db *engine.DB, opt Options) *Server {
 	s.changes = make(chan struct{}, changesMax)
 	s.counting = make(chan struct{}, 1)
 	s.exports = newPlaces(exportsRunning, exportGrace)
-	s.bodies = semaphore.NewWeighted(bodiesMax)
+	s.bodies = newBodies(bodiesMax, answerGrace)
 	s.metrics = newMetrics(s)
 	return s
 }
