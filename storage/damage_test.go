@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"path"
 	"runtime"
@@ -652,5 +653,124 @@ func TestEraseUnreadableLog(t *testing.T) {
 		if strings.HasSuffix(left, walSuffix) {
 			t.Errorf("%s is still there", left)
 		}
+	}
+}
+
+// A file that is missing when the pool opens it again is damage like any other:
+// the rest is read, and written to.
+func TestMissingWhenOpenedAgain(t *testing.T) {
+	for name, use := range map[string]func(s *Store) error{
+		"query": func(s *Store) error {
+			snap, err := s.Snapshot()
+			if err != nil {
+				return err
+			}
+			defer snap.Release()
+			if _, err := snap.Customers(); !s.SetAside(err) {
+				return fmt.Errorf("not set aside: %w", err)
+			}
+			return nil
+		},
+		"verify": func(s *Store) error {
+			snap, err := s.Snapshot()
+			if err != nil {
+				return err
+			}
+			defer snap.Release()
+			if err := snap.Verify(t.Context()); !s.SetAside(err) {
+				return fmt.Errorf("not set aside: %w", err)
+			}
+			return nil
+		},
+		"append with an id": func(s *Store) error {
+			e := view("ann", 5)
+			e.ID = "new"
+			_, err := s.Append(t.Context(), batchOf([]event.Event{e}), AppendOptions{})
+			return err
+		},
+		"append as a row": func(s *Store) error {
+			_, err := s.Append(t.Context(), batchOf(rows(view("ann", 0))), AppendOptions{})
+			return err
+		},
+		"compact": func(s *Store) error {
+			appendEvents(t, s, AppendOptions{}, view("ann", 1))
+			return s.Compact(t.Context())
+		},
+		"erase": func(s *Store) error { _, err := s.Erase(t.Context(), "ann", EraseOptions{}); return err },
+	} {
+		mem, files := runs(t, 3)
+		opt := small(mem)
+		opt.segmentsOpen = 1
+		s, err := Open("store", opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := mem.Remove(files[0]); err != nil {
+			t.Fatal(err)
+		}
+		if err := use(s); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if m := s.Summary().Missing; len(m) != 1 || "store/"+m[0].Segment != files[0] || !strings.Contains(m[0].Reason, "missing") {
+			t.Errorf("%s: missing are %+v", name, m)
+		}
+		kill(s)
+	}
+}
+
+// unmounted is a file system that may be taken away.
+type unmounted struct {
+	*vfs.Mem
+	how string
+}
+
+func (f *unmounted) Open(name string) (vfs.File, error) {
+	if f.how != "" {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return f.Mem.Open(name)
+}
+
+func (f *unmounted) ReadDir(name string) ([]string, error) {
+	switch f.how {
+	case "no folder":
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: fs.ErrNotExist}
+	case "an empty folder":
+		return nil, nil
+	}
+	return f.Mem.ReadDir(name)
+}
+
+// Where the whole store is out of reach, nothing of it is set aside.
+func TestNothingIsSetAsideWithoutTheFolder(t *testing.T) {
+	for _, how := range []string{"no folder", "an empty folder"} {
+		mem, _ := runs(t, 3)
+		disk := &unmounted{Mem: mem}
+		opt := small(disk)
+		opt.segmentsOpen, opt.CacheBytes = 1, -1
+		s, err := Open("store", opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := contents(t, s)
+		disk.how = how
+		snap, err := s.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := snap.Verify(t.Context()); !isNotExist(err) || errors.Is(err, ErrCorrupt) || s.SetAside(err) {
+			t.Errorf("%s: a query is told %v", how, err)
+		}
+		snap.Release()
+		e := view("ann", 5)
+		e.ID = "new"
+		if _, err := s.Append(t.Context(), batchOf([]event.Event{e}), AppendOptions{}); !isNotExist(err) {
+			t.Errorf("%s: append: %v", how, err)
+		}
+		disk.how = ""
+		if m := s.Summary().Missing; len(m) > 0 || contents(t, s) != before {
+			t.Errorf("%s: missing are %+v", how, m)
+		}
+		kill(s)
 	}
 }

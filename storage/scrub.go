@@ -97,7 +97,7 @@ func (s *Store) toScrub(now time.Duration) (chosen *segmentFile) {
 
 // verify compares the bytes of a segment with its checksums in the manifest.
 func (f *segmentFile) verify(ctx context.Context) error {
-	sum, hash, err := wholeChecksum(cancelled{ctx, f.file}, f.record.Size)
+	sum, hash, err := wholeChecksum(cancelled{ctx, f.seg.r}, f.record.Size)
 	if err != nil {
 		return f.seg.damaged(fmt.Errorf("read segment %s: %w", f.record.file(), err))
 	}

@@ -70,6 +70,25 @@ type segmentFile struct {
 	agedBy   *mask // aged is of this cutoff and this mask
 }
 
+// reopened is a segment's file for reading. Where it is missing when the pool
+// opens it again, it is damaged, as long as the rest of the store is there: a
+// disk that is not mounted comes back with all that is on it.
+type reopened struct {
+	*vfs.PoolFile
+	store *Store
+}
+
+// ReadAt implements io.ReaderAt.
+func (f reopened) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.PoolFile.ReadAt(p, off)
+	if isNotExist(err) {
+		if st, e := f.store.onDisk(); e == nil && st.store == f.store.state().store {
+			err = fmt.Errorf("%w: the file is missing: %w", ErrCorrupt, err)
+		}
+	}
+	return n, err
+}
+
 func (s *Store) openSegmentFile(r segmentRecord) (*segmentFile, error) {
 	name := path.Join(s.dir, r.file())
 	f, err := s.open.Open(name)
@@ -82,7 +101,7 @@ func (s *Store) openSegmentFile(r segmentRecord) (*segmentFile, error) {
 	}
 	var seg *segment
 	if err == nil {
-		seg, err = openSegment(r.file(), f, r.Size, s.state().store, r.ID)
+		seg, err = openSegment(r.file(), reopened{f, s}, r.Size, s.state().store, r.ID)
 	}
 	if err == nil && seg.Salt != r.Salt {
 		err = corrupt("open segment %s: it is another file of this number, not the one that the manifest names", r.file())

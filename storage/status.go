@@ -334,6 +334,11 @@ func (s *Store) newest() (*state, error) {
 	if !s.opt.ReadOnly {
 		return s.state(), nil
 	}
+	return s.onDisk()
+}
+
+// onDisk is the state that the manifest tells of now.
+func (s *Store) onDisk() (*state, error) {
 	for try := 0; ; try++ {
 		_, st, err := readManifest(s.fs, s.dir)
 		switch {
