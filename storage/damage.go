@@ -113,10 +113,16 @@ func (s *state) quarantined(file string) bool {
 func (s *Store) SetAside(err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var damage *DamageError
+	if !errors.As(err, &damage) {
+		return false
+	}
+	if s.opt.ReadOnly && isNotExist(err) && s.refresh() != nil { // a writer may have replaced the file
+		return false
+	}
 	if !s.leaveOut(err) {
 		// Set aside or compacted away meanwhile, a new snapshot does not have it.
-		var damage *DamageError
-		return errors.As(err, &damage) && strings.HasSuffix(damage.Segment, ".seg")
+		return strings.HasSuffix(damage.Segment, ".seg")
 	}
 	// The edit may have to wait for what holds writing, the answers need not:
 	// the next that comes to hold it writes the edit.

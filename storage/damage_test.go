@@ -774,3 +774,39 @@ func TestNothingIsSetAsideWithoutTheFolder(t *testing.T) {
 		kill(s)
 	}
 }
+
+// A query that reads a file which another one has set aside meanwhile is told of
+// damage, also where the pool had closed the file: it is tried again.
+func TestHeldWhileSetAside(t *testing.T) {
+	for _, segmentsOpen := range []int{1, 256} {
+		mem, files := runs(t, 3)
+		flip(t, mem, files[0])
+		opt := small(mem)
+		opt.segmentsOpen, opt.CacheBytes = segmentsOpen, -1
+		s, err := Open("store", opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held, err := s.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		snap, err := s.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = snap.Customers(); !s.SetAside(err) {
+			t.Fatal(err)
+		}
+		snap.Release()
+		contents(t, s) // the pool closes what was moved
+		if _, err := held.Customers(); !s.SetAside(err) {
+			t.Errorf("of %d segments open: not tried again: %v", segmentsOpen, err)
+		}
+		if m := s.Summary().Missing; len(m) != 1 {
+			t.Errorf("of %d segments open: missing are %+v", segmentsOpen, m)
+		}
+		held.Release()
+		kill(s)
+	}
+}

@@ -438,3 +438,70 @@ func TestReaderHidesAfterAFailedRead(t *testing.T) {
 		t.Errorf("%d reads failed", failed)
 	}
 }
+
+// A reader that had to close files which a writer then replaced looks at the
+// newest state before it calls them missing.
+func TestReplacedWhileClosedByPool(t *testing.T) {
+	const segments = 20
+	for name, use := range map[string]func(r *Store, snap *Snapshot) error{
+		"query": func(r *Store, snap *Snapshot) error {
+			if _, err := snap.Customers(); !r.SetAside(err) {
+				return fmt.Errorf("not tried again: %w", err)
+			}
+			return nil
+		},
+		"status": func(r *Store, _ *Snapshot) error {
+			if st := r.Status(); st.Customers != 1 || len(st.Missing) > 0 {
+				return fmt.Errorf("%+v", st)
+			}
+			return nil
+		},
+	} {
+		mem, _ := runs(t, segments)
+		w := open(t, mem, "store")
+		opt := small(mem)
+		opt.ReadOnly, opt.CacheBytes = true, -1
+		r, err := Open("store", opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		snap, err := r.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.open.Shrink() // closes the first half
+		for i := range segments {
+			appendEvents(t, w, AppendOptions{}, view("ann", 40*24*60*i+1))
+		}
+		if err := w.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := use(r, snap); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if m := r.Summary().Missing; len(m) > 0 || contents(t, r) != contents(t, w) {
+			t.Errorf("%s: missing are %+v", name, m)
+		}
+		snap.Release()
+		kill(r)
+	}
+}
+
+// What is missing of the newest state is missing.
+func TestMissingWhileClosedByPool(t *testing.T) {
+	mem, files := runs(t, 20)
+	opt := small(mem)
+	opt.ReadOnly, opt.CacheBytes = true, -1
+	r, err := Open("store", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	r.open.Shrink()
+	if err := mem.Remove(files[0]); err != nil {
+		t.Fatal(err)
+	}
+	if st := r.Status(); len(st.Missing) != 1 || "store/"+st.Missing[0].Segment != files[0] || st.Customers != 1 {
+		t.Errorf("%+v", st)
+	}
+}

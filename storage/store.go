@@ -655,6 +655,11 @@ func (s *Store) removeUndecided() {
 func (s *Store) Refresh() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.refresh()
+}
+
+// refresh is Refresh for a caller that holds mu.
+func (s *Store) refresh() error {
 	if err := s.usable(false); err != nil {
 		return err
 	}
