@@ -370,7 +370,6 @@ func (s *Store) openLog() error {
 	}
 	w, err := createWAL(s.fs, s.dir, s.state().store, s.number(), s.oldWAL)
 	if err != nil {
-		s.scarce(err)
 		return err
 	}
 	// Without this the file could disappear, and with it what is acknowledged,

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+
+	"wend/storage/vfs"
 )
 
 // A bug that panics while the store writes must not end the process, which may
@@ -36,11 +38,16 @@ func shielded(f func() error) (err error) {
 }
 
 // writes runs f, a piece of writing. After a panic in it the store is broken.
-// f gives back the locks that it takes also when it panics.
+// f gives back the locks that it takes also when it panics. Where the system has
+// too few files for it, segments are closed: they are opened again when they are
+// read, and the next try has more.
 func (s *Store) writes(what string, f func() error) error {
 	err := shielded(f)
 	var b *bug
 	if !errors.As(err, &b) {
+		if vfs.TooManyOpen(err) {
+			s.open.Shrink()
+		}
 		return err
 	}
 	s.broken.Store(true)

@@ -51,7 +51,6 @@ func (s *Store) flushFull(ctx context.Context) (full bool, err error) {
 func (s *Store) flush(ctx context.Context) (err error) {
 	defer func() {
 		s.flushErr = err
-		s.scarce(err)
 		s.lookForRoom()
 	}()
 	if len(s.mem.batches) == 0 {
@@ -487,14 +486,6 @@ func (s *Store) CompactStep(ctx context.Context) (worked bool, err error) {
 	return worked, err
 }
 
-// scarce closes segments if an error says that the system has too few files for
-// all that should be open. They are opened again when they are read.
-func (s *Store) scarce(err error) {
-	if vfs.TooManyOpen(err) {
-		s.open.Shrink()
-	}
-}
-
 // Compact merges everything, so that each partition is one run, and drops
 // the rows of undone imports. Partitions that the disk has no room for stay as
 // they are, and are an error.
@@ -596,7 +587,6 @@ func (s *Store) mergeSome(ctx context.Context, choose func([]runFiles) []runFile
 		return true, short, nil // the others can be merged
 	}
 	if err != nil {
-		s.scarce(err)
 		return false, short, fmt.Errorf("compact %d segments: %w", len(files), err)
 	}
 	e := &edit{Add: records}

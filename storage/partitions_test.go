@@ -195,3 +195,44 @@ func TestMergesWhereFlushesFindTooManyFilesOpen(t *testing.T) {
 		t.Error("the events are others")
 	}
 }
+
+// Where the store's own open segments leave too few files for what is to be
+// written, they are closed: the next try succeeds.
+func TestWritesWhereSegmentsTakeAllFiles(t *testing.T) {
+	for name, write := range map[string]func(s *Store) error{
+		"erase": func(s *Store) error { _, err := s.EraseStep(t.Context()); return err },
+		"load": func(s *Store) error {
+			l, err := s.NewLoad(t.Context(), LoadOptions{})
+			if err != nil {
+				return err
+			}
+			if err := l.Add(batchOf([]event.Event{view("carl", 0)})); err != nil {
+				return err
+			}
+			_, err = l.Commit(t.Context())
+			return err
+		},
+	} {
+		fs := &fewFiles{Mem: vfs.NewMem(), most: 1000, made: map[string]bool{}}
+		s := open(t, fs, "store")
+		for i := range 20 {
+			appendEvents(t, s, AppendOptions{}, view("ann", 40*24*60*i), view("bob", 40*24*60*i))
+			if err := s.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.Erase(t.Context(), "ann", EraseOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.EraseStep(t.Context()); err != nil { // which gives up the log
+			t.Fatal(err)
+		}
+		fs.most = fs.open
+		if err := write(s); !vfs.TooManyOpen(err) {
+			t.Errorf("%s: the first try: %v", name, err)
+		}
+		if err := write(s); err != nil {
+			t.Errorf("%s: the second try: %v", name, err)
+		}
+	}
+}
