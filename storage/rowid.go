@@ -65,29 +65,53 @@ type rowCounts struct{ byHash map[uint64][]*rowCount }
 
 type rowCount struct {
 	first   event.Event
+	wanted  int // the batch's rows, and equal ones before them in its source
 	count   int
 	batches []*memBatch // that have some of them
 }
 
-// want has rows counted that equal an event.
-func (s *rowCounts) want(e event.Event) {
-	if s.of(e) == nil {
+// want has rows counted that equal an event, before which so many stand in its source.
+func (s *rowCounts) want(e event.Event, before int) {
+	r := s.of(e)
+	if r == nil {
 		hash := eventHash(e)
-		s.byHash[hash] = append(s.byHash[hash], &rowCount{first: e})
+		r = &rowCount{first: e}
+		s.byHash[hash] = append(s.byHash[hash], r)
 	}
+	r.wanted = max(r.wanted, before+1)
 }
 
 // wants reports whether rows may be counted of which rowHash is this.
 func (s *rowCounts) wants(hash uint64) bool { return s.byHash[hash] != nil }
 
-// of returns the count for an event's content, nil if it is not wanted.
+// of returns the count for the content of a row of the batch, nil if there is none.
 func (s *rowCounts) of(e event.Event) *rowCount {
 	for _, r := range s.byHash[eventHash(e)] {
-		if r.first.Customer == e.Customer && sameContent(r.first, e) {
+		if r.equals(e) {
 			return r
 		}
 	}
 	return nil
+}
+
+// forStored returns the count that a stored row goes to, nil if none wants it.
+// A float may equal several integers that do not equal each other, as it is what
+// they are stored as: it goes to one that was counted less often than is wanted.
+// uncounted is what is to be added to the counts.
+func (s *rowCounts) forStored(e event.Event, uncounted map[*rowCount]int) (found *rowCount) {
+	for _, r := range s.byHash[eventHash(e)] {
+		if !r.equals(e) {
+			continue
+		}
+		if found = r; r.count+uncounted[r] < r.wanted {
+			break
+		}
+	}
+	return found
+}
+
+func (r *rowCount) equals(e event.Event) bool {
+	return r.first.Customer == e.Customer && sameContent(r.first, e)
 }
 
 // eventHash is equal for events of one customer that sameContent calls equal.
@@ -126,10 +150,11 @@ func (s *Store) findSame(b *event.Batch, keep []int) (*rowCounts, error) {
 	var moments []moment // each once, in order
 	known := map[moment]bool{}
 	for _, i := range keep {
-		if _, ok := rowBefore(b.ID[i]); !ok {
+		before, ok := rowBefore(b.ID[i])
+		if !ok {
 			continue
 		}
-		same.want(b.At(i))
+		same.want(b.At(i), before)
 		if at := (moment{b.Customer[i], b.Time[i]}); !known[at] {
 			known[at] = true
 			moments = append(moments, at)
@@ -218,7 +243,7 @@ func (s *Store) countBare(f *segmentFile, moments []moment, undone []bool, same 
 			if !same.wants(rows.hash(row, moment)) {
 				continue
 			}
-			if r := same.of(rows.at(row, eventID{m.customer, ""})); r != nil {
+			if r := same.forStored(rows.at(row, eventID{m.customer, ""}), counts); r != nil {
 				counts[r]++
 			}
 		}
@@ -270,7 +295,7 @@ func (m *memtable) countBare(at moment, same *rowCounts) {
 			continue
 		}
 		if e := b.At(row); e.Customer == at.customer && e.Time == at.at {
-			if r := same.of(e); r != nil {
+			if r := same.forStored(e, nil); r != nil {
 				r.count++
 				if k := len(r.batches); k == 0 || r.batches[k-1] != from { // the rows of a batch are one behind the other
 					r.batches = append(r.batches, from)

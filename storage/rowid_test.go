@@ -193,3 +193,35 @@ func TestRowID(t *testing.T) {
 		}
 	}
 }
+
+// Integers that are different rows, and one float once they are flushed, are
+// each known again, however often each is there.
+func TestRowsOfLargeIntegers(t *testing.T) {
+	for _, times := range [][3]int{{1, 1, 0}, {3, 1, 0}, {1, 3, 0}, {1, 2, 4}} {
+		s := open(t, vfs.NewMem(), "store")
+		n := func(v event.Value) event.Prop { return event.Prop{Name: "n", Value: v} }
+		appendEvents(t, s, AppendOptions{}, view("bob", 9, n(event.Float(0.5)))) // n is a float
+		const large = 1 << 60
+		var source []event.Event
+		for k, times := range times {
+			for range times {
+				source = append(source, view("ann", 0, n(event.Integer(large+int64(k)))))
+			}
+		}
+		for i := range 4 {
+			want := 0
+			if i == 0 {
+				want = len(source)
+			}
+			if ack := appendEvents(t, s, AppendOptions{}, rows(source...)...); int(ack.Accepted) != want {
+				t.Errorf("%v, sent for the %d. time: %+v", times, i+1, ack)
+			}
+			if i != 1 { // once from memory, then from a segment
+				continue
+			}
+			if err := s.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
