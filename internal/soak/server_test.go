@@ -148,21 +148,35 @@ func (s *served) ask(c *http.Client, query string) ([][]any, error) {
 	return answer.Rows, nil
 }
 
+// segments counts the segments of the store, each of which may be open.
+func (s *served) segments(c *http.Client) float64 {
+	r, err := send(c, "GET", s.URL+"/v1/status", "")
+	var status struct{ Segments []any }
+	if err == nil {
+		err = json.Unmarshal(r.body, &status)
+	}
+	if err != nil {
+		s.t.Error(err)
+	}
+	return float64(len(status.Segments))
+}
+
 // settled waits until what the server holds is what it held before: running
-// queries, their memory, goroutines and descriptors.
+// queries, their memory, goroutines and descriptors, but those of segments.
 func (s *served) settled(before map[string]float64, c *http.Client) {
 	s.t.Helper()
-	const spare = 12 // of goroutines and descriptors: connections of the test's own, files of segments made meanwhile
+	const spare = 12 // of goroutines and descriptors: connections of the test's own
+	files := s.segments(c)
 	var now map[string]float64
 	for range 50 { // five seconds
 		c.CloseIdleConnections()
 		var err error
 		if now, err = s.metrics(c); err == nil && now["wend_queries_running"] == 0 && now["wend_query_memory_bytes"] == 0 &&
-			now["go_goroutines"] <= before["go_goroutines"]+spare && now["process_open_fds"] <= before["process_open_fds"]+spare {
+			now["go_goroutines"] <= before["go_goroutines"]+spare && now["process_open_fds"] <= before["process_open_fds"]+files+spare {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	s.t.Errorf("five seconds after: %v queries run, %v bytes are reserved, %v goroutines (%v before), %v descriptors (%v before)", now["wend_queries_running"],
-		now["wend_query_memory_bytes"], now["go_goroutines"], before["go_goroutines"], now["process_open_fds"], before["process_open_fds"])
+	s.t.Errorf("five seconds after: %v queries run, %v bytes are reserved, %v goroutines (%v before), %v descriptors (%v before) with %v segments", now["wend_queries_running"],
+		now["wend_query_memory_bytes"], now["go_goroutines"], before["go_goroutines"], now["process_open_fds"], before["process_open_fds"], files)
 }
