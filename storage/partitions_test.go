@@ -236,3 +236,34 @@ func TestWritesWhereSegmentsTakeAllFiles(t *testing.T) {
 		}
 	}
 }
+
+// A reader whose segments take all the files that it may have open closes some to
+// see the newest state.
+func TestRefreshWhereSegmentsTakeAllFiles(t *testing.T) {
+	mem := vfs.NewMem()
+	w := open(t, mem, "store")
+	put := func(i int) {
+		appendEvents(t, w, AppendOptions{}, view("ann", 40*24*60*i))
+		if err := w.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 20 {
+		put(i)
+	}
+	fs := &fewFiles{Mem: mem, most: 1000, made: map[string]bool{}}
+	s, err := Open("store", Options{FS: fs, ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	contents(t, s)
+	fs.most = fs.open
+	put(20)
+	if err := s.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if got := contents(t, s); strings.Count(got, "\n") != 21 || len(s.missingData()) > 0 {
+		t.Errorf("there are %d events, missing %v", strings.Count(got, "\n"), s.missingData())
+	}
+}

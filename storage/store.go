@@ -667,7 +667,12 @@ func (s *Store) refresh() error {
 		return nil // the writer is always up to date
 	}
 	s.oldWAL = nil
-	if err := s.read(); err != nil {
+	err := s.read()
+	if vfs.TooManyOpen(err) {
+		s.open.Shrink()
+		err = s.read()
+	}
+	if err != nil {
 		return fmt.Errorf("refresh store %s: %w", s.dir, err)
 	}
 	return nil
