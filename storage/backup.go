@@ -79,6 +79,9 @@ func (s *Store) backup(ctx context.Context, dir string, opt BackupOptions) (Back
 	if w.old != nil && pin.damaged != "" {
 		return Backup{}, fmt.Errorf("%w: %s is missing from the store, and the earlier backup in this directory may hold it; name a new directory", ErrCorrupt, pin.damaged)
 	}
+	if w.old != nil && w.old.LSN > pin.lsn {
+		return Backup{}, fmt.Errorf("the directory holds a backup of a later state, up to LSN %d of which this store has %d, perhaps since it was restored from an older one; name a new directory", w.old.LSN, pin.lsn)
+	}
 	keep := opt.Keep
 	if keep == 0 {
 		keep = backupKeep
@@ -301,9 +304,7 @@ func (w *backupWriter) clean(keep func(name string) bool) error {
 		return err
 	}
 	for _, name := range names {
-		_, numbered := fileNumber(name)
-		ours := numbered || strings.HasPrefix(name, manifestPrefix)
-		if !ours || keep(name) {
+		if !isOurs(name) || keep(name) {
 			continue
 		}
 		if err := w.fs.Remove(path.Join(w.dir, name)); err != nil {

@@ -191,6 +191,79 @@ func TestBackupRefuses(t *testing.T) {
 	if _, err := twin.Backup(t.Context(), "backup", BackupOptions{}); err == nil || !strings.Contains(err.Error(), "went another way") {
 		t.Errorf("the twin's backup over the store's: %v", err)
 	}
+	// Nor does one of an older state take the place of a newer.
+	appendEvents(t, s, AppendOptions{}, view("dan", 1))
+	appendEvents(t, s, AppendOptions{}, view("eve", 1))
+	backupOf(t, s, "later")
+	before := filesOf(t, mem, "later")
+	if _, err := twin.Backup(t.Context(), "later", BackupOptions{}); err == nil || !strings.Contains(err.Error(), "a backup of a later state") {
+		t.Errorf("an older state over a newer: %v", err)
+	}
+	if !maps.Equal(before, filesOf(t, mem, "later")) {
+		t.Error("the newer backup has changed")
+	}
+}
+
+// Files that somebody put beside those of a store, or of a backup, stay, whatever
+// their names begin with; what an interrupted writer left goes.
+func TestFilesOfOthersStay(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	loadEvents(t, s, view("ann", 1))
+	backupOf(t, s, "backup")
+	others := []string{"20250301.csv", "20250301.csv.tmp", "MANIFEST-of-this-disk.txt", "draft.tmp", "notes.run"}
+	ours := []string{"000099.seg.tmp", "000098.run", "MANIFEST-000097.tmp"}
+	for _, name := range slices.Concat(others, ours) {
+		for _, dir := range []string{"store/", "backup/"} {
+			if err := writeFile(mem, dir+name, []byte("k")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	backupOf(t, s, "backup")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, mem, "store")
+	for _, dir := range []string{"store", "backup"} {
+		left := filesOf(t, mem, dir)
+		for _, name := range others {
+			if left[name] == "" {
+				t.Errorf("%s is gone from the %s", name, dir)
+			}
+		}
+		for _, name := range ours {
+			if left[name] != "" && (dir == "store" || name != "000098.run") { // no backup writes one
+				t.Errorf("%s stays in the %s", name, dir)
+			}
+		}
+	}
+}
+
+// A restore that begins in the directory of another one before that has ended
+// takes it over: the first one does not open it to anybody.
+func TestRestoreTakenOver(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	appendEvents(t, s, AppendOptions{}, view("ann", 0))
+	backupOf(t, s, "backup")
+	opt := Options{FS: mem}.withDefaults()
+	if err := mem.MkdirAll("again"); err != nil {
+		t.Fatal(err)
+	}
+	first, second := &restorer{opt: opt, fs: mem, from: "backup", dir: "again"}, &restorer{opt: opt, fs: mem, from: "backup", dir: "again"}
+	if err := errors.Join(first.begin(), second.begin()); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.end(); err == nil || !strings.Contains(err.Error(), "another restore") {
+		t.Errorf("the first one ends: %v", err)
+	}
+	if left := filesOf(t, mem, "again"); left[restoringName] == "" {
+		t.Error("anybody can open it")
+	}
+	if err := second.end(); err != nil {
+		t.Errorf("the second one: %v", err)
+	}
 }
 
 // Any flipped bit in any file of a backup, its list included, is found, and

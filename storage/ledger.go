@@ -452,7 +452,10 @@ func (s *Store) wentOn(name string, l *Ledger) error {
 	if s.opt.EraseAgain || seeded.On("copy_that_went_on_erased") {
 		return nil
 	}
-	newest, known, since := max(s.state().received, s.mem.received), s.state().ledger().ids(), 0
+	newest, known, since := s.mem.received, s.state().ledger().ids(), 0
+	if at := s.state().received; at != 0 { // 0: nothing is in segments that came after 1970
+		newest = max(newest, at)
+	}
 	for _, e := range l.Entries {
 		if !known[e.ID] && e.At < newest {
 			since++

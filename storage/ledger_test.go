@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"wend/event"
 	"wend/storage/vfs"
 	"wend/storage/vfs/simfs"
 )
@@ -175,6 +176,49 @@ func (f lockedFS) Open(name string) (vfs.File, error) {
 
 // Of a damaged ledger counts what is sound, and the file is kept. One that cannot
 // be read keeps writers out.
+func TestOlderCopyOfAClockBefore1970(t *testing.T) {
+	mem := vfs.NewMem()
+	now := time.Date(1960, 1, 1, 0, 0, 0, 0, time.UTC)
+	opt := small(mem)
+	opt.Clock = func() time.Time { now = now.Add(time.Second); return now }
+	opened := func() *Store {
+		t.Helper()
+		s, err := Open("store", opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := opened()
+	appendEvents(t, s, AppendOptions{}, event.Event{Customer: "ann", Time: event.At(now.AddDate(-1, 0, 0)), Name: "view"})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	older := filesOf(t, mem, "store")
+	s = opened()
+	if _, err := s.Erase(t.Context(), "ann", EraseOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name := range filesOf(t, mem, "store") {
+		if err := mem.Remove("store/" + name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, data := range older {
+		if err := writeFile(mem, "store/"+name, []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = opened()
+	defer s.Close()
+	if got := contents(t, s); got != "" {
+		t.Errorf("the copy has\n%s", got)
+	}
+}
+
 func TestDamagedLedger(t *testing.T) {
 	mem, name := vfs.NewMem(), LedgerPath("store")
 	s := open(t, mem, "store")

@@ -83,11 +83,15 @@ func (s *Store) NewLoad(ctx context.Context, opt LoadOptions) (*Load, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", opt.Source, err)
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.loads++
 	return &Load{
 		store: s, source: opt.Source, catalog: s.catalog.clone(), refused: s.suppression().copy(), oldest: s.state().cutoff(),
 		buckets: newBuckets(s), months: newHistogram(), seen: newCounter(seenMax),
 		used: loadNames{map[int]bool{}, map[int]bool{}, map[int]bool{}},
-	}, ctx.Err()
+	}, nil
 }
 
 // Add takes a batch, which is the load's from now on. Call it from one
@@ -443,6 +447,9 @@ func (l *Load) Abort() error {
 		return nil
 	}
 	l.done = true
+	l.store.mu.Lock()
+	l.store.loads--
+	l.store.mu.Unlock()
 	return l.store.writes("end a load", l.remove)
 }
 

@@ -96,6 +96,14 @@ func isData(name string) bool {
 	return numbered && (strings.HasSuffix(name, ".seg") || strings.HasSuffix(name, walSuffix))
 }
 
+// isOurs reports whether a file is one that a store, or a backup, may have
+// written as data or manifest, whole or not. Others are somebody else's.
+func isOurs(name string) bool {
+	name = strings.TrimSuffix(name, tempSuffix)
+	_, manifest := manifestNumber(name)
+	return manifest || isData(name)
+}
+
 // stale reports whether another state was published since m was read.
 func (m *manifest) stale() (bool, error) {
 	if m.unchanged() {

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,7 @@ type restorer struct {
 	opt       Options
 	fs        vfs.FS
 	from, dir string
+	mark      []byte // what RESTORING says: which restore is at work
 }
 
 func (r *restorer) run(ctx context.Context, how RestoreOptions) (done Restored, err error) {
@@ -92,12 +94,26 @@ func (r *restorer) run(ctx context.Context, how RestoreOptions) (done Restored, 
 		err = r.erase(ctx, ledger, &done)
 	}
 	if err == nil {
-		err = r.fs.Remove(path.Join(r.dir, restoringName))
-	}
-	if err == nil {
-		err = r.fs.SyncDir(r.dir)
+		err = r.end()
 	}
 	return done, err
+}
+
+// end lets the store be opened, unless another restore has begun meanwhile.
+func (r *restorer) end() (err error) {
+	lock, err := r.fs.Lock(path.Join(r.dir, lockName))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	mark, err := vfs.ReadFile(r.fs, path.Join(r.dir, restoringName))
+	if err != nil || !bytes.Equal(mark, r.mark) {
+		return errors.Join(errors.New("another restore into the directory began before this one ended; look what it did"), err)
+	}
+	if err := r.fs.Remove(path.Join(r.dir, restoringName)); err != nil {
+		return err
+	}
+	return r.fs.SyncDir(r.dir)
 }
 
 // ledger reads what was erased since; nil if nobody says.
@@ -168,11 +184,9 @@ func (r *restorer) begin() error {
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(names, restoringName) {
-		text := "A backup is being restored here. If no process is at work, run wend restore again.\n"
-		if err := writeFile(r.fs, path.Join(r.dir, restoringName), []byte(text)); err != nil {
-			return err
-		}
+	r.mark = fmt.Appendf(nil, "A backup is being restored here. If no process is at work, run wend restore again.\nRestore %016x\n", r.opt.Rand.Uint64())
+	if err := writeFile(r.fs, path.Join(r.dir, restoringName), r.mark); err != nil {
+		return err
 	}
 	if err := r.fs.SyncDir(r.dir); err != nil {
 		return err

@@ -202,6 +202,9 @@ func (s *Store) nextRetain(ctx context.Context) (*retainRecord, error) {
 	next := old
 	next.For = s.kept()
 	if len(s.state().segments)+len(s.state().quarantine)+len(s.mem.batches) == 0 {
+		if s.loads > 0 {
+			return nil, nil // what they have is not to be too old by a clock that is wrong for a moment
+		}
 		// There is nothing to lose, and nothing that could come back.
 		r.trust(now, up)
 		next.At, next.Cutoff = now, step(now.Add(-s.kept()))

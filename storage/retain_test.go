@@ -15,6 +15,7 @@ import (
 
 	"wend/event"
 	"wend/internal/trust"
+	"wend/storage/vfs"
 	"wend/storage/vfs/simfs"
 )
 
@@ -468,6 +469,50 @@ func TestRetentionBrake(t *testing.T) {
 			a.wrong = 0
 			a.send([]event.Event{a.event(29 * 24 * time.Hour)}) // it was not taken for too old
 		})
+	}
+}
+
+// A clock that is wrong for a moment does not hide what a load into an empty
+// store brings.
+func TestRetentionDuringALoad(t *testing.T) {
+	now, up := time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC), time.Duration(0)
+	opt := small(vfs.NewMem())
+	opt.Retention = 30 * 24 * time.Hour
+	opt.Clock, opt.Uptime = func() time.Time { return now }, func() time.Duration { return up }
+	s, err := Open("store", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	retain := func() {
+		t.Helper()
+		for worked := true; worked; {
+			if worked, err = s.RetainStep(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	retain()
+	l, err := s.NewLoad(t.Context(), LoadOptions{Source: "test.csv"})
+	if err == nil {
+		now = now.AddDate(10, 0, 0)
+		retain()
+		err = l.Add(batchOf([]event.Event{view("ann", 0), view("bob", 1)}))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := l.Commit(t.Context())
+	now = now.AddDate(-10, 0, 0)
+	for range 5 {
+		up, now = up+time.Hour, now.Add(time.Hour)
+		retain()
+	}
+	if got := contents(t, s); err != nil || res.Events != 2 || strings.Count(got, "\n") != 2 {
+		t.Errorf("%+v, %v; then there is\n%s", res, err, got)
+	}
+	if _, err := s.Erase(t.Context(), "ann", EraseOptions{}); err != nil || s.loads != 0 {
+		t.Errorf("%d loads are not over; %v", s.loads, err)
 	}
 }
 

@@ -102,6 +102,7 @@ type Store struct {
 	refusedOf    uint64
 	retired      map[uint64]*segmentFile // replaced, and perhaps still read
 	spilled      map[string]bool         // files of bulk loads that are not over
+	loads        int                     // that are not over
 	undecided    []segmentRecord         // of edits that failed, and may be on the disk
 
 	cache   *cache
@@ -541,8 +542,10 @@ func (s *Store) removeLeftovers() error {
 // caller holds mu and writing, or is the only one.
 func (s *Store) leftover(name string) bool {
 	n, numbered := fileNumber(name)
-	stale := strings.HasSuffix(name, ".tmp") || strings.HasSuffix(name, ".run") && !s.spilled[name]
+	stale := strings.HasSuffix(name, tempSuffix) && isOurs(name)
 	switch {
+	case numbered && strings.HasSuffix(name, ".run"):
+		stale = !s.spilled[name]
 	case strings.HasPrefix(name, manifestPrefix):
 		number, ok := manifestNumber(name)
 		stale = stale || ok && number < s.manifest.kept // those above may be given up ones: none is read before another is whole
