@@ -50,12 +50,12 @@ func (db *DB) Events(ctx context.Context) iter.Seq2[event.Event, error] {
 				return
 			}
 			for c := range t.Customers() {
-				if era.ctx.Err() != nil {
-					yield(event.Event{}, fmt.Errorf("read events: %w", ErrErased))
-					return
-				}
 				lo, hi := t.Range(c)
 				for row := lo; row < hi; row++ {
+					if (row == lo || row%1024 == 0) && era.ctx.Err() != nil {
+						yield(event.Event{}, fmt.Errorf("read events: %w", ErrErased))
+						return
+					}
 					if !yield(eventAt(schema, t, order, c, row), nil) {
 						return
 					}

@@ -95,7 +95,7 @@ func (e *TooManyError) Error() string {
 // An event that cannot be taken is rejected by itself; an error is one of
 // reading, or of a text that does not fall into events.
 func DecodeJSON(r io.Reader, opt JSONOptions) (*Decoded, error) {
-	const believed = 1 << 20 // more memory is taken when there is something to put into it
+	const believed = 32 << 10 // more memory is taken when there is something to put into it
 	var body bytes.Buffer
 	body.Grow(int(min(max(opt.Length, 0), believed)) + bytes.MinRead)
 	if _, err := body.ReadFrom(r); err != nil {

@@ -19,7 +19,7 @@ import (
 // are errTooLarge whatever the compressed size.
 func (s *Server) decompressed(r *http.Request) (*pooledReader, error) {
 	sent := &cappedReader{r: r.Body, left: bodyWireMax}
-	wire := bufio.NewReader(sent)
+	wire := bufio.NewReaderSize(sent, framesMax)
 	magic, _ := wire.Peek(4)
 	body := io.NopCloser(io.Reader(wire))
 	p := &pooledReader{pool: s.bodies, conn: connBehind(r)}
@@ -31,11 +31,11 @@ func (s *Server) decompressed(r *http.Request) (*pooledReader, error) {
 		}
 		body = z
 	case encoding == "zstd" || encoding == "" && len(magic) == 4 && string(magic) == "\x28\xb5\x2f\xfd":
-		window := windowOf(wire)
+		window := windowOf(wire, r.ContentLength)
 		if err := p.reserve(window + zstdBlocks); err != nil {
 			return nil, err
 		}
-		z, err := zstd.NewReader(wire, zstd.WithDecoderMaxMemory(bodyDecodedMax), zstd.WithDecoderMaxWindow(uint64(window)), zstd.WithDecoderConcurrency(1))
+		z, err := zstd.NewReader(wire, zstd.WithDecoderMaxMemory(bodyDecodedMax), zstd.WithDecoderMaxWindow(windowMax), zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			p.Close()
 			return nil, badRequest("bad_encoding", "the body is not zstd: "+err.Error(), "")
@@ -48,31 +48,64 @@ func (s *Server) decompressed(r *http.Request) (*pooledReader, error) {
 	return p, nil
 }
 
-// windowOf is the memory that a zstd body's first frame asks for, at most
-// windowMax. A later frame may not ask for more.
-func windowOf(wire *bufio.Reader) int64 {
-	start, _ := wire.Peek(zstd.HeaderMaxSize)
-	var h zstd.Header
-	if err := h.Decode(start); err != nil { // as the reader will say
-		return zstd.MinWindowSize
+// framesMax is the size up to which all frames of a zstd body are looked at.
+const framesMax = 16 << 10
+
+// windowOf is the largest window that the frames of a zstd body ask for: of a
+// short one, of which all can be looked at, and windowMax of others.
+func windowOf(wire *bufio.Reader, length int64) int64 {
+	if length < 0 || length > framesMax {
+		return windowMax
 	}
-	size := h.WindowSize
-	switch {
-	case h.Skippable: // what follows is not known
-		size = windowMax
-	case h.SingleSegment:
-		size = h.FrameContentSize
+	frames, _ := wire.Peek(int(length)) // what is missing, or no zstd, the reader finds
+	window := uint64(zstd.MinWindowSize)
+	for {
+		var h zstd.Header
+		rest, err := h.DecodeAndStrip(frames)
+		switch {
+		case err != nil:
+			return int64(min(window, windowMax))
+		case h.Skippable:
+			frames = rest[min(int(h.SkippableSize), len(rest)):]
+			continue
+		case h.SingleSegment:
+			window = max(window, h.FrameContentSize)
+		default:
+			window = max(window, h.WindowSize)
+		}
+		frames = afterBlocks(rest, h.HasCheckSum)
 	}
-	return int64(min(max(size, zstd.MinWindowSize), windowMax))
+}
+
+// afterBlocks skips the blocks of a zstd frame (RFC 8878, 3.1.1.2), and its checksum.
+func afterBlocks(b []byte, checksum bool) []byte {
+	const header, runLength = 3, 1
+	for len(b) >= header {
+		bits := uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16
+		size := int(bits >> 3)
+		if bits>>1&3 == runLength {
+			size = 1
+		}
+		b = b[min(header+size, len(b)):]
+		if bits&1 == 0 {
+			continue
+		}
+		if checksum {
+			b = b[min(4, len(b)):]
+		}
+		return b
+	}
+	return nil
 }
 
 // errBodies says that the memory of bodies is taken.
 var errBodies = errors.New("no memory is left for bodies")
 
-// bodies is the memory that all bodies share, which are held decoded. Where too
-// little is left, a body goes whose client has kept the server waiting for the
-// rest of it, the slowest first, if that came at less than rateBusy. Bodies that
-// have arrived, and those that arrive fast, stay.
+// bodies is the memory that all bodies share, which are held decoded, and what
+// their answers list. Where too little is left, a body goes whose client has kept
+// the server waiting for the rest of it, or to take the answer, the slowest first,
+// if that went at less than rateBusy. Those that the server works on, and those
+// that arrive fast, stay.
 type bodies struct {
 	grace time.Duration // so much longer than at rateBusy a client may take
 
@@ -113,7 +146,7 @@ func (b *bodies) slowest(other *pooledReader) *pooledReader {
 	var out *pooledReader
 	worst := b.grace
 	for p := range b.open {
-		if late := p.conn.late(sending, rateBusy); late > worst && p != other {
+		if late := max(p.conn.late(sending, rateBusy), p.conn.late(answering, rateBusy)); late > worst && p != other {
 			out, worst = p, late
 		}
 	}
@@ -160,6 +193,19 @@ func (p *pooledReader) Read(b []byte) (int, error) {
 
 // reserve takes bytes for what is made of what was read, until Close.
 func (p *pooledReader) reserve(bytes int64) error { return p.pool.take(p, bytes) }
+
+// settle ends the reading, and gives back all but some bytes, which are held until
+// Close.
+func (p *pooledReader) settle(bytes int64) {
+	p.body.Close()
+	p.r, p.body = nil, nil
+	p.pool.mu.Lock()
+	defer p.pool.mu.Unlock()
+	if bytes = min(bytes, p.held); !p.gone {
+		p.pool.left += p.held - bytes
+		p.held = bytes
+	}
+}
 
 // Close gives everything back.
 func (p *pooledReader) Close() error {

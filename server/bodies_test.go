@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"wend/ingest"
 	"wend/internal/trust"
 	"wend/storage"
@@ -217,6 +219,44 @@ func TestSlowBodiesGoForOthers(t *testing.T) {
 	eventually(t, "everything is given back", func() bool { return s.server.bodies.unused() == 8*poolPiece })
 }
 
+// What a batch's answer lists is held until the client has taken it, and no longer
+// than others can wait; the body itself is not.
+func TestAnswersOfBatchesUnread(t *testing.T) {
+	s := longAnswers(t)
+	others := &pooledReader{pool: s.server.bodies}
+	if err := others.reserve(bodiesMax - 32*poolPiece); err != nil {
+		t.Fatal(err)
+	}
+	defer others.Close()
+	const lines = 50_000
+	large := strings.Repeat("{}\n", lines) + strings.Repeat(" ", 5*poolPiece)
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.(*net.TCPConn).SetReadBuffer(4 << 10)
+	fmt.Fprintf(c, "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(large), large)
+	if _, err := io.ReadFull(c, make([]byte, 12)); err != nil {
+		t.Fatal(err)
+	}
+	if held := 32*poolPiece - s.server.bodies.unused(); held != lines*rejectionBytes {
+		t.Errorf("%d bytes are held for the answer, want %d", held, lines*rejectionBytes)
+	}
+	more := &pooledReader{pool: s.server.bodies}
+	defer more.Close()
+	if err := more.reserve(30 * poolPiece); !errors.Is(err, errBodies) {
+		t.Errorf("the answer goes for others at once: %v", err)
+	}
+	s.clock.Add(int64(20 * time.Second))
+	if err := more.reserve(30 * poolPiece); err != nil {
+		t.Errorf("beside a slow reader: %v", err)
+	}
+	if n, err := io.Copy(io.Discard, c); n > 1<<20 {
+		t.Errorf("%d bytes of the answer came; %v", n, err)
+	}
+}
+
 // The window that a zstd body asks for is taken from the memory of bodies.
 func TestWindowsTakeMemoryOfBodies(t *testing.T) {
 	s := New(open(t, Options{}).db, Options{})
@@ -243,8 +283,15 @@ func TestWindowsTakeMemoryOfBodies(t *testing.T) {
 	f("one beyond the limit", magic+"\x00\x80", windowMax)
 	f("a single segment of 300 bytes", magic+"\x60\x2c\x00", 1<<10)
 	f("one of 65,792 bytes", magic+"\x60\x00\xff", 65_536)
-	f("a frame that is skipped", "\x50\x2a\x4d\x18\x00\x00\x00\x00", windowMax)
+	f("a frame that is skipped", "\x50\x2a\x4d\x18\x00\x00\x00\x00", 1<<10)
 	f("no zstd", "what", 1<<10)
+	f("a long body", magic+"\x00\x00"+strings.Repeat(" ", framesMax), windowMax)
+	enc, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small, large := enc.EncodeAll([]byte(twoEvents), nil), enc.EncodeAll([]byte(strings.Repeat(" ", 50_000)), nil)
+	f("a small frame, one that is skipped, and a large one", string(small)+"\x50\x2a\x4d\x18\x02\x00\x00\x00ab"+string(large), 50_000)
 	others := &pooledReader{pool: s.bodies}
 	if err := others.reserve(bodiesMax - 8<<20); err != nil {
 		t.Fatal(err)

@@ -106,12 +106,17 @@ type conn struct {
 	isCut   bool
 }
 
-// cut has nothing more be read of the client.
+// cut has nothing more be read of the client; one that takes an answer gets no
+// more of it. A client that sends is told why.
 func (x *conn) cut() {
 	x.mu.Lock()
 	x.isCut = true
+	answers := x.phase == answering
 	x.mu.Unlock()
 	x.SetReadDeadline(time.Time{})
+	if answers {
+		x.Close()
+	}
 }
 
 // SetReadDeadline sets when reading fails, which it does at once after cut.

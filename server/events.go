@@ -59,27 +59,43 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer body.Close()
+	ack, err := s.appendBody(r, body, opt)
+	if err != nil {
+		return err
+	}
+	body.settle(rejectionBytes * int64(len(ack.Rejected))) // the client may take its time
+	answer := eventsAnswer{Accepted: ack.Accepted, Duplicates: ack.Duplicates + ack.Conflicts, Conflicts: ack.Conflicts,
+		Suppressed: ack.Suppressed, Rejected: []rejection{}, Durability: ack.Durability.String(), LSN: ack.LSN}
+	s.metrics.ingested(answer.Accepted, answer.Duplicates, int64(len(ack.Rejected)))
+	return answer.write(w, ack.Rejected)
+}
+
+// appendBody has the store take what a body brings.
+func (s *Server) appendBody(r *http.Request, body *pooledReader, opt storage.AppendOptions) (storage.Ack, error) {
 	var known map[string]event.Type
-	err = s.change(func() (err error) { // to ask the store may be to wait for it, too
+	err := s.change(func() (err error) { // to ask the store may be to wait for it, too
 		known, err = s.propertyTypes(r.Header.Get("X-Property-Types"))
 		return err
 	})
 	if err != nil {
-		return err
+		return storage.Ack{}, err
 	}
 	decoded, err := ingest.DecodeJSON(body, ingest.JSONOptions{EventsMax: eventsPerBatch, Known: known, Length: r.ContentLength, Reserve: body.reserve})
 	var many *ingest.TooManyError
 	switch {
 	case errors.As(err, &many):
-		return &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_many_events", Message: many.Error()}
+		return storage.Ack{}, &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_many_events", Message: many.Error()}
 	case errors.Is(err, errTooLarge), errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
-		return &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_large",
+		return storage.Ack{}, &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_large",
 			Message: fmt.Sprintf("the batch is larger than %d MiB as sent, or decompressed than %d MiB or %d times its size", bodyWireMax>>20, bodyDecodedMax>>20, ingest.RequestRatio),
 			Hint:    "send smaller batches"}
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, errBodies):
-		return err
+		return storage.Ack{}, err
 	case err != nil:
-		return badRequest("bad_events", err.Error(), "send one JSON object a line, or an array of objects")
+		return storage.Ack{}, badRequest("bad_events", err.Error(), "send one JSON object a line, or an array of objects")
+	}
+	if err := body.reserve(rejectionBytes * int64(decoded.Total)); err != nil {
+		return storage.Ack{}, err
 	}
 	opt.Index = decoded.Index
 	for _, j := range decoded.Rejected {
@@ -91,20 +107,43 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 		return err
 	})
 	if errors.Is(err, storage.ErrRefused) {
-		return refusedBatch(ack.Rejected[0])
+		return storage.Ack{}, refusedBatch(ack.Rejected[0])
 	}
+	return ack, err
+}
+
+// rejectionBytes is about what a rejected event takes until its answer is out: a
+// few hundred different reasons are texts that many share.
+const rejectionBytes = 64
+
+// write writes the answer with what is rejected, one after the other.
+func (a *eventsAnswer) write(w http.ResponseWriter, rejected []storage.Rejection) error {
+	text, err := json.Marshal(a)
 	if err != nil {
 		return err
 	}
-	answer := eventsAnswer{Rejected: []rejection{}}
-	for _, j := range ack.Rejected {
-		answer.Rejected = append(answer.Rejected, rejection{j.Index, j.Reason})
+	const list = `"rejected":[`
+	at := bytes.Index(text, []byte(list)) + len(list)
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusOK)
+	out := bufio.NewWriter(w)
+	out.Write(text[:at])
+	for i, r := range rejected {
+		if i > 0 {
+			out.WriteByte(',')
+		}
+		one, _ := json.Marshal(rejection{r.Index, r.Reason}) // a number and a text
+		if _, err := out.Write(one); err != nil {
+			break // Flush says so
+		}
 	}
-	answer.Accepted, answer.Duplicates, answer.Conflicts = ack.Accepted, ack.Duplicates+ack.Conflicts, ack.Conflicts
-	answer.Suppressed = ack.Suppressed
-	answer.Durability, answer.LSN = ack.Durability.String(), ack.LSN
-	s.metrics.ingested(answer.Accepted, answer.Duplicates, int64(len(answer.Rejected)))
-	return writeJSON(w, http.StatusOK, answer)
+	out.Write(text[at:])
+	out.WriteByte('\n')
+	if err := out.Flush(); err != nil {
+		panic(http.ErrAbortHandler) // the status is out: a cut connection says that this is not all
+	}
+	return nil
 }
 
 // change has the store do what a request needs for a change, in one of the places
@@ -280,7 +319,7 @@ func (s *Server) getLinks(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer done()
-	release, err := q.hold(s.db, linkBytes*int64(s.db.Store().Summary().Links))
+	release, err := q.answers(s.db, linkBytes*int64(s.db.Store().Summary().Links))
 	if err != nil {
 		return err
 	}

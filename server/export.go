@@ -65,7 +65,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Type", media)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Trailer", partialResult)
-	w, done := running{ctx, end}.writer(w, context.Background()) // the events tell
+	w, done := running{ctx: ctx, end: end}.writer(w, s.db.Era()) // before the events
 	defer done()
 	out := &statusWriter{ResponseWriter: promptWriter{w, x}}
 	events, err := ingest.NewWriter(out, format, schema.Known().Properties)

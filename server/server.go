@@ -128,7 +128,7 @@ func (s *Server) handler(routes []route) http.Handler {
 		mux.Handle(rt.name(), s.endpoint(rt))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { notFound(mux, w, r) })
-	compressed, err := gzhttp.NewWrapper(gzhttp.MinSize(2048))
+	compressed, err := gzhttp.NewWrapper(gzhttp.MinSize(packedFrom))
 	if err != nil {
 		panic(err) // the options are constants
 	}
@@ -186,6 +186,7 @@ func (s *Server) endpoint(rt route) http.Handler {
 		defer func() {
 			if p := recover(); p != nil {
 				if p == http.ErrAbortHandler {
+					s.metrics.request(name, counted.code(), time.Since(began))
 					panic(p)
 				}
 				s.metrics.panics.Inc()
@@ -206,7 +207,10 @@ func (s *Server) endpoint(rt route) http.Handler {
 		}
 		if err != nil {
 			if r.Context().Err() != nil && s.stop.Err() == nil && errors.Is(err, context.Canceled) {
-				counted.status = 499 // the client went away: nobody reads an answer
+				// The client went away. If it reads all the same, it is not to take
+				// an empty answer for one.
+				counted.status = 499
+				panic(http.ErrAbortHandler)
 			} else {
 				s.answerError(counted, r, err)
 			}

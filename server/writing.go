@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"wend/engine"
@@ -12,9 +13,16 @@ import (
 // running is one query, or one check of some, from its request until its answer
 // is written: it can be ended all the while.
 type running struct {
-	ctx context.Context
-	end context.CancelCauseFunc
+	ctx    context.Context
+	end    context.CancelCauseFunc
+	packed int64 // bytes that packing the answer takes
 }
+
+// What packs an answer takes packerBytes, for answers of packedFrom bytes and more.
+const (
+	packedFrom  = 2 << 10
+	packerBytes = 1 << 20
+)
 
 // begin makes a request a running query, under its id. done, which must be
 // called, makes an end of it.
@@ -26,7 +34,11 @@ func (s *Server) begin(r *http.Request, id string) (q running, done func(), err 
 		return q, nil, err
 	}
 	forget := context.AfterFunc(s.stop, cancel)
-	return running{ctx, end}, func() {
+	packed := int64(0)
+	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") || strings.Contains(r.Header.Get("Accept-Encoding"), "zstd") {
+		packed = packerBytes
+	}
+	return running{ctx, end, packed}, func() {
 		if errors.Is(context.Cause(ctx), errLags) {
 			s.log.Warn("an answer was cut off: its client took it too slowly, and another query wanted its place")
 		}
@@ -41,6 +53,14 @@ func (s *Server) begin(r *http.Request, id string) (q running, done func(), err 
 // it has. Where queries need the memory, the largest answer is cut off.
 func (q running) hold(db *engine.DB, bytes int64) (release func(), err error) {
 	return db.Reserve(q.ctx, bytes, q.end)
+}
+
+// answers is hold for an answer that goes out, by way of what packs it.
+func (q running) answers(db *engine.DB, bytes int64) (release func(), err error) {
+	if bytes >= packedFrom {
+		bytes += q.packed
+	}
+	return q.hold(db, bytes)
 }
 
 // writer passes an answer on until the query is ended, or the era of what it

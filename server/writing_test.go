@@ -209,3 +209,52 @@ func TestLinksUnread(t *testing.T) {
 	c.Close()
 	eventually(t, "it counts no more", func() bool { return s.server.running.count() == 0 && s.db.MemoryReserved() == 0 })
 }
+
+// So does an export, in the middle of a customer.
+func TestExportEndsWithAnErasure(t *testing.T) {
+	s := longAnswers(t)
+	if err := s.db.Store().Compact(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.(*net.TCPConn).SetReadBuffer(4 << 10)
+	fmt.Fprint(c, "GET /v1/export HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+	if _, err := io.ReadFull(c, make([]byte, 12)); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.do("POST", "/v1/erase", `{"customer": "ann"}`); r.StatusCode != 202 {
+		t.Fatal(r.Status, r.body)
+	}
+	eventually(t, "the export has ended", func() bool {
+		s.server.exports.mu.Lock()
+		defer s.server.exports.mu.Unlock()
+		return len(s.server.exports.held) == 0
+	})
+	if n, err := io.Copy(io.Discard, c); n > 1<<20 {
+		t.Errorf("%d bytes were sent; %v", n, err)
+	}
+}
+
+// A client that says that it has sent everything, and reads on, is not told that
+// a request was carried out that was not.
+func TestHalfClosedClients(t *testing.T) {
+	s := openWith(t, 2, Options{})
+	for range cap(s.server.slots) {
+		s.server.slots <- struct{}{}
+	}
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "POST /v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\nmeasure events")
+	eventually(t, "the query waits", func() bool { return s.server.running.count() == 1 })
+	c.(*net.TCPConn).CloseWrite()
+	if answer, err := io.ReadAll(c); len(answer) > 0 {
+		t.Errorf("it reads %q, %v", answer, err)
+	}
+}
