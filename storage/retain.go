@@ -155,6 +155,7 @@ func (s *Store) retainStep(ctx context.Context) (worked bool, err error) {
 		return false, err
 	}
 	s.recordAside()
+	known := s.retaining
 	next, err := s.nextRetain(ctx)
 	if err != nil {
 		if s.leaveOut(err) {
@@ -163,7 +164,10 @@ func (s *Store) retainStep(ctx context.Context) (worked bool, err error) {
 		return false, err
 	}
 	if next != nil {
-		return true, s.moveCutoff(next)
+		if err = s.moveCutoff(next); err != nil {
+			s.retaining = known // the next try is to come to the same
+		}
+		return true, err
 	}
 	if worked, err := s.dropAside(); worked || err != nil {
 		return worked, err

@@ -39,8 +39,9 @@ type aging struct {
 	tenth    time.Time         // when events went before their time
 	early    int               // how many did
 
-	log  []string
-	told strings.Builder // the store's log
+	log    []string
+	told   strings.Builder // the store's log
+	change func(*Options)  // nil: they are the usual ones
 }
 
 func newAging(t testing.TB, seed uint64) *aging {
@@ -53,6 +54,15 @@ func newAging(t testing.TB, seed uint64) *aging {
 }
 
 func (a *aging) options() Options {
+	if a.change != nil {
+		o := a.usual()
+		a.change(&o)
+		return o
+	}
+	return a.usual()
+}
+
+func (a *aging) usual() Options {
 	// Segments of a month go whole, those of a year are written anew.
 	return Options{FS: a.fs, Rand: rand.New(rand.NewPCG(a.seed, 3)), Retention: a.keep, Partition: []string{widthMonth, widthYear}[a.seed%2],
 		Clock: func() time.Time { return a.now.Add(a.wrong) }, Uptime: func() time.Duration { return a.up },
@@ -469,6 +479,27 @@ func TestRetentionBrake(t *testing.T) {
 			a.wrong = 0
 			a.send([]event.Event{a.event(29 * 24 * time.Hour)}) // it was not taken for too old
 		})
+	}
+}
+
+// Where the disk is full, the ballast's room serves retention in the step that
+// finds it so, also where the clock is followed by a tenth an hour.
+func TestRetentionOnAFullDisk(t *testing.T) {
+	a := newAging(t, 1)
+	defer func() { kill(a.s) }()
+	for i := range 100 {
+		a.send([]event.Event{a.event(time.Duration(i) * time.Hour)})
+	}
+	a.retain()
+	a.must(a.s.Close())
+	a.change = func(o *Options) { o.BallastBytes = 1 << 20 }
+	a.fs.SetBudget(a.fs.Used() + 1<<20)
+	a.wrong = 69 * 365 * 24 * time.Hour
+	a.open()
+	before := a.s.state().cutoff()
+	a.fs.SetBudget(a.fs.Used() + 10)
+	if worked, err := a.s.RetainStep(t.Context()); err != nil || !worked || a.s.state().cutoff() <= before {
+		t.Errorf("%v, %v: the cutoff went from %s to %s", worked, err, before, a.s.state().cutoff())
 	}
 }
 
