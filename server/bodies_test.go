@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http/httptest"
 	"runtime"
 	"strings"
@@ -197,12 +196,7 @@ func TestSlowBodiesGoForOthers(t *testing.T) {
 	}
 	defer others.Close()
 	large := strings.Repeat(" ", 5*poolPiece)
-	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	fmt.Fprintf(c, "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(large)+len(twoEvents), large)
+	c := s.sent(t, fmt.Sprintf("POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(large)+len(twoEvents), large))
 	eventually(t, "it holds its part", func() bool { return s.server.bodies.unused() < 4*poolPiece })
 	s.do("POST", "/v1/events", large+twoEvents).refused(t, 503, "ingest_busy")
 	s.clock.Add(int64(answerGrace + 2*time.Second))
@@ -230,16 +224,7 @@ func TestAnswersOfBatchesUnread(t *testing.T) {
 	defer others.Close()
 	const lines = 50_000
 	large := strings.Repeat("{}\n", lines) + strings.Repeat(" ", 5*poolPiece)
-	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.(*net.TCPConn).SetReadBuffer(4 << 10)
-	fmt.Fprintf(c, "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(large), large)
-	if _, err := io.ReadFull(c, make([]byte, 12)); err != nil {
-		t.Fatal(err)
-	}
+	c := s.unread(t, fmt.Sprintf("POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(large), large))
 	if held := 32*poolPiece - s.server.bodies.unused(); held != lines*rejectionBytes {
 		t.Errorf("%d bytes are held for the answer, want %d", held, lines*rejectionBytes)
 	}

@@ -2,7 +2,6 @@ package server
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -88,7 +87,7 @@ func TestUnreadAnswersMakeWay(t *testing.T) {
 			return s.do(method, path, body).StatusCode == http.StatusOK
 		})
 	}
-	s.unread(t, "slow", "journey of 'ann' limit 20000")
+	s.queryUnread(t, "slow", "journey of 'ann' limit 20000")
 	eventually(t, "the answer holds its memory", func() bool { return s.db.MemoryReserved() > 1<<20 && len(s.server.slots) == 0 })
 	for i := range queriesMax - 1 {
 		if err := s.server.running.add(fmt.Sprint(i), "", nil, nil); err != nil {
@@ -102,13 +101,7 @@ func TestUnreadAnswersMakeWay(t *testing.T) {
 	}
 
 	for range exportsRunning {
-		c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		c.(*net.TCPConn).SetReadBuffer(4 << 10)
-		fmt.Fprint(c, "GET /v1/export HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		s.sent(t, "GET /v1/export HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	}
 	eventually(t, "they begin", func() bool { return s.server.exports.count() == exportsRunning })
 	later("an export has the place of one", "GET", "/v1/export", "")

@@ -17,9 +17,8 @@ import (
 	"wend/storage/vfs"
 )
 
-// unread asks for a large answer and reads nothing but its head. It returns
-// when the server waits for the client to take more.
-func (s *shop) unread(t *testing.T, id, query string) net.Conn {
+// sent sends a request on a connection of its own, of which little is read ahead.
+func (s *shop) sent(t *testing.T, request string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
 	if err != nil {
@@ -27,11 +26,25 @@ func (s *shop) unread(t *testing.T, id, query string) net.Conn {
 	}
 	t.Cleanup(func() { c.Close() })
 	c.(*net.TCPConn).SetReadBuffer(4 << 10)
-	fmt.Fprintf(c, "POST /v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nX-Query-Id: %s\r\nContent-Length: %d\r\n\r\n%s", id, len(query), query)
+	fmt.Fprint(c, request)
+	return c
+}
+
+// unread is sent, for a large answer of which nothing but its head is read. It
+// returns when the server waits for the client to take more.
+func (s *shop) unread(t *testing.T, request string) net.Conn {
+	t.Helper()
+	c := s.sent(t, request)
 	if _, err := io.ReadFull(c, make([]byte, 12)); err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// queryUnread asks a query whose answer is unread.
+func (s *shop) queryUnread(t *testing.T, id, query string) net.Conn {
+	t.Helper()
+	return s.unread(t, fmt.Sprintf("POST /v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nX-Query-Id: %s\r\nContent-Length: %d\r\n\r\n%s", id, len(query), query))
 }
 
 // narrow is a listener whose connections take little that nobody reads.
@@ -77,7 +90,7 @@ func longAnswers(t *testing.T) *shop {
 // what queries share; it can be ended like a query that is still counting.
 func TestAnAnswerThatNobodyReadsCanBeEnded(t *testing.T) {
 	s := longAnswers(t)
-	s.unread(t, "slow", "journey of 'ann' limit 20000")
+	s.queryUnread(t, "slow", "journey of 'ann' limit 20000")
 	eventually(t, "the answer holds its memory", func() bool { return s.db.MemoryReserved() > 1<<20 && len(s.server.slots) == 0 })
 	if r := s.do("DELETE", "/v1/queries/slow", ""); r.StatusCode != http.StatusNoContent {
 		t.Errorf("%s %s", r.Status, r.body)
@@ -94,7 +107,7 @@ func TestAKeptAnswerThatNobodyReadsCanBeEnded(t *testing.T) {
 		t.Fatalf("%s, %d bytes", r.Status, len(r.body))
 	}
 	for _, what := range []string{"kept by the engine", "kept as it was sent"} {
-		s.unread(t, "slow", query)
+		s.queryUnread(t, "slow", query)
 		eventually(t, what+", the answer holds its memory", func() bool { return s.db.MemoryReserved() >= 3<<20 })
 		if r := s.do("DELETE", "/v1/queries/slow", ""); r.StatusCode != http.StatusNoContent {
 			t.Errorf("%s: %s %s", what, r.Status, r.body)
@@ -138,7 +151,7 @@ func TestAnswersThatThereIsNoMemoryToKeep(t *testing.T) {
 
 func TestAnAnswerThatNobodyReadsMakesRoomForQueries(t *testing.T) {
 	s := longAnswers(t)
-	s.unread(t, "slow", "journey of 'ann' limit 20000")
+	s.queryUnread(t, "slow", "journey of 'ann' limit 20000")
 	eventually(t, "the answer holds its memory", func() bool { return s.db.MemoryReserved() > 1<<20 })
 	slow := s.db.MemoryReserved()
 	each := (64<<20 - slow) / 2 // of two queries that just fit beside it; slow is larger than one
@@ -173,7 +186,7 @@ func TestAnswersUnderWayEndWithAnErasure(t *testing.T) {
 	if kept() != 1 {
 		t.Fatalf("%d answers are kept", kept())
 	}
-	c := s.unread(t, "slow", "journey of 'ann' limit 20000")
+	c := s.queryUnread(t, "slow", "journey of 'ann' limit 20000")
 	eventually(t, "the answer holds its memory", func() bool { return s.db.MemoryReserved() > 1<<20 })
 	if r := s.do("POST", "/v1/erase", `{"customer": "ann"}`); r.StatusCode != 202 {
 		t.Fatal(r.Status, r.body)
@@ -196,13 +209,7 @@ func TestLinksUnread(t *testing.T) {
 	if err := s.db.Store().LinkAll(t.Context(), many); err != nil {
 		t.Fatal(err)
 	}
-	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.(*net.TCPConn).SetReadBuffer(4 << 10)
-	fmt.Fprint(c, "GET /v1/links HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	c := s.sent(t, "GET /v1/links HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	eventually(t, "the list counts", func() bool {
 		return s.server.running.count() == 1 && s.db.MemoryReserved() == linkBytes*links
 	})
@@ -216,16 +223,7 @@ func TestExportEndsWithAnErasure(t *testing.T) {
 	if err := s.db.Store().Compact(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.(*net.TCPConn).SetReadBuffer(4 << 10)
-	fmt.Fprint(c, "GET /v1/export HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-	if _, err := io.ReadFull(c, make([]byte, 12)); err != nil {
-		t.Fatal(err)
-	}
+	c := s.unread(t, "GET /v1/export HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 	if r := s.do("POST", "/v1/erase", `{"customer": "ann"}`); r.StatusCode != 202 {
 		t.Fatal(r.Status, r.body)
 	}
@@ -246,12 +244,7 @@ func TestHalfClosedClients(t *testing.T) {
 	for range cap(s.server.slots) {
 		s.server.slots <- struct{}{}
 	}
-	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	fmt.Fprint(c, "POST /v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\nmeasure events")
+	c := s.sent(t, "POST /v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\nmeasure events")
 	eventually(t, "the query waits", func() bool { return s.server.running.count() == 1 })
 	c.(*net.TCPConn).CloseWrite()
 	if answer, err := io.ReadAll(c); len(answer) > 0 {
