@@ -408,11 +408,11 @@ func (w *walFile) header(data []byte, store [16]byte) (end int, err error) {
 		return 0, errTornHeader
 	}
 	older := int(binary.LittleEndian.Uint32(data[32:]))
-	known := string(data[:8]) == walMagic
-	if known && (older > (len(data)-end)/16 || len(data) < end+16*older+4) || torn(data, 0, int64(min(len(data), sector))) {
+	known, short := string(data[:8]) == walMagic, len(data) < end+16*older+4
+	if known && short || torn(data, 0, int64(min(len(data), sector))) {
 		return 0, errTornHeader
 	}
-	if !known && !(newerMagic(data, walMagic) && older <= (len(data)-end-4)/16) {
+	if !known && (short || !newerMagic(data, walMagic)) {
 		return 0, fmt.Errorf("%w: not a log", ErrCorrupt)
 	}
 	end += 16 * older
