@@ -319,7 +319,7 @@ func (s *Server) getLinks(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer done()
-	release, err := q.answers(s.db, linkBytes*int64(s.db.Store().Summary().Links))
+	release, err := q.holdAnswer(s.db, linkBytes*int64(s.db.Store().Summary().Links))
 	if err != nil {
 		return err
 	}

@@ -147,7 +147,7 @@ func (s *Server) schema(w http.ResponseWriter, r *http.Request) error {
 	for _, d := range defs {
 		bytes += 2 * int64(len(d.Text))
 	}
-	release, err := q.answers(s.db, bytes)
+	release, err := q.holdAnswer(s.db, bytes)
 	if err != nil {
 		return err
 	}

@@ -312,7 +312,7 @@ func (s *Server) send(q running, w http.ResponseWriter, r *http.Request, x *answ
 	if x.unchanged(w, r) {
 		return nil
 	}
-	release, err := q.answers(s.db, int64(len(x.body)))
+	release, err := q.holdAnswer(s.db, int64(len(x.body)))
 	if err != nil {
 		return err
 	}
@@ -330,7 +330,7 @@ func (s *Server) send(q running, w http.ResponseWriter, r *http.Request, x *answ
 
 // stream writes an answer while it goes out.
 func (s *Server) stream(q running, w http.ResponseWriter, result *engine.Result, media, format string) error {
-	release, err := q.answers(s.db, result.Bytes())
+	release, err := q.holdAnswer(s.db, result.Bytes())
 	if err != nil {
 		return err
 	}

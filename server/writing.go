@@ -55,8 +55,8 @@ func (q running) hold(db *engine.DB, bytes int64) (release func(), err error) {
 	return db.Reserve(q.ctx, bytes, q.end)
 }
 
-// answers is hold for an answer that goes out, by way of what packs it.
-func (q running) answers(db *engine.DB, bytes int64) (release func(), err error) {
+// holdAnswer is hold for an answer that goes out, with what packs it.
+func (q running) holdAnswer(db *engine.DB, bytes int64) (release func(), err error) {
 	if bytes >= packedFrom {
 		bytes += q.packed
 	}

@@ -19,13 +19,7 @@ func TestReaderBesideWriter(t *testing.T) {
 	}
 	w := open(t, mem, "store")
 	loadEvents(t, w, view("ann", 0), view("bob", 1))
-	opt := small(mem)
-	opt.ReadOnly = true
-	r, err := Open("store", opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
+	r := readerOf(t, mem)
 	before := contents(t, r)
 	pinned, err := r.Snapshot()
 	if err != nil {
@@ -51,6 +45,27 @@ func TestReaderBesideWriter(t *testing.T) {
 	pinned.Release()
 	if _, err := r.Append(t.Context(), batchOf([]event.Event{view("ann", 9)}), AppendOptions{}); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("append to a reader: %v", err)
+	}
+}
+
+// readerOf opens the store for reading.
+func readerOf(t *testing.T, fs vfs.FS) *Store {
+	t.Helper()
+	opt := small(fs)
+	opt.ReadOnly = true
+	r, err := Open("store", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+// lastErasureIs wants a reader to know of an erasure as the last.
+func lastErasureIs(t *testing.T, r *Store, want uint64) {
+	t.Helper()
+	if got, err := r.LastErasure(); err != nil || got != want {
+		t.Errorf("the last erasure is %d, want %d: %v", got, want, err)
 	}
 }
 
@@ -249,24 +264,12 @@ func TestIdleReaderGivesUpErasedFiles(t *testing.T) {
 		}
 	}
 	flush()
-	opt := small(mem)
-	opt.ReadOnly = true
-	r, err := Open("store", opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	look := func(want uint64) {
-		t.Helper()
-		if got, err := r.LastErasure(); err != nil || got != want {
-			t.Errorf("the last erasure is %d, want %d: %v", got, want, err)
-		}
-	}
+	r := readerOf(t, mem)
 	before := r.state()
 	for range 3 {
 		appendEvents(t, w, AppendOptions{}, view("bob", 3))
 		flush()
-		look(0)
+		lastErasureIs(t, r, 0)
 	}
 	if r.state() != before {
 		t.Error("an idle reader read what is no erasure")
@@ -274,23 +277,24 @@ func TestIdleReaderGivesUpErasedFiles(t *testing.T) {
 	if _, err := w.Erase(t.Context(), "zoe", EraseOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	look(1)
+	lastErasureIs(t, r, 1)
 	if got := contents(t, r); strings.Contains(got, "zoe") {
 		t.Errorf("after the erasure the reader has\n%s", got)
 	}
 	for worked := true; worked; {
+		var err error
 		if worked, err = w.EraseStep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	look(1)
+	lastErasureIs(t, r, 1)
 	for id, f := range r.segments {
 		if w.segments[id] == nil {
 			t.Errorf("the reader holds %s open, which is gone", f.path)
 		}
 	}
 	before = r.state()
-	look(1)
+	lastErasureIs(t, r, 1)
 	if r.state() != before || len(r.segments) != len(w.segments) {
 		t.Errorf("the reader has %d files, the writer %d", len(r.segments), len(w.segments))
 	}
@@ -331,22 +335,10 @@ func TestIdleReaderOfADamagedManifest(t *testing.T) {
 		if err := change(mem, name); err != nil {
 			t.Fatal(err)
 		}
-		opt := small(mem)
-		opt.ReadOnly = true
-		r, err := Open("store", opt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
-		look := func(want uint64) {
-			t.Helper()
-			if got, err := r.LastErasure(); err != nil || got != want {
-				t.Errorf("%s: the last erasure is %d, want %d: %v", what, got, want, err)
-			}
-		}
+		r := readerOf(t, mem)
 		before := mem.n.Load()
-		look(0)
-		look(0)
+		lastErasureIs(t, r, 0)
+		lastErasureIs(t, r, 0)
 		if n := mem.n.Load() - before; n != 0 || before == 0 {
 			t.Errorf("%s: two looks opened a log %d times, opening %d times", what, n, before)
 		}
@@ -354,7 +346,7 @@ func TestIdleReaderOfADamagedManifest(t *testing.T) {
 		if _, err := w.Erase(t.Context(), "zoe", EraseOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		look(1)
+		lastErasureIs(t, r, 1)
 	}
 }
 
