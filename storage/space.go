@@ -26,9 +26,8 @@ const (
 
 // space is what is known of the room on the disk. Guarded by Store.mu.
 type space struct {
-	low     bool      // events are refused
-	ballast bool      // the file is there
-	merge   *Shortage // of the background's compaction; nil: none waits
+	low   bool      // events are refused
+	merge *Shortage // of the background's compaction; nil: none waits
 }
 
 // spare is how many bytes have to be free, for events to be taken: a share of
@@ -138,26 +137,19 @@ func (s *Store) room() error {
 // makeBallast reserves the ballast if there is plenty of room for it. A store
 // without one works: that it could not be made is no error. The caller holds mu.
 func (s *Store) makeBallast() {
-	if s.opt.BallastBytes == 0 || s.space.ballast {
+	if s.opt.BallastBytes == 0 {
+		return
+	}
+	name := path.Join(s.dir, ballastName)
+	have, err := s.ballast()
+	if err != nil {
+		s.opt.Log.Warn("look at the ballast", "file", name, "error", err)
 		return
 	}
 	free, total, err := s.fs.Usage(s.dir)
 	size := min(s.opt.BallastBytes, int64(total/spareShare)) // of a small disk, little
-	if err != nil || size == 0 || free < s.spare(total)+4*uint64(size) {
+	if err != nil || size == 0 || have == size || free < s.spare(total)+4*uint64(size) {
 		return
-	}
-	name := path.Join(s.dir, ballastName)
-	f, err := s.fs.Open(name)
-	if err != nil && !isNotExist(err) {
-		s.opt.Log.Warn("look at the ballast", "file", name, "error", err)
-		return
-	}
-	if err == nil {
-		have, err := f.Size()
-		if e := f.Close(); err == nil && e == nil && have == size {
-			s.space.ballast = true
-			return
-		}
 	}
 	// Another size, or a crash left the name alone: there is nothing to keep.
 	err = s.fs.Remove(name)
@@ -167,9 +159,21 @@ func (s *Store) makeBallast() {
 	if err != nil {
 		_ = s.fs.Remove(name)
 		s.opt.Log.Warn("reserve room for erasing on a full disk", "file", name, "bytes", size, "error", err)
-		return
 	}
-	s.space.ballast = true
+}
+
+// ballast is the size of the ballast, -1 if there is none: one that another
+// process made counts, whatever this one's options say.
+func (s *Store) ballast() (int64, error) {
+	f, err := s.fs.Open(path.Join(s.dir, ballastName))
+	if isNotExist(err) {
+		return -1, nil
+	}
+	if err != nil {
+		return -1, err
+	}
+	size, err := f.Size()
+	return size, errors.Join(err, f.Close())
 }
 
 // reserve makes a file of size bytes whose room is really taken.
@@ -200,8 +204,8 @@ func (s *Store) removing(work func() error) error {
 		return err
 	}
 	s.mu.Lock()
-	dropped := s.space.ballast && s.fs.Remove(path.Join(s.dir, ballastName)) == nil
-	s.space.ballast = s.space.ballast && !dropped
+	have, e := s.ballast()
+	dropped := e == nil && have >= 0 && s.fs.Remove(path.Join(s.dir, ballastName)) == nil
 	s.mu.Unlock()
 	if !dropped {
 		return err

@@ -227,6 +227,34 @@ func TestTakingOutOfAFullDisk(t *testing.T) {
 	}
 }
 
+// The ballast is given back also by a process that was begun on the full disk,
+// and by one that makes none itself, as commands.
+func TestBallastOfAnEarlierProcess(t *testing.T) {
+	for _, bytes := range []int64{1 << 20, 0} {
+		fs := simfs.New(simfs.Strict)
+		fs.SetBudget(200_000)
+		opt := small(nil)
+		opt.FS, opt.BallastBytes = fs, 1<<20
+		s, err := Open("store", opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		loadEvents(t, s, view("ann", 0), view("bob", 1))
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		fs.SetBudget(fs.Used() + 10)
+		opt.BallastBytes = bytes
+		if s, err = Open("store", opt); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Erase(t.Context(), "ann", EraseOptions{}); err != nil {
+			t.Errorf("an erasure beside a ballast of %d bytes, by a process that makes one of %d: %v", len(fs.Files()["store/"+ballastName]), bytes, err)
+		}
+		kill(s)
+	}
+}
+
 // A store that nobody asked to reserve room has no ballast, and takes events
 // until the disk says no.
 func TestNoBallast(t *testing.T) {
