@@ -56,6 +56,10 @@ func (s *Store) flush(ctx context.Context) (err error) {
 	if len(s.mem.batches) == 0 {
 		return nil
 	}
+	// Of segments that no edit names, a crash leaves those of one flush or load: see unknownEdits.
+	if err := s.settle(); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
 	if s.wal != nil {
 		// Nothing that may still fail is written as if it could not.
 		if err := s.wal.sync(s.wal.lsn); err != nil {

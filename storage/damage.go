@@ -269,7 +269,7 @@ func (s *Store) publishAside() error {
 
 // asideEdit records what is left out and not recorded yet. The caller holds mu.
 func (s *Store) asideEdit() *edit {
-	e := &edit{Epoch: s.state().epoch + 1}
+	e := &edit{Epoch: s.nextEpoch()}
 	for _, id := range slices.Sorted(maps.Keys(s.aside)) {
 		e.Quarantine = append(e.Quarantine, s.aside[id])
 	}
@@ -379,7 +379,7 @@ func (s *Store) toEraseAside() bool {
 // eraseAside notes that damaged files go: nobody can tell what is in them. They
 // stay missing, and the receipts name them. The caller holds writing and mu.
 func (s *Store) eraseAside(left []eraseRecord) error {
-	e := &edit{Epoch: s.state().epoch + 1}
+	e := &edit{Epoch: s.nextEpoch()}
 	for _, q := range s.state().quarantine {
 		if q.Gone {
 			continue
@@ -420,7 +420,7 @@ func (s *Store) sweepAside() error {
 // for the next try. Of logs nobody knows how old the events in them are.
 // The caller holds writing and mu.
 func (s *Store) dropAside() (worked bool, err error) {
-	e := &edit{Epoch: s.state().epoch + 1}
+	e := &edit{Epoch: s.nextEpoch()}
 	for _, q := range s.state().quarantine {
 		if q.Segment != nil && q.Segment.MaxTime < s.state().cutoff() {
 			e.Release = append(e.Release, q.File)
@@ -460,37 +460,47 @@ func (s *Store) dropAside() (worked bool, err error) {
 	return true, s.publish(e)
 }
 
-// healManifest writes both files of the manifest anew if one of them is damaged:
-// all that was published is in the other.
+// healManifest writes both files of the manifest anew if one of them is damaged,
+// or missing: all that was published is in the other. Files that are damaged stay
+// in the folder quarantine.
 func (s *Store) healManifest() error {
+	m := s.manifest
 	var files []string
-	for _, d := range s.manifest.damage {
+	for _, d := range m.damage {
 		files = append(files, d.File)
 		s.opt.Log.Warn("manifest is damaged; its copy is not, and takes its place", "file", d.File, "reason", d.Reason)
 	}
-	if len(files) == 0 {
+	if len(files) == 0 && (s.state().format < 2 || m.read[0] >= 0 && m.read[1] >= 0) {
 		return nil
 	}
-	s.healed, s.manifest.damage = s.manifest.damage, nil
-	if len(files) > 1 {
+	err := s.removing(func() error {
 		// What is in neither alone must be in a third before these go.
 		if err := s.keepAside(files...); err != nil {
 			return err
 		}
 		return s.publish(&edit{})
+	})
+	if err != nil {
+		return fmt.Errorf("write the manifest anew, of which one file of two is damaged or missing: %w", err)
 	}
-	s.moveAside(files...)
-	return s.publish(&edit{})
+	s.healed, m.damage = m.damage, nil
+	return nil
 }
 
 // keepAside gives files another name in the folder quarantine, and leaves them
 // where they are.
 func (s *Store) keepAside(files ...string) error {
+	if len(files) == 0 {
+		return nil
+	}
 	dir := path.Join(s.dir, quarantineDir)
 	err := s.fs.MkdirAll(dir)
 	for _, file := range files {
 		if err == nil {
 			err = s.linkAside(path.Join(s.dir, file), path.Join(dir, file))
+		}
+		if isNotExist(err) {
+			err = nil // there is nothing to keep
 		}
 	}
 	return errors.Join(err, s.fs.SyncDir(s.dir), s.fs.SyncDir(dir))
@@ -527,7 +537,7 @@ func (s *Store) takeBack() error {
 			s.opt.Log.Warn("look at a file that was set aside", "file", q.File, "error", err)
 			continue
 		}
-		e := &edit{Epoch: s.state().epoch + 1, Release: []string{q.File}, Add: []segmentRecord{*q.Segment}}
+		e := &edit{Epoch: s.nextEpoch(), Release: []string{q.File}, Add: []segmentRecord{*q.Segment}}
 		if err := s.publishSegments(e, files); err != nil {
 			return err
 		}
@@ -563,7 +573,7 @@ func (s *Store) Forget(ctx context.Context, file string) (Missing, error) {
 		return Missing{}, fmt.Errorf("forget %s: %w; files set aside are: %s", file, ErrNotFound, strings.Join(known, ", "))
 	}
 	q := s.state().quarantine[i]
-	e := &edit{Epoch: s.state().epoch + 1, Release: []string{file}}
+	e := &edit{Epoch: s.nextEpoch(), Release: []string{file}}
 	if q.Segment == nil {
 		// What can be read of the log goes to segments first: while the log is
 		// needed, every opening finds its damage again.
@@ -599,7 +609,7 @@ func (s *Store) removeOldLogs() {
 
 // removeFile removes a file that is no longer needed, unless it is damaged.
 func (s *Store) removeFile(name string) error {
-	if s.state().quarantined(name) {
+	if s.state().quarantined(name) || slices.ContainsFunc(s.lost, func(m Missing) bool { return m.Segment == name }) { // format 1 records nothing
 		s.moveAside(name)
 		return nil
 	}

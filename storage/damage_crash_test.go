@@ -14,6 +14,7 @@ import (
 
 	"wend/event"
 	"wend/internal/trust"
+	"wend/storage/vfs"
 	"wend/storage/vfs/simfs"
 )
 
@@ -208,5 +209,34 @@ func TestManifestCopyIsDurable(t *testing.T) {
 	defer kill(s)
 	if len(s.healed) > 0 || len(s.Links()) != 3 {
 		t.Errorf("healed %+v, links %v", s.healed, s.Links())
+	}
+}
+
+// Of a new manifest a crash may leave one of the two files. The next writer writes
+// both anew, before it removes the manifest of before.
+func TestManifestOfOneFile(t *testing.T) {
+	for _, left := range []string{"", copySuffix} {
+		mem := vfs.NewMem()
+		s := open(t, mem, "store")
+		loadEvents(t, s, view("ann", 1))
+		number := s.manifest.number + 1
+		data, err := encodeManifest(s.state(), number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kill(s)
+		if err := writeFile(mem, "store/"+manifestName(number)+left, data); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, mem, "store")
+		if len(s.healed) > 0 {
+			t.Errorf("it is called damage: %v", s.healed)
+		}
+		kill(s)
+		name := manifestName(s.manifest.number)
+		files := filesOf(t, mem, "store")
+		if files[name] == "" || files[name] != files[name+copySuffix] {
+			t.Errorf("%s has %d bytes, its copy %d", name, len(files[name]), len(files[name+copySuffix]))
+		}
 	}
 }

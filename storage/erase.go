@@ -120,6 +120,16 @@ func (s *state) lastErasure() uint64 {
 	return s.erasures[len(s.erasures)-1].Number
 }
 
+// erasureID is the ID of the erasure of a number, "" if there is none.
+func (s *state) erasureID(number uint64) string {
+	for i := range s.erasures {
+		if s.erasures[i].Number == number {
+			return s.erasures[i].ID
+		}
+	}
+	return ""
+}
+
 // erasure reports whether a number is that of an erasure.
 func (s *state) erasure(number uint64) bool {
 	return slices.ContainsFunc(s.erasures, func(r eraseRecord) bool { return r.Number == number })
@@ -173,7 +183,7 @@ func (s *Store) beginErasure(ctx context.Context, customer string, opt EraseOpti
 	if customer == "" || badText("customer", customer) != "" {
 		return Receipt{}, fmt.Errorf("erase a customer: the name is empty, or not valid UTF-8")
 	}
-	e := &edit{Epoch: s.state().epoch + 1}
+	e := &edit{Epoch: s.nextEpoch()}
 	if seeded.On("cache_survives_erasure") {
 		e.Epoch--
 	}
@@ -285,10 +295,10 @@ func (s *Store) recordErasures(e *edit, now bool) error {
 	if err := s.publish(e); err != nil {
 		return err
 	}
-	last := e.Erase[len(e.Erase)-1].Number
+	last := e.Erase[len(e.Erase)-1]
 	if !seeded.On("segments_not_masked") {
 		for id, f := range s.segments {
-			f.mask, f.maskedTo = masks[id], last
+			f.mask, f.maskedTo, f.maskedBy = masks[id], last.Number, last.ID
 			f.aged, f.agedBy = ages[id], f.mask
 		}
 	}
@@ -360,7 +370,7 @@ func (s *Store) Receipt(id string) (Receipt, error) {
 	return Receipt{}, fmt.Errorf("erasure %q is %w", id, ErrNotFound)
 }
 
-// LastErasure returns the number of the newest erasure, 0 if there is none. A
+// LastErasure returns a number that rises with each erasure, 0 if there is none. A
 // store that is open for reading looks for those of the writer first. If there
 // is one that it does not know, or that was not finished when it looked last, it
 // is refreshed: so it gives up the files that an erasure has replaced, too.
@@ -371,13 +381,17 @@ func (s *Store) LastErasure() (uint64, error) {
 		return 0, err
 	}
 	if s.opt.ReadOnly && (s.halfRead || s.manifest.erased()) {
-		s.oldWAL = nil
-		if err := s.read(); err != nil {
+		if err := s.readFew(); err != nil {
 			return 0, fmt.Errorf("look for erasures in %s: %w", s.dir, err)
 		}
 	}
-	return s.state().lastErasure(), nil
+	return s.erased(), nil
 }
+
+// erased is LastErasure of what is known. After a reader has seen an erasure whose
+// edit failed it is more than the newest number, which may be another's: it never
+// is what it was before.
+func (s *Store) erased() uint64 { return s.state().lastErasure() + s.withdrawn }
 
 // Receipts lists all erasures, oldest first.
 func (s *Store) Receipts() []Receipt {

@@ -255,7 +255,7 @@ func (s *Store) forgetUnread() {
 func (s *Store) clean(gone nameSet) error {
 	next := *s.state()
 	next.next = s.next
-	next.epoch++
+	next.epoch = s.nextEpoch()
 	blank := func(names []string, gone []bool) []string {
 		names = slices.Clone(names)
 		for i := range names {
@@ -287,6 +287,7 @@ func (s *Store) clean(gone nameSet) error {
 	}
 	next.tokens = s.state().tokens.changed(func(t tokenRecord) tokenRecord { return t.withoutText(next.eraseKey, last) }, next.format)
 	if err := s.manifest.rewrite(&next); err != nil {
+		s.triedEpoch = max(s.triedEpoch, next.epoch)
 		return err
 	}
 	s.published.Store(&next)

@@ -409,6 +409,40 @@ func TestDamagedLog(t *testing.T) {
 	}
 }
 
+// A damaged log of a store of format 1, whose manifest cannot tell of it, is kept
+// in the folder quarantine when it is no longer needed.
+func TestDamagedLogOfFormat1(t *testing.T) {
+	mem := vfs.NewMem()
+	opt := small(mem)
+	opt.Format = 1
+	s, err := Open("store", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendEvents(t, s, AppendOptions{}, view("ann", 1))
+	appendEvents(t, s, AppendOptions{}, view("bob", 2))
+	kill(s)
+	name := walFileName(t, mem)
+	data, err := vfs.ReadFile(mem, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[strings.LastIndex(string(data), "ann")] ^= 1
+	replaceFile(t, mem, name, data)
+	if s, err = Open("store", opt); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.missingData()) != 1 {
+		t.Errorf("%v is missing", s.missingData())
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := vfs.ReadFile(mem, "store/"+quarantineDir+"/"+path.Base(name)); string(kept) != string(data) {
+		t.Errorf("of the log, %d bytes are kept: %v", len(kept), err)
+	}
+}
+
 // lostBatches lists the LSNs up to the last that the memtable does not have.
 func lostBatches(s *Store, last uint64) (lost []uint64) {
 	for lsn := uint64(1); lsn <= last; lsn++ {

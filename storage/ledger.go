@@ -537,7 +537,7 @@ func (s *Store) lacking(l *Ledger, done *Applied, own bool) (*edit, error) {
 	if l.Store != s.state().store {
 		return nil, fmt.Errorf("it is the ledger of store %x, this is %x", l.Store, s.state().store)
 	}
-	e := &edit{Epoch: s.state().epoch + 1}
+	e := &edit{Epoch: s.nextEpoch()}
 	key := s.state().eraseKey
 	if key == nil {
 		key, e.EraseKey = l.Key, l.Key

@@ -61,7 +61,7 @@ func (s *Store) LinkAll(ctx context.Context, links []Link) error {
 		}
 		return nil
 	}
-	if err := s.publish(&edit{Epoch: s.state().epoch + 1, Links: fresh}); err != nil {
+	if err := s.publish(&edit{Epoch: s.nextEpoch(), Links: fresh}); err != nil {
 		return fmt.Errorf("link identities: %w", err)
 	}
 	return nil
@@ -102,7 +102,7 @@ func (s *Store) Unlink(ctx context.Context, from string) error {
 	if _, ok := s.state().links.get(from); !ok {
 		return fmt.Errorf("unlink %q: the link is %w", from, ErrNotFound)
 	}
-	if err := s.publish(&edit{Epoch: s.state().epoch + 1, Unlink: []string{from}}); err != nil {
+	if err := s.publish(&edit{Epoch: s.nextEpoch(), Unlink: []string{from}}); err != nil {
 		return fmt.Errorf("unlink %q: %w", from, err)
 	}
 	return nil
@@ -129,7 +129,7 @@ func (s *Store) Define(ctx context.Context, d event.Definition) (replaced bool, 
 		return false, fmt.Errorf("define %s: %w", d.Name, err)
 	}
 	replaced = slices.ContainsFunc(s.state().defines, func(o event.Definition) bool { return o.Name == d.Name })
-	if err := s.publish(&edit{Epoch: s.state().epoch + 1, Define: []event.Definition{d}}); err != nil {
+	if err := s.publish(&edit{Epoch: s.nextEpoch(), Define: []event.Definition{d}}); err != nil {
 		return false, fmt.Errorf("define %s: %w", d.Name, err)
 	}
 	return replaced, nil
@@ -147,7 +147,7 @@ func (s *Store) Drop(ctx context.Context, name string) error {
 	if !slices.ContainsFunc(s.state().defines, func(o event.Definition) bool { return o.Name == name }) {
 		return fmt.Errorf("drop %s: the definition is %w", name, ErrNotFound)
 	}
-	if err := s.publish(&edit{Epoch: s.state().epoch + 1, Drop: []string{name}}); err != nil {
+	if err := s.publish(&edit{Epoch: s.nextEpoch(), Drop: []string{name}}); err != nil {
 		return fmt.Errorf("drop %s: %w", name, err)
 	}
 	return nil

@@ -263,6 +263,12 @@ func (l *Load) commit(ctx context.Context) error {
 	s.appending.Lock()
 	defer s.appending.Unlock()
 
+	s.mu.Lock()
+	err := s.settle() // as in flush
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	merge, records, files, err := l.merge(ctx, rows)
 	if err != nil {
 		return err
@@ -517,7 +523,7 @@ func (s *Store) undo(ctx context.Context, importID string) (events int64, err er
 		return 0, fmt.Errorf("undo import %q: it is undone already", importID)
 	}
 	events = s.shownOf(i + 1)
-	if err := s.publish(&edit{Epoch: s.state().epoch + 1, Undo: []string{importID}}); err != nil {
+	if err := s.publish(&edit{Epoch: s.nextEpoch(), Undo: []string{importID}}); err != nil {
 		return 0, fmt.Errorf("undo import %q: %w", importID, err)
 	}
 	return events, nil

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"path"
@@ -19,19 +18,18 @@ type manifestFile struct {
 	size  int64 // of its edits
 	all   int64 // of the file, -1 if it is missing
 	err   error
-	data  []byte // if it is damaged
+	data  []byte
 }
 
 func readManifestFile(fsys vfs.FS, dir, name string, number uint64) manifestFile {
 	f := manifestFile{name: name, all: -1}
 	data, err := vfs.ReadFile(fsys, path.Join(dir, name))
 	if err == nil {
-		f.all = int64(len(data))
+		f.all, f.data = int64(len(data)), data
 		f.st, f.count, f.size, err = parseManifest(data, number)
 	}
 	if err != nil {
 		f.err = fmt.Errorf("read %s: %w", path.Join(dir, name), err)
-		f.data = data
 	}
 	return f
 }
@@ -53,11 +51,40 @@ func (f manifestFile) compared(best manifestFile, behind uint64) []Damage {
 	return nil
 }
 
-// joined reads two damaged files as one: they hold the same bytes, so an edit
-// that is damaged in one of them is taken from the other. It is nil if some edit
-// is in neither, or if that cannot be told.
+// wholeOf returns what two files add up to of which one at least is damaged or
+// missing, nil if edits are missing that one of them tells of.
+func wholeOf(first, second manifestFile, number uint64) *manifestFile {
+	if whole := first.joined(second, number); whole != nil {
+		return whole
+	}
+	for _, f := range [][2]manifestFile{{first, second}, {second, first}} {
+		if whole, other := f[0], f[1]; whole.err == nil && !other.goesOn(whole, number) {
+			return &whole
+		}
+	}
+	return nil
+}
+
+// goesOn reports whether a damaged file tells of an edit behind those of a whole one.
+func (f manifestFile) goesOn(whole manifestFile, number uint64) bool {
+	places, _ := scanEdits(f.data, whole.st.store, number)
+	for place := range places {
+		if place >= whole.count {
+			return true
+		}
+	}
+	if f.all < whole.size {
+		return false
+	}
+	rest := f.data[whole.size:]
+	return len(rest) > editHeader && string(rest[:4]) == editMagic && uint64(binary.LittleEndian.Uint32(rest[4:])) <= uint64(len(rest)-editHeader)
+}
+
+// joined reads two files as one of which one at least is damaged: they hold the
+// same bytes, so an edit that is damaged in one of them is taken from the other.
+// It is nil if some edit is in neither, or if that cannot be told.
 func (f manifestFile) joined(other manifestFile, number uint64) *manifestFile {
-	if !errors.Is(f.err, ErrCorrupt) || !errors.Is(other.err, ErrCorrupt) {
+	if isNotExist(f.err) || isNotExist(other.err) {
 		return nil
 	}
 	whole := f.data

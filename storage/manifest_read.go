@@ -40,26 +40,34 @@ func readManifest(fsys vfs.FS, dir string) (m *manifest, st *state, err error) {
 		}
 	}
 	best := first
-	switch whole := first.joined(second, m.number); {
-	case whole != nil:
+	switch {
+	case first.err != nil || second.err != nil:
+		whole := wholeOf(first, second, m.number)
+		if whole == nil {
+			err := first.err
+			if err == nil || isNotExist(err) {
+				err = second.err
+			}
+			if errors.Is(err, ErrCorrupt) {
+				err = fmt.Errorf("%w; %s", err, repairHint)
+			}
+			return nil, nil, err
+		}
 		best = *whole
-	case first.err != nil && second.err != nil:
-		err := first.err
-		if isNotExist(err) {
-			err = second.err
-		}
-		if errors.Is(err, ErrCorrupt) {
-			err = fmt.Errorf("%w; %s", err, repairHint)
-		}
-		return nil, nil, err
-	case first.err != nil, second.err == nil && second.count > first.count:
+	case second.count > first.count:
 		best = second
 	}
 	if first.err == nil && second.err == nil && first.st.store != second.st.store {
 		return nil, nil, fmt.Errorf("%w: %s and %s are of different stores", ErrCorrupt, first.name, second.name)
 	}
 	if best.st.format >= 2 {
-		m.damage = append(first.compared(best, 0), second.compared(best, 1)...)
+		copied := second
+		if len(copied.compared(best, 1)) > 0 {
+			// A writer may have added to both since the copy was read. By now it has
+			// what the first file had, but for one edit.
+			copied = readManifestFile(fsys, dir, second.name, m.number)
+		}
+		m.damage = append(first.compared(best, 0), copied.compared(best, 1)...)
 	}
 	m.count, m.size, m.base = best.count, best.size, best.size
 	m.seen.count, m.seen.size = best.count, best.size

@@ -160,6 +160,9 @@ func (s *Store) maskFiles() error {
 }
 
 func (s *Store) maskFile(f *segmentFile) error {
+	if f.maskedTo > 0 && s.state().erasureID(f.maskedTo) != f.maskedBy {
+		f.mask, f.maskedTo = nil, 0
+	}
 	for i := range s.state().erasures {
 		e := &s.state().erasures[i]
 		if e.Number <= f.record.Erased || e.Number <= f.maskedTo || len(e.Names) == 0 {
@@ -169,7 +172,7 @@ func (s *Store) maskFile(f *segmentFile) error {
 		if err != nil {
 			return err
 		}
-		f.mask, f.maskedTo = m, e.Number
+		f.mask, f.maskedTo, f.maskedBy = m, e.Number, e.ID
 	}
 	return nil
 }

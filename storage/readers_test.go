@@ -162,14 +162,15 @@ func TestPinnedFiles(t *testing.T) {
 	}
 }
 
-// meanwhile does something before a segment is opened, once.
+// meanwhile does something before a segment is opened, or another file, once.
 type meanwhile struct {
 	*vfs.Mem
-	do func()
+	name string // of the other file, in the store's folder; "": a segment
+	do   func()
 }
 
 func (m *meanwhile) Open(name string) (vfs.File, error) {
-	if do := m.do; do != nil && strings.HasSuffix(name, ".seg") {
+	if do := m.do; do != nil && (m.name == "" && strings.HasSuffix(name, ".seg") || name == "store/"+m.name) {
 		m.do = nil
 		do()
 	}
@@ -376,6 +377,108 @@ func (f failingFile) ReadAt(p []byte, off int64) (int, error) {
 		return 0, syscall.EIO
 	}
 	return f.File.ReadAt(p, off)
+}
+
+// A manifest to whose two files a writer adds while they are read is not damaged.
+func TestCheckWhileTheManifestGrows(t *testing.T) {
+	mem := vfs.NewMem()
+	w := open(t, mem, "store")
+	loadEvents(t, w, view("ann", 0))
+	beside := &meanwhile{Mem: mem, name: manifestName(w.manifest.number)}
+	beside.do = func() { // the copy is read already
+		loadEvents(t, w, view("bob", 1))
+		loadEvents(t, w, view("cid", 1))
+	}
+	r := readerOf(t, beside)
+	if report, err := r.Check(t.Context()); err != nil || len(report.Damaged) > 0 || beside.do != nil {
+		t.Errorf("the check found %v, %v", report.Damaged, err)
+	}
+}
+
+// A reader that has seen an edit which then failed shows nothing of it when
+// another has taken its place.
+func TestReaderOfAFailedEdit(t *testing.T) {
+	for what, edit := range map[string]func(w *Store, customer string) error{
+		"erasure": func(w *Store, customer string) error {
+			_, err := w.Erase(t.Context(), customer, EraseOptions{})
+			return err
+		},
+		"link": func(w *Store, customer string) error { return w.Link(t.Context(), customer, "ann") },
+	} {
+		w, files := openFaulty(t)
+		loadEvents(t, w, view("zoe", 1), view("bob", 2), view("ann", 3))
+		files.fail = func(_ int, _, name string) bool { return strings.Contains(name, copySuffix) }
+		if err := edit(w, "zoe"); !errors.Is(err, errDisk) {
+			t.Fatalf("%s on a failing disk: %v", what, err)
+		}
+		files.fail = nil
+		r := readerOf(t, files.Mem)
+		before, err := r.LastErasure()
+		if err != nil {
+			t.Fatal(err)
+		}
+		version, err := r.Version()
+		if err != nil {
+			t.Fatal(err)
+		}
+		failed := contents(t, r)
+		if err := edit(w, "bob"); err != nil {
+			t.Fatal(err)
+		}
+		last, err := r.LastErasure()
+		if err == nil {
+			err = r.Refresh()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := contents(t, r)
+		if now, err := r.Version(); got != contents(t, w) || got == failed || now == version || err != nil {
+			t.Errorf("%s: as version %s, %v, after %s, the reader shows\n%s, the writer\n%s", what, now, err, version, got, contents(t, w))
+		}
+		if what == "erasure" && last == before {
+			t.Errorf("the reader does not know that another customer was erased")
+		}
+	}
+}
+
+// A reader whose folder was exchanged for a copy that went another way shows what
+// the copy has, also in files of the same names.
+func TestReaderOfAnotherCopy(t *testing.T) {
+	files := &failingReads{Mem: vfs.NewMem(), left: -1}
+	w := open(t, files, "store")
+	loadEvents(t, w, view("zoe", 1))
+	kill(w)
+	copied := files.Clone()
+	loadEvents(t, open(t, files, "store"), view("ann", 2))
+	r := readerOf(t, files)
+	w = open(t, copied, "store")
+	loadEvents(t, w, view("cid", 3))
+	loadEvents(t, w, view("dan", 3))
+	files.Mem = copied
+	if err := r.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := contents(t, r), contents(t, w); got != want {
+		t.Errorf("the reader shows\n%s, the writer\n%s", got, want)
+	}
+}
+
+// After a look at the store that failed, a reader's next snapshot looks again: it
+// is of all there is.
+func TestSnapshotAfterAFailedRead(t *testing.T) {
+	files := &failingReads{Mem: vfs.NewMem(), left: -1}
+	w := open(t, files.Mem, "store")
+	loadEvents(t, w, view("zoe", 1), view("bob", 2))
+	r := readerOf(t, files)
+	loadEvents(t, w, view("ann", 4), view("cid", 5))
+	files.left = 0
+	if err := r.Refresh(); !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
+	}
+	if got, want := contents(t, r), contents(t, w); got != want {
+		t.Errorf("the reader shows\n%s, the writer\n%s", got, want)
+	}
 }
 
 // A reader whose folder was exchanged for an older copy shows nobody whom the

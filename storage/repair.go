@@ -93,6 +93,7 @@ type repairer struct {
 	how      RepairOptions
 	store    [16]byte
 	names    []string // of the files in the store's folder
+	cut      error    // edits are missing from the manifest's end, which looks like a crash's; nil: not so
 	read     *remains // the newest manifest; nil: there is none
 	v        *salvage
 	ledger   *Ledger // nil: there is none
@@ -133,6 +134,13 @@ func (r *repairer) look() (damaged bool, err error) {
 		return false, err
 	}
 	_, st, err := readManifest(r.s.fs, r.s.dir)
+	if err == nil && st != nil {
+		r.names, err = r.s.fs.ReadDir(r.s.dir)
+		if err == nil {
+			err = r.s.unknownEdits(st, r.names)
+		}
+		r.cut = err
+	}
 	switch {
 	case err == nil && st == nil, isNotExist(err):
 		return false, fmt.Errorf("%w: there is no store here", ErrNotFound)
@@ -238,6 +246,10 @@ func (r *repairer) readEdits() error {
 		return nil
 	}
 	r.done.Damage = r.read.damage
+	if r.cut != nil {
+		r.done.Damage = append(r.done.Damage, Damage{manifestName(r.read.number), "it ends early"})
+		r.v.gap(editGap{number: r.read.number, first: r.read.edits[len(r.read.edits)-1].place + 1})
+	}
 	for _, g := range r.v.gaps {
 		r.done.Lost = append(r.done.Lost, g.String())
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"path"
 	"slices"
 	"strings"
 
@@ -91,15 +90,11 @@ func (r *repairer) findSegments() (*found, error) {
 // openFound opens a segment file. It returns none of a file that no edit names
 // and that cannot be the store's; damage says why nobody knows whether it is.
 func (r *repairer) openFound(all *found, name string, id uint64, named int) (f *repairFile, damage Damage, err error) {
-	file, err := r.s.fs.Open(path.Join(r.s.dir, name))
+	file, size, err := r.s.openSized(name)
 	if err != nil {
 		return nil, damage, err
 	}
 	all.close = append(all.close, file)
-	size, err := file.Size()
-	if err != nil {
-		return nil, damage, err
-	}
 	f = &repairFile{}
 	if named >= 0 {
 		f.segmentRecord = r.v.st.segments[named]

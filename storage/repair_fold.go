@@ -68,9 +68,10 @@ func (v *salvage) gap(g editGap) {
 func (v *salvage) fold(e edit) error {
 	v.edits++
 	// Whoever writes segments holds off all other edits, but for those that begin
-	// a log; and any may have been written as the whole state.
+	// a log or flush beside a merge; and any may have been written as the whole state.
 	first := len(v.since) == 0 && v.whole > 0
-	v.since = append(v.since, folded{e.Next, first || len(e.Logs) > 0})
+	flush := e.LSN > 0 && len(e.Remove) == 0
+	v.since = append(v.since, folded{e.Next, first || len(e.Logs) > 0 || flush})
 	if len(v.gaps) > 0 {
 		e.Events, e.Channels = nil, nil // the segments tell
 		v.properties, e.Properties = append(v.properties, e.Properties...), nil

@@ -552,6 +552,60 @@ func TestRepairOfLostErasures(t *testing.T) {
 	})
 }
 
+// flushesBeside does something when the first segment of a merge has its name.
+type flushesBeside struct {
+	*simfs.FS
+	do func()
+}
+
+func (f *flushesBeside) Rename(from, to string) error {
+	err := f.FS.Rename(from, to)
+	if do := f.do; do != nil && strings.HasSuffix(to, ".seg") {
+		f.do = nil
+		do()
+	}
+	return err
+}
+
+// A repair takes what a merge wrote, of which the edit is lost, also where a flush
+// beside it was published before.
+func TestRepairOfAMergeWithAFlushBeside(t *testing.T) {
+	p := begin(t)
+	kill(p.s)
+	fs := &flushesBeside{FS: p.fs}
+	opt := p.options()
+	opt.FS = fs
+	var err error
+	p.s, err = Open("data/store", opt)
+	p.must(err)
+	for range 3 {
+		p.append(p.events(2024, 2, "ann", "bob"), AppendOptions{})
+		p.must(p.s.Flush(t.Context()))
+	}
+	fs.do = func() {
+		p.append(p.events(2025, 1, "ann", "bob"), AppendOptions{})
+		p.s.mu.Lock()
+		defer p.s.mu.Unlock()
+		p.must(p.s.flush(t.Context()))
+	}
+	_, _, err = p.s.mergeSome(t.Context(), func(runs []runFiles) []runFiles {
+		if len(runs) < 2 {
+			return nil
+		}
+		return runs
+	})
+	p.must(err)
+	p.end()
+	data, err := vfs.ReadFile(p.fs, p.manifest())
+	p.must(err)
+	p.damaged(len(edits(data)) - 2)
+	done, err := Repair(t.Context(), "data/store", p.options(), RepairOptions{Write: true})
+	p.must(err)
+	if fs.do != nil || int(done.Events) != len(p.shown) {
+		t.Errorf("%d of %d events are left; missing %+v, replaced %v", done.Events, len(p.shown), done.Missing, done.Replaced)
+	}
+}
+
 // Damage to the same edit of both files is none where one of them has the bytes
 // that the other lacks.
 func TestRepairJoinsAnEdit(t *testing.T) {
@@ -568,6 +622,87 @@ func TestRepairJoinsAnEdit(t *testing.T) {
 	done, err := p.repaired()
 	if err != nil || done.Restored != 1 || len(done.Lost)+len(done.Unknown)+len(done.Missing) > 0 {
 		t.Fatalf("%v\n%+v", err, done)
+	}
+}
+
+// Where the two files of a manifest are damaged in different ways, or both are cut,
+// nobody takes what is left for all there was: the store is not opened, nothing
+// of it is touched, and a repair finds the events. An end that is cut off from both
+// is what a crash leaves, where segments do not tell of it.
+func TestManifestDamagedInBothFiles(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	const loads = 5
+	for i := range loads {
+		loadEvents(t, s, view(fmt.Sprint("c", i), i))
+	}
+	for i := range 3 {
+		if err := s.Link(t.Context(), fmt.Sprint("c", i), "c4"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, name := contents(t, s), "store/"+manifestName(s.manifest.number)
+	kill(s)
+	data, err := vfs.ReadFile(mem, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := edits(data) // where each begins, and where the last ends
+	type change struct {
+		what string
+		do   func(b []byte) []byte
+	}
+	flip := func(k int) change {
+		return change{fmt.Sprint("edit ", k, " flipped"), func(b []byte) []byte { b[at[k]+editHeader+3] ^= 1; return b }}
+	}
+	cut := func(k int) change {
+		return change{fmt.Sprint("cut in edit ", k), func(b []byte) []byte { return b[:at[k]+editHeader+3] }}
+	}
+	last, refused := len(at)-2, 0
+	for k := 1; k <= last; k++ {
+		for j := 1; j <= last; j++ {
+			for _, pair := range [][2]change{{flip(k), cut(j)}, {cut(k), flip(j)}, {cut(k), cut(j)}} {
+				damaged := mem.Clone()
+				for i, file := range []string{name, name + copySuffix} {
+					replaceFile(t, damaged, file, pair[i].do(slices.Clone(data)))
+				}
+				before := filesOf(t, damaged, "store")
+				opt := small(damaged)
+				opt.ReadOnly = true
+				r, reading := Open("store", opt)
+				if reading == nil {
+					kill(r)
+				}
+				opt.ReadOnly = false
+				w, err := Open("store", opt)
+				if err == nil {
+					got := contents(t, w)
+					cutAlike := strings.HasPrefix(pair[0].what, "cut") && strings.HasPrefix(pair[1].what, "cut")
+					if got != all && !(cutAlike && strings.Count(got, "\n") >= loads-1) || reading != nil {
+						t.Errorf("%s, the copy %s: opened with %v\n%s", pair[0].what, pair[1].what, reading, got)
+					}
+					kill(w)
+					continue
+				}
+				if refused++; !errors.Is(err, ErrCorrupt) || !errors.Is(reading, ErrCorrupt) || !maps.Equal(before, filesOf(t, damaged, "store")) {
+					t.Errorf("%s, the copy %s: %v, and for reading %v", pair[0].what, pair[1].what, err, reading)
+				}
+				if _, err := Repair(t.Context(), "store", opt, RepairOptions{Write: true, WithoutLedger: true}); err != nil {
+					t.Fatal(err)
+				}
+				w, err = Open("store", opt)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := contents(t, w); strings.Count(got, "\n") != loads {
+					t.Errorf("%s, the copy %s: repaired it has\n%s", pair[0].what, pair[1].what, got)
+				}
+				kill(w)
+			}
+		}
+	}
+	if refused == 0 {
+		t.Error("nothing was refused")
 	}
 }
 

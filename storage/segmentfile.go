@@ -64,7 +64,8 @@ type segmentFile struct {
 	ids      rowFilter // of the rows' ids
 	bare     rowFilter // of customer and time of the rows without
 	mask     *mask     // guarded by Store.mu; it hides source.mask, which only views have
-	maskedTo uint64    // the number of the erasure that mask knows of
+	maskedTo uint64    // the number of the erasure that mask knows of, ...
+	maskedBy string    // and its ID: a number may be another's after an edit that failed
 	aged     *aged     // guarded like mask, and hides source.aged
 	agedTo   event.Time
 	agedBy   *mask // aged is of this cutoff and this mask

@@ -150,6 +150,11 @@ func (s *Store) pinState() (*Snapshot, []*pinnedBatches, error) {
 	if err := s.usable(false); err != nil {
 		return nil, nil, err
 	}
+	if s.halfRead { // another caller's look at the store failed
+		if err := s.refresh(); err != nil {
+			return nil, nil, err
+		}
+	}
 	undone := s.undone()
 	snap := &Snapshot{
 		erasing: slices.ContainsFunc(s.state().erasures, func(r eraseRecord) bool { return r.Finished == 0 }),
@@ -158,7 +163,7 @@ func (s *Store) pinState() (*Snapshot, []*pinnedBatches, error) {
 		defines: s.state().defines, links: s.linkTable(), missing: s.missingData(),
 		received: s.state().received, lsn: s.state().lsn, epoch: s.state().epoch,
 	}
-	snap.removals = s.state().lastErasure()
+	snap.removals = s.erased()
 	for _, gone := range undone {
 		if gone {
 			snap.removals++

@@ -73,6 +73,7 @@ type Store struct {
 	closing  bool // no more writes: Close is flushing
 	catalog  *catalog
 	manifest *manifest
+	listed   []string                    // the files in the folder, when the log was read
 	halfRead bool                        // the manifest, of a store that is open for reading: not all that it and the ledger say is in memory
 	segments map[uint64]*segmentFile     // those of state
 	aside    map[uint64]quarantineRecord // segments of state that are left out, not yet recorded by an edit
@@ -104,6 +105,10 @@ type Store struct {
 	spilled      map[string]bool         // files of bulk loads that are not over
 	loads        int                     // that are not over
 	undecided    []segmentRecord         // of edits that failed, and may be on the disk
+	triedEpoch   uint64                  // the highest of those
+	seenErasure  uint64                  // the newest that a reader has seen, ...
+	seenID       string                  // and its ID
+	withdrawn    uint64                  // see erased
 
 	cache   *cache
 	linksOf *state // whose links are resolved in links
@@ -176,6 +181,9 @@ func (s *Store) openWriter() error {
 		return err
 	}
 	if err := errors.Join(s.retainable(), s.load()); err != nil {
+		return err
+	}
+	if err := s.unknownEdits(st, s.listed); err != nil {
 		return err
 	}
 	if s.refusal = s.massDamage(); s.refusal != "" {
@@ -305,7 +313,7 @@ func (s *Store) openReader() error {
 	if s.cache, err = newCache(s.opt.CacheBytes); err != nil {
 		return err
 	}
-	return s.read()
+	return s.readFew()
 }
 
 // overtakenMax bounds how often a reader begins anew because a writer has
@@ -316,9 +324,10 @@ const overtakenMax = 1000
 // publish another one and remove what this one needs.
 func (s *Store) read() error {
 	erased := uint64(0)
-	if st := s.state(); st != nil {
-		erased = st.lastErasure()
+	if s.state() != nil {
+		erased = s.erased()
 	}
+	s.oldWAL = nil
 	for try := 0; ; try++ {
 		m, st, err := s.manifest, s.state(), error(nil)
 		fresh := m == nil || st == nil || s.halfRead || !m.unchanged()
@@ -335,7 +344,9 @@ func (s *Store) read() error {
 			if err == nil && fresh {
 				err = s.hideErased()
 			}
-			s.halfRead = err != nil
+			if s.halfRead = err != nil; !s.halfRead {
+				s.noteErasures()
+			}
 		}
 		// A writer may have taken files away meanwhile, after it published
 		// another state: then the manifest is not the newest any more. A file
@@ -348,14 +359,28 @@ func (s *Store) read() error {
 			}
 			stale = newer || isNotExist(failed)
 		}
+		if !stale && err == nil && fresh {
+			err = s.unknownEdits(st, s.listed)
+			s.halfRead = err != nil
+		}
 		if !stale || err != nil && !isNotExist(err) || try == overtakenMax {
-			if st := s.state(); st != nil && st.lastErasure() != erased {
+			if s.state() != nil && s.erased() != erased {
 				s.cache.clear()
 			}
 			return err
 		}
 		s.oldWAL = nil
 	}
+}
+
+// noteErasures looks whether the newest erasure that was seen before is one still:
+// that of an edit that failed is not, and its number may be another's.
+func (s *Store) noteErasures() {
+	if s.state().erasureID(s.seenErasure) != s.seenID {
+		s.withdrawn += s.seenErasure + 1
+	}
+	s.seenErasure = s.state().lastErasure()
+	s.seenID = s.state().erasureID(s.seenErasure)
 }
 
 // load opens the segments of the published state and replays the log.
@@ -375,7 +400,7 @@ func (s *Store) load() error {
 			s.putAside(before, false) // opening it would not show the damage
 			continue
 		}
-		if f := old[r.ID]; f != nil {
+		if f := old[r.ID]; f != nil && f.record == r {
 			s.segments[r.ID] = f
 			delete(old, r.ID)
 			continue
@@ -429,6 +454,7 @@ func (s *Store) replay() error {
 			s.next = max(s.next, n+1)
 		}
 	}
+	s.listed = names
 	limits := map[uint64]*walExtent{}
 	var files []*walFile
 	var damage []logDamage
@@ -538,6 +564,53 @@ func (s *Store) removeLeftovers() error {
 	return nil
 }
 
+// unknownEdits is the error of a store whose segments tell of more edits than are
+// left of its manifest. Of those that no edit names, a crash leaves what one flush
+// or load wrote, which all end with one LSN.
+func (s *Store) unknownEdits(st *state, names []string) error {
+	later := map[uint64]string{}
+	for _, name := range names {
+		id, ok := fileNumber(name)
+		if !ok || !strings.HasSuffix(name, ".seg") || st.quarantined(name) || slices.ContainsFunc(st.segments, func(r segmentRecord) bool { return r.ID == id }) {
+			continue
+		}
+		f, size, err := s.openSized(name)
+		if isNotExist(err) {
+			continue // beside a writer
+		}
+		if err != nil {
+			return err
+		}
+		seg, err := openSegment(name, f, size, st.store, id)
+		_ = f.Close() // only read from
+		if err != nil && !errors.Is(err, ErrCorrupt) {
+			return err
+		}
+		if err == nil && seg.LastLSN > st.lsn {
+			later[seg.LastLSN] = name
+		}
+	}
+	if len(later) < 2 {
+		return nil
+	}
+	newest := slices.Max(slices.Collect(maps.Keys(later)))
+	return corrupt("the manifest ends with LSN %d, and %s, which it does not name, with LSN %d, and so do others between them: edits are missing from its end; %s", st.lsn, later[newest], newest, repairHint)
+}
+
+// openSized opens a file of the store.
+func (s *Store) openSized(name string) (vfs.File, int64, error) {
+	f, err := s.fs.Open(path.Join(s.dir, name))
+	if err != nil {
+		return nil, 0, err
+	}
+	size, err := f.Size()
+	if err != nil {
+		_ = f.Close() // only read from
+		return nil, 0, err
+	}
+	return f, size, nil
+}
+
 // leftover reports whether a file of the directory is of no use any more. The
 // caller holds mu and writing, or is the only one.
 func (s *Store) leftover(name string) bool {
@@ -625,6 +698,7 @@ func (s *Store) publish(e *edit) error {
 	return s.writes("publish", func() error {
 		st, err := s.manifest.commit(s.state(), e)
 		if err != nil {
+			s.triedEpoch = max(s.triedEpoch, e.Epoch)
 			return fmt.Errorf("publish: %w", err)
 		}
 		s.published.Store(st)
@@ -632,6 +706,10 @@ func (s *Store) publish(e *edit) error {
 		return nil
 	})
 }
+
+// nextEpoch is the epoch of an edit that changes what is shown. That of one that
+// failed is not given again: a reader may have seen it.
+func (s *Store) nextEpoch() uint64 { return max(s.state().epoch, s.triedEpoch) + 1 }
 
 // settle publishes the state once more if an edit failed that the next opening
 // may find all the same. It comes before an answer that says that something is
@@ -669,16 +747,19 @@ func (s *Store) refresh() error {
 	if !s.opt.ReadOnly {
 		return nil // the writer is always up to date
 	}
-	s.oldWAL = nil
-	err := s.read()
-	if vfs.TooManyOpen(err) {
-		s.open.Shrink()
-		err = s.read()
-	}
-	if err != nil {
+	if err := s.readFew(); err != nil {
 		return fmt.Errorf("refresh store %s: %w", s.dir, err)
 	}
 	return nil
+}
+
+// readFew is read with few files open, if too many are.
+func (s *Store) readFew() error {
+	err := s.read()
+	if vfs.TooManyOpen(err) && s.open.Shrink() {
+		err = s.read()
+	}
+	return err
 }
 
 // Close writes the memtable as segments and gives the lock back. Snapshots
