@@ -79,8 +79,12 @@ func (s *Store) backup(ctx context.Context, dir string, opt BackupOptions) (Back
 	if w.old != nil && pin.damaged != "" {
 		return Backup{}, fmt.Errorf("%w: %s is missing from the store, and the earlier backup in this directory may hold it; name a new directory", ErrCorrupt, pin.damaged)
 	}
-	if w.old != nil && w.old.LSN > pin.lsn {
-		return Backup{}, fmt.Errorf("the directory holds a backup of a later state, up to LSN %d of which this store has %d, perhaps since it was restored from an older one; name a new directory", w.old.LSN, pin.lsn)
+	switch {
+	case w.old == nil:
+	case !w.old.leadsTo(pin.state.restored):
+		return Backup{}, errors.New("the directory holds a backup of what this store does not have: one of the two was restored and went another way; name a new directory")
+	case w.old.LSN > pin.lsn:
+		return Backup{}, fmt.Errorf("the directory holds a backup of a later state, up to LSN %d of which this store has %d; name a new directory", w.old.LSN, pin.lsn)
 	}
 	keep := opt.Keep
 	if keep == 0 {
@@ -89,7 +93,7 @@ func (s *Store) backup(ctx context.Context, dir string, opt BackupOptions) (Back
 	made := s.opt.Clock().UTC().Truncate(time.Second)
 	w.list = BackupList{
 		Store: fmt.Sprintf("%x", pin.state.store), Format: pin.state.format, LSN: pin.lsn, Epoch: pin.state.epoch,
-		Made: made, Expires: made.Add(keep), Events: pin.events,
+		Made: made, Expires: made.Add(keep), Events: pin.events, Restored: pin.state.restored,
 	}
 	return w.write(ctx, pin)
 }

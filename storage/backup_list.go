@@ -35,6 +35,26 @@ type BackupList struct {
 	Expires time.Time    `json:"expires"`
 	Events  int64        `json:"events"`
 	Files   []BackupFile `json:"files"`
+
+	Restored []RestoreMark `json:"restored,omitempty"` // the restores that led to the store
+}
+
+// RestoreMark tells of a restore. The store goes on from what was in the backup,
+// and so may another one: the two are told apart by their marks.
+type RestoreMark struct {
+	ID    string `json:"id"`
+	LSN   uint64 `json:"lsn"`   // of the backup, ...
+	Epoch uint64 `json:"epoch"` // and its epoch
+}
+
+// leadsTo reports whether a store to which these restores led was once as the
+// backup says.
+func (l *BackupList) leadsTo(marks []RestoreMark) bool {
+	known := len(l.Restored)
+	if known > len(marks) || !slices.Equal(l.Restored, marks[:known]) {
+		return false
+	}
+	return known == len(marks) || l.LSN <= marks[known].LSN && l.Epoch <= marks[known].Epoch
 }
 
 // BackupFile is a file of a backup.

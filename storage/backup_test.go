@@ -181,6 +181,7 @@ func TestBackupRefuses(t *testing.T) {
 
 	// Two stores that were one until a restore have files of the same names.
 	backupOf(t, s, "backup")
+	backupOf(t, s, "first")
 	if _, err := Restore(t.Context(), "backup", "twin", Options{FS: mem}, RestoreOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -191,16 +192,57 @@ func TestBackupRefuses(t *testing.T) {
 	if _, err := twin.Backup(t.Context(), "backup", BackupOptions{}); err == nil || !strings.Contains(err.Error(), "went another way") {
 		t.Errorf("the twin's backup over the store's: %v", err)
 	}
-	// Nor does one of an older state take the place of a newer.
+	// Nor does one of an older state take the place of a newer, nor when it has as
+	// much as that: only of one that had nothing else yet.
+	backupOf(t, twin, "twins")
 	appendEvents(t, s, AppendOptions{}, view("dan", 1))
-	appendEvents(t, s, AppendOptions{}, view("eve", 1))
 	backupOf(t, s, "later")
 	before := filesOf(t, mem, "later")
-	if _, err := twin.Backup(t.Context(), "later", BackupOptions{}); err == nil || !strings.Contains(err.Error(), "a backup of a later state") {
-		t.Errorf("an older state over a newer: %v", err)
+	for range 3 {
+		if _, err := twin.Backup(t.Context(), "later", BackupOptions{}); err == nil || !strings.Contains(err.Error(), "went another way") {
+			t.Errorf("of LSN %d over one of LSN %d: %v", twin.lsn, s.lsn, err)
+		}
+		appendEvents(t, twin, AppendOptions{}, view("eve", 1))
 	}
 	if !maps.Equal(before, filesOf(t, mem, "later")) {
 		t.Error("the newer backup has changed")
+	}
+	backupOf(t, twin, "first")
+	backupOf(t, twin, "twins")
+	if err := mem.MkdirAll("copied"); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range filesOf(t, mem, "store") {
+		if err := writeFile(mem, "copied/"+name, []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	appendEvents(t, s, AppendOptions{}, view("dan", 2))
+	backupOf(t, s, "later")
+	if _, err := open(t, mem, "copied").Backup(t.Context(), "later", BackupOptions{}); err == nil || !strings.Contains(err.Error(), "a backup of a later state") {
+		t.Errorf("an older copy's: %v", err)
+	}
+}
+
+// A store and what was restored of its backup are never of one version when they
+// go on, whatever they have in common.
+func TestVersionAfterARestore(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	appendEvents(t, s, AppendOptions{}, view("zoe", 1))
+	backupOf(t, s, "backup")
+	appendEvents(t, s, AppendOptions{}, view("ann", 2))
+	if _, err := Restore(t.Context(), "backup", "again", small(mem), RestoreOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, mem, "again")
+	appendEvents(t, again, AppendOptions{}, view("cid", 3))
+	a, err := s.Version()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := again.Version(); a == b || err != nil {
+		t.Errorf("both are %s, %v, with\n%sand\n%s", a, err, contents(t, s), contents(t, again))
 	}
 }
 

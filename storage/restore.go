@@ -90,8 +90,8 @@ func (r *restorer) run(ctx context.Context, how RestoreOptions) (done Restored, 
 	if e := lock.Close(); err == nil { // whoever locks it now finds RESTORING
 		err = e
 	}
-	if err == nil && ledger != nil && !seeded.On("erased_restored") {
-		err = r.erase(ctx, ledger, &done)
+	if err == nil {
+		err = r.goOn(ctx, ledger, &done)
 	}
 	if err == nil {
 		err = r.end()
@@ -136,27 +136,43 @@ func (r *restorer) ledger(how RestoreOptions, done *Restored) (*Ledger, error) {
 	return l, nil
 }
 
-// erase does the ledger's erasures again, before anybody can open the store.
-func (r *restorer) erase(ctx context.Context, l *Ledger, done *Restored) error {
-	if len(l.Entries) == 0 {
-		return nil
-	}
+// goOn makes what was copied a store of its own, before anybody can open it, and
+// does the ledger's erasures again; l is nil if nobody says.
+func (r *restorer) goOn(ctx context.Context, l *Ledger, done *Restored) error {
 	opt := r.opt
 	opt.restored, opt.Background, opt.ReadOnly = true, false, false
 	s, err := Open(r.dir, opt)
 	if err != nil {
 		return err
 	}
-	if s.Summary().Format < 2 { // which knows no erasures
-		_, _, err = s.Upgrade(ctx)
-	}
-	if err == nil {
-		done.Erased, err = s.ApplyLedger(ctx, l)
-	}
-	if err == nil {
-		done.Stored = s.Summary().Events
+	err = s.markRestored(done.BackupList)
+	if err == nil && l != nil && len(l.Entries) > 0 && !seeded.On("erased_restored") {
+		if s.Summary().Format < 2 { // which knows no erasures
+			_, _, err = s.Upgrade(ctx)
+		}
+		if err == nil {
+			done.Erased, err = s.ApplyLedger(ctx, l)
+		}
+		if err == nil {
+			done.Stored = s.Summary().Events
+		}
 	}
 	return errors.Join(err, s.Close())
+}
+
+// markRestored tells the store from that of which the backup was made: it goes on
+// in epochs that the other one, in all likelihood, never comes to.
+func (s *Store) markRestored(from BackupList) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.opt.Rand.Uint64()
+	e := &edit{Epoch: s.nextEpoch() + n>>32}
+	if s.state().format >= 2 {
+		e.Restored = []RestoreMark{{fmt.Sprintf("%016x", n), from.LSN, from.Epoch}}
+	}
+	return s.publish(e)
 }
 
 // vacant wants the directory absent, empty, or left by a restore like this one.

@@ -37,6 +37,7 @@ type edit struct {
 	Quarantine []quarantineRecord `json:"quarantine,omitempty"` // files that are set aside, their segments removed
 	Release    []string           `json:"release,omitempty"`    // files that are no longer set aside
 	Retain     *retainRecord      `json:"retain,omitempty"`     // in the place of the one before
+	Restored   []RestoreMark      `json:"restored,omitempty"`   // from format 2 on
 }
 
 type propertyRecord struct {
@@ -107,6 +108,7 @@ type state struct {
 	erasures   []eraseRecord      // by number
 	quarantine []quarantineRecord // in the order in which they were set aside
 	retain     *retainRecord      // nil: nothing was ever too old
+	restored   []RestoreMark      // every restore that led here, the oldest first
 }
 
 // apply returns the state after e. It fails on an edit that no writer makes.
@@ -167,6 +169,7 @@ func (s *state) apply(e *edit) (*state, error) {
 	if e.Retain != nil {
 		n.retain = e.Retain
 	}
+	n.restored = append(slices.Clip(s.restored), e.Restored...)
 	if e.EraseKey != nil {
 		n.eraseKey = e.EraseKey
 	}
@@ -234,7 +237,7 @@ func (s *state) whole() *edit {
 		Next: s.next, LSN: s.lsn, Epoch: s.epoch, WAL: s.wal, Logs: s.logs, Received: int64(s.received), Width: s.width,
 		Events: s.events, Channels: s.channels, Properties: propertyRecords(s.properties),
 		Add: s.segments, Imports: s.imports, Define: s.defines, EraseKey: s.eraseKey, Erase: s.erasures, Quarantine: s.quarantine,
-		Retain: s.retain,
+		Retain: s.retain, Restored: s.restored,
 	}
 	if s.format > 1 {
 		e.Format = s.format
