@@ -42,6 +42,7 @@ type retainRecord struct {
 	Cutoff event.Time     `json:"cutoff"`           // events before it are gone
 	At     event.Time     `json:"at"`               // trusted: it was at least so late
 	Braked event.Time     `json:"braked,omitempty"` // when the clock was last followed further than it was trusted
+	Fresh  bool           `json:"fresh,omitempty"`  // the clock was believed as the store was empty, and nothing was taken out since
 
 	Aged []agedRecord `json:"aged,omitempty"` // rows before the cutoff that files still hold; others hold none, or nobody has counted
 
@@ -73,6 +74,7 @@ type retaining struct {
 
 	tried bool          // the brake was ...
 	last  time.Duration // ... asked at this uptime
+	stuck int64         // how often since it last took something out: an instant with more than a share of the events goes when shares enough have passed
 
 	leapt   bool           // the clock was seen to jump forward ...
 	leap    time.Duration  // ... at this uptime,
@@ -211,7 +213,7 @@ func (s *Store) nextRetain(ctx context.Context) (*retainRecord, error) {
 		}
 		// There is nothing to lose, and nothing that could come back.
 		r.trust(now, up)
-		next.At, next.Cutoff = now, step(now.Add(-s.kept()))
+		next.At, next.Cutoff, next.Fresh = now, step(now.Add(-s.kept())), true
 		return worthAnEdit(&old, &next), nil
 	}
 	if !r.begun {
@@ -232,6 +234,13 @@ func (s *Store) nextRetain(ctx context.Context) (*retainRecord, error) {
 	if next.For > old.For && s.state().retain != nil {
 		return s.lengthened(ctx, &old, &next, step(at.Add(-s.kept())))
 	}
+	if _, held := s.holdBefore(old.Cutoff); old.Fresh && now < old.At.Add(-retainStep) && !held {
+		// The clock was wrong when there was nothing to lose. Nothing comes back, and
+		// else all that comes would be too old for as long as it was ahead.
+		r.trust(now, up)
+		next.At, next.Cutoff, next.Braked = now, step(now.Add(-s.kept())), 0
+		return worthAnEdit(&old, &next), nil
+	}
 	next.Cutoff = max(old.Cutoff, step(at.Add(-s.kept())))
 	by := step(now.Add(-s.kept()))
 	switch {
@@ -241,17 +250,17 @@ func (s *Store) nextRetain(ctx context.Context) (*retainRecord, error) {
 			next.At = max(old.At, now)
 		}
 	case s.mayFollow(&old, ceiling, up):
-		cutoff, all, err := s.brake(ctx, next.Cutoff, by)
+		cutoff, all, err := s.brake(ctx, next.Cutoff, by, 1+r.stuck)
 		if err != nil {
 			return nil, err
 		}
-		r.tried, r.last = true, up
+		r.tried, r.last, r.stuck = true, up, r.stuck+1
 		if all {
 			r.trust(now, up)
 			next.At = max(old.At, now)
 		}
 		if cutoff > next.Cutoff {
-			next.Cutoff, next.Braked = cutoff, ceiling
+			next.Cutoff, next.Braked, r.stuck = cutoff, ceiling, 0
 		}
 	}
 	return worthAnEdit(&old, &next), nil
@@ -313,13 +322,20 @@ func (s *Store) holdBefore(cutoff event.Time) (aside []string, held bool) {
 	})
 }
 
-// brake says how far the cutoff may go from one time towards another, and
-// whether it may go all the way. The caller holds writing and mu.
-func (s *Store) brake(ctx context.Context, from, to event.Time) (cutoff event.Time, all bool, err error) {
+// brake says how far the cutoff may go from one time towards another with so many
+// shares of the events, and whether it may go all the way. The caller holds
+// writing and mu; mu is given back while it reads.
+func (s *Store) brake(ctx context.Context, from, to event.Time, shares int64) (cutoff event.Time, all bool, err error) {
 	if err := s.flush(ctx); err != nil {
 		return from, false, err
 	}
 	undone := s.undone()
+	var files []*segmentFile
+	defer func() {
+		for _, f := range files {
+			f.release()
+		}
+	}()
 	total := int64(0)
 	by := map[int64][]*source{}
 	var partitions []int64
@@ -331,6 +347,8 @@ func (s *Store) brake(ctx context.Context, from, to event.Time) (cutoff event.Ti
 		src := f.view(undone)
 		total += src.seg.Rows - src.undone
 		if r.MinTime < to {
+			f.retain()
+			files = append(files, f)
 			if by[r.Partition] == nil {
 				partitions = append(partitions, r.Partition)
 			}
@@ -340,7 +358,10 @@ func (s *Store) brake(ctx context.Context, from, to event.Time) (cutoff event.Ti
 	if total == 0 {
 		return from, false, nil
 	}
-	left := max(total/retainShare, 1)
+	s.mu.Unlock()
+	defer s.mu.Lock() // whatever happens
+	share := shares * max(total/retainShare, 1)
+	left := share
 	newest := from
 	slices.Sort(partitions)
 	for _, p := range partitions {
@@ -384,6 +405,9 @@ func (s *Store) brake(ctx context.Context, from, to event.Time) (cutoff event.Ti
 				return from, false, err
 			}
 			slices.Sort(times)
+			if left == share && times[0] == times[left] {
+				return from, false, nil // nothing would go
+			}
 			return max(from, times[left]), false, nil
 		}
 	}
@@ -467,8 +491,8 @@ func (s *Store) moveCutoff(next *retainRecord) error {
 		}
 	}
 	if dropped > 0 {
-		e.Epoch = s.state().epoch + 1
-		next.Dropped, next.DroppedAt, next.Total = dropped, s.now(), next.Total+dropped
+		e.Epoch = s.nextEpoch()
+		next.Dropped, next.DroppedAt, next.Total, next.Fresh = dropped, s.now(), next.Total+dropped, false
 	}
 	if seeded.On("retention_unlinks_first") {
 		for _, f := range gone {

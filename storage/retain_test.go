@@ -482,6 +482,76 @@ func TestRetentionBrake(t *testing.T) {
 	}
 }
 
+// The brake follows the clock also over an instant at which there is more than a
+// tenth of the events, as with times that are dates: when tenths enough have passed.
+func TestRetentionBrakeOverDates(t *testing.T) {
+	now, up := time.Date(2025, 1, 1, 12, 0, 0, 0, time.UTC), time.Duration(0)
+	opt := small(vfs.NewMem())
+	opt.Clock, opt.Uptime = func() time.Time { return now }, func() time.Duration { return up }
+	s, err := Open("store", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []event.Event
+	for i := range 100 {
+		list = append(list, event.Event{Customer: fmt.Sprint(i), Name: "view", Time: event.At(time.Date(2024, 12, 20+i%4, 0, 0, 0, 0, time.UTC))})
+	}
+	list = append(list, event.Event{Customer: "new", Name: "view", Time: event.At(time.Date(2024, 12, 31, 0, 0, 0, 0, time.UTC))})
+	loadEvents(t, s, list...)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(27 * 24 * time.Hour) // all but one are too old
+	opt.Retention = 30 * 24 * time.Hour
+	if s, err = Open("store", opt); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var left []int64
+	for range 11 { // a quarter is more than two tenths of 101, a third than three of 76, ...
+		for worked := true; worked; {
+			if worked, err = s.RetainStep(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		left = append(left, s.Summary().Events)
+		now, up = now.Add(time.Hour), up+time.Hour
+	}
+	if want := []int64{101, 101, 76, 76, 76, 76, 51, 51, 51, 51, 51}; !slices.Equal(left, want) {
+		t.Errorf("hour by hour %v events are left, want %v", left, want)
+	}
+}
+
+// A clock that was wrong while a store was empty does not have all later events
+// be too old when it is set right.
+func TestRetentionFromAWrongClock(t *testing.T) {
+	right := time.Date(2025, 1, 1, 12, 0, 0, 0, time.UTC)
+	now, up := right.AddDate(6, 0, 0), time.Duration(0)
+	opt := small(vfs.NewMem())
+	opt.Retention = 30 * 24 * time.Hour
+	opt.Clock, opt.Uptime = func() time.Time { return now }, func() time.Duration { return up }
+	s, err := Open("store", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	retain := func() {
+		for worked := true; worked; {
+			if worked, err = s.RetainStep(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	retain()
+	appendEvents(t, s, AppendOptions{}, event.Event{Customer: "a", Name: "boot", Time: event.At(now)})
+	now, up = right, up+time.Hour
+	retain()
+	appendEvents(t, s, AppendOptions{}, event.Event{Customer: "b", Name: "view", Time: event.At(now)})
+	if n := s.Summary().Events; n != 2 {
+		t.Errorf("%d events are stored", n)
+	}
+}
+
 // Where the disk is full, the ballast's room serves retention in the step that
 // finds it so, also where the clock is followed by a tenth an hour.
 func TestRetentionOnAFullDisk(t *testing.T) {

@@ -65,7 +65,7 @@ func (d *sim) age() {
 func (d *sim) retain(s *Store, m *simModel) (worked bool, err error) {
 	latest := step(event.At(d.clock.Add(-simKeep)))
 	earliest := m.meta.cutoff
-	if len(s.state().segments)+len(s.mem.batches) == 0 { // nothing can come back: it follows the clock
+	if r := s.state().retain; len(s.state().segments)+len(s.mem.batches) == 0 || r != nil && r.Fresh { // nothing can come back: it follows the clock
 		earliest = min(earliest, latest)
 	}
 	may := m.meta.clone()
