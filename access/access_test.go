@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -122,6 +123,54 @@ func TestTokenFile(t *testing.T) {
 			t.Errorf("a server starts with the token file %q", bad)
 		}
 	}
+}
+
+// unreadable are files that cannot be opened while err is set.
+type unreadable struct {
+	vfs.FS
+	err error
+}
+
+func (u *unreadable) Open(name string) (vfs.File, error) {
+	if u.err != nil {
+		return nil, u.err
+	}
+	return u.FS.Open(name)
+}
+
+// What cannot be read closes a server; for good, if it was there.
+func TestFilesThatCannotBeRead(t *testing.T) {
+	fsys, c := &unreadable{FS: vfs.NewMem()}, &clock{morning}
+	k, err := Keep(fsys, "shop", "", c.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(what string, want bool) {
+		t.Helper()
+		c.pass(time.Second)
+		if k.Required() != want {
+			t.Errorf("%s: a token is required: %v", what, !want)
+		}
+	}
+	fsys.err = syscall.EMFILE
+	f("while nobody can tell whether there are tokens", true)
+	fsys.err = nil
+	f("when there are none after all", false)
+	if err := fsys.MkdirAll("shop"); err != nil {
+		t.Fatal(err)
+	}
+	damaged, err := fsys.Create("shop/" + FileName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := damaged.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f("while they are damaged", true)
+	if err := fsys.Remove("shop/" + FileName); err != nil {
+		t.Fatal(err)
+	}
+	f("when they were moved away", true)
 }
 
 // Whatever happens to the file, it never grants what it did not grant before.

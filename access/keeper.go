@@ -47,7 +47,7 @@ type Keeper struct {
 	at       time.Time // of the last reading
 	read     [2][]byte // what was read, to decode it only where it changed
 	entries  []Entry
-	required bool // a token was seen once: from then on the server is closed without one
+	required bool // a file was read once: from then on the server is closed without a token
 	err      error
 }
 
@@ -119,6 +119,7 @@ func (k *Keeper) refresh() {
 	if k.err == nil && bytes.Equal(kept, k.read[0]) && bytes.Equal(given, k.read[1]) && (kept == nil) == (k.read[0] == nil) {
 		return // an empty file is not the same as none: it is damaged
 	}
+	k.required = k.required || kept != nil || given != nil // also where the file is damaged
 	var entries []Entry
 	if kept != nil {
 		if entries, err = decode(kept); err != nil {
@@ -133,11 +134,10 @@ func (k *Keeper) refresh() {
 	}
 	k.read = [2][]byte{kept, given}
 	k.entries, k.err = append(entries, more...), nil
-	k.required = k.required || len(k.entries) > 0
 }
 
 func (k *Keeper) fail(err error) {
-	k.entries, k.read, k.required = nil, [2][]byte{}, true
+	k.entries, k.read = nil, [2][]byte{}
 	k.err = fmt.Errorf("read the tokens: %w", err)
 }
 
