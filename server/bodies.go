@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -16,7 +18,7 @@ import (
 
 // decompressed returns the request's body as it was before Content-Encoding,
 // by its header or its first bytes, and bounded: more than bodyDecodedMax bytes
-// are errTooLarge whatever the compressed size.
+// are errBodyTooLarge whatever the compressed size.
 func (s *Server) decompressed(r *http.Request) (*pooledReader, error) {
 	sent := &cappedReader{r: r.Body, left: bodyWireMax}
 	wire := bufio.NewReaderSize(sent, framesMax)
@@ -218,6 +220,21 @@ func (p *pooledReader) Close() error {
 	return p.body.Close()
 }
 
+// errBodyTooLarge tells the limits of a body that may be compressed.
+var errBodyTooLarge = fmt.Errorf("%w: more than %d MiB as sent, or decompressed than %d MiB or %d times its size", errTooLarge, bodyWireMax>>20, bodyDecodedMax>>20, ingest.RequestRatio)
+
+// bodyError tells what is wrong with a body that could not be read. Where nothing
+// but the body is to blame, that is a mistake with the given code.
+func bodyError(err error, code, hint string) error {
+	switch {
+	case errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
+		return errBodyTooLarge
+	case errors.Is(err, errTooLarge), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, errBodies):
+		return err
+	}
+	return badRequest(code, "the body cannot be read: "+err.Error(), hint)
+}
+
 // windowMax is the memory that a zstd body may ask for: what the levels up to
 // 19 use. A larger one is refused before it is reserved.
 const windowMax = 8 << 20
@@ -226,7 +243,7 @@ const windowMax = 8 << 20
 // its literals, and what becomes of it.
 const zstdBlocks = 512 << 10
 
-// cappedReader fails with errTooLarge where io.LimitReader would end quietly,
+// cappedReader fails with errBodyTooLarge where io.LimitReader would end quietly,
 // or where it is ingest.RequestRatio times as much as was sent.
 type cappedReader struct {
 	r    io.Reader
@@ -238,7 +255,7 @@ type cappedReader struct {
 // Read returns what there is within the limits.
 func (c *cappedReader) Read(p []byte) (int, error) {
 	if c.left < 0 {
-		return 0, errTooLarge
+		return 0, errBodyTooLarge
 	}
 	if int64(len(p)) > c.left+1 {
 		p = p[:c.left+1]
@@ -247,7 +264,7 @@ func (c *cappedReader) Read(p []byte) (int, error) {
 	c.left -= int64(n)
 	c.read += int64(n)
 	if c.left < 0 || c.sent != nil && c.read > ingest.RequestRatioFree && c.read > ingest.RequestRatio*c.sent.read {
-		return n, errTooLarge
+		return n, errBodyTooLarge
 	}
 	return n, err
 }

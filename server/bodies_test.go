@@ -20,6 +20,7 @@ import (
 // A small body must not become a large one, whatever it is made of.
 func TestDecompressionBombs(t *testing.T) {
 	s := open(t, Options{})
+	const oneLink = `{"from": "a", "to": "b"}`
 	blank := strings.Repeat(" ", 1<<20)
 	// Rows that nobody sent, and names that are new in each eighth event.
 	var table strings.Builder
@@ -53,6 +54,11 @@ func TestDecompressionBombs(t *testing.T) {
 		{"events", "gzip cut short", gzipped(t, twoEvents)[:40], 400, "bad_events", []string{"Content-Encoding", "gzip"}},
 		{"events", "gzip in gzip", gzipped(t, gzipped(t, strings.Repeat(blank, 16))), 200, "", nil},                // is read once, and is no event then
 		{"events?strict=1", "names that are new in each eighth event", table.String(), 400, "rejected_event", nil}, // too many of them
+		{"links", "zstd window", "\x28\xb5\x2f\xfd\x00\xa8" + strings.Repeat("\x00", 32), 413, "too_large", nil},
+		{"links", "zstd", zstdOf(t, strings.Repeat(blank, 16)), 413, "too_large", nil},
+		{"links", "no zstd", "not zstd", 400, "bad_link", []string{"Content-Encoding", "zstd"}},
+		{"links", "garbage after zstd", zstdOf(t, oneLink) + "trailing garbage", 400, "bad_link", nil},
+		{"links", "gzip cut short", gzipped(t, oneLink)[:20], 400, "bad_link", nil},
 		{"links", "numbers for links", "[" + strings.Repeat("1,", bodyWireMax/2-2) + "1]", 400, "bad_link", nil},
 		{"links", "links", "[" + strings.Repeat(`{"from":"a","to":"b"},`, linksAtOnce) + `{"from":"a","to":"b"}]`, 413, "too_many_links", nil},
 	}
@@ -75,6 +81,9 @@ func TestDecompressionBombs(t *testing.T) {
 	}
 	if rows := s.ask("measure events"); rows[0][0] != 0.0 {
 		t.Errorf("they left %v events", rows[0][0])
+	}
+	if log := s.log.String(); log != "" {
+		t.Errorf("what clients are refused is logged: %.300s", log)
 	}
 	trust.Report(t, "S6", "bombs", len(bombs))
 
@@ -126,6 +135,7 @@ func TestLimitsOfABody(t *testing.T) {
 func TestLengthsOfBodies(t *testing.T) {
 	s := open(t, Options{})
 	head := "POST /v1/events HTTP/1.1\r\nHost: localhost\r\n"
+	const noChunk = "Transfer-Encoding: chunked\r\n\r\nzz\r\n"
 	line := `{"customer":"a","time":1,"event":"e"}`
 	f := func(what, request string, want int) {
 		t.Helper()
@@ -139,12 +149,17 @@ func TestLengthsOfBodies(t *testing.T) {
 	f("negative", "Content-Length: -1\r\n\r\n"+line, 400)
 	f("two lengths", "Content-Length: 1\r\nContent-Length: 2\r\n\r\n"+line, 400)
 	f("another coding", "Transfer-Encoding: gzip\r\n\r\n"+line, 501)
-	f("a chunk that is none", "Transfer-Encoding: chunked\r\n\r\nzz\r\n"+line, 400)
+	f("a chunk that is none", noChunk+line, 400)
 	f("a length that ends in an event", fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(line)-1, line), 200) // rejected by itself
 	f("header above 32 KiB", "X-Long: "+strings.Repeat("x", headerBytesMax+8<<10)+"\r\n\r\n", 431)
 	f("header below", "Content-Length: 0\r\nX-Long: "+strings.Repeat("x", headerBytesMax-1<<10)+"\r\n\r\n", 200)
 	if rows := s.ask("measure events"); rows[0][0] != 2.0 {
 		t.Errorf("%v events were stored, want those of the two whole bodies", rows[0][0])
+	}
+	for _, call := range []string{"query", "check", "sync", "links", "erase"} {
+		if got := statusOf(t, s, "POST /v1/"+call+" HTTP/1.1\r\nHost: localhost\r\n"+noChunk); got != 400 {
+			t.Errorf("a chunk that is none, to %s: %d, want 400", call, got)
+		}
 	}
 }
 

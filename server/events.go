@@ -9,9 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-
-	"github.com/klauspost/compress/zstd"
 
 	"wend/event"
 	"wend/ingest"
@@ -85,14 +82,8 @@ func (s *Server) appendBody(r *http.Request, body *pooledReader, opt storage.App
 	switch {
 	case errors.As(err, &many):
 		return storage.Ack{}, &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_many_events", Message: many.Error()}
-	case errors.Is(err, errTooLarge), errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
-		return storage.Ack{}, &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_large",
-			Message: fmt.Sprintf("the batch is larger than %d MiB as sent, or decompressed than %d MiB or %d times its size", bodyWireMax>>20, bodyDecodedMax>>20, ingest.RequestRatio),
-			Hint:    "send smaller batches"}
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, errBodies):
-		return storage.Ack{}, err
 	case err != nil:
-		return storage.Ack{}, badRequest("bad_events", err.Error(), "send one JSON object a line, or an array of objects")
+		return storage.Ack{}, bodyError(err, "bad_events", "send one JSON object a line, or an array of objects")
 	}
 	if err := body.reserve(rejectionBytes * int64(decoded.Total)); err != nil {
 		return storage.Ack{}, err
@@ -245,7 +236,7 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 func decodeBody(r *http.Request, into any) error {
 	body, err := readAll(r.Body, queryTextMax)
 	if err != nil {
-		return err
+		return bodyError(err, "bad_request", "")
 	}
 	if err := strictJSON(body, into); err != nil {
 		return badRequest("bad_request", "the body is not what this call takes: "+err.Error(), "GET /v1/openapi.json shows it")
@@ -267,7 +258,7 @@ func (s *Server) postLink(w http.ResponseWriter, r *http.Request) error {
 	defer in.Close()
 	body, err := readAll(in, bodyDecodedMax)
 	if err != nil {
-		return err
+		return bodyError(err, "bad_link", "")
 	}
 	var several []linkBody
 	one := !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("["))

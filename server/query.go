@@ -36,7 +36,7 @@ type queryRequest struct {
 func (s *Server) postQuery(w http.ResponseWriter, r *http.Request) error {
 	body, err := readAll(r.Body, queryTextMax)
 	if err != nil {
-		return err
+		return bodyError(err, "bad_request", "")
 	}
 	req := queryRequest{}
 	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "text/plain" {
