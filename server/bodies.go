@@ -29,7 +29,7 @@ func (s *Server) decompressed(r *http.Request) (*pooledReader, error) {
 	case encoding == "gzip" || encoding == "" && len(magic) >= 2 && magic[0] == 0x1f && magic[1] == 0x8b:
 		z, err := gzip.NewReader(wire)
 		if err != nil {
-			return nil, badRequest("bad_encoding", "the body is not gzip: "+err.Error(), "")
+			return nil, bodyError(err, "bad_encoding", "")
 		}
 		body = z
 	case encoding == "zstd" || encoding == "" && len(magic) == 4 && string(magic) == "\x28\xb5\x2f\xfd":

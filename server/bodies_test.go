@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"net/http/httptest"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -417,6 +419,20 @@ func TestBatchTokens(t *testing.T) {
 		}
 		if again := s.do("POST", "/v1/events", twoEvents, "X-Batch-Token", token); again.body != first.body {
 			t.Errorf("%s, sent again: %.300s", token, again.body)
+		}
+	}
+}
+
+// A body that does not go on is told so, wherever it stops: clients send it again.
+func TestBodiesThatStop(t *testing.T) {
+	s := New(open(t, Options{}).db, Options{})
+	for _, call := range []string{"events", "links", "query"} {
+		for encoding, begin := range map[string]string{"": "{", "gzip": gzipped(t, twoEvents)[:5], "zstd": zstdOf(t, twoEvents)[:5]} {
+			r := httptest.NewRequest("POST", "http://localhost/v1/"+call, io.MultiReader(strings.NewReader(begin), iotest.ErrReader(os.ErrDeadlineExceeded)))
+			r.Header.Set("Content-Encoding", encoding)
+			w := httptest.NewRecorder()
+			s.Handler().ServeHTTP(w, r)
+			reply{w.Result(), w.Body.String()}.refused(t, 408, "body_timeout")
 		}
 	}
 }
