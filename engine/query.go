@@ -230,7 +230,8 @@ func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, era *er
 		return nil, err
 	}
 	key := answerKey(plan, snap.Version(), settings)
-	reusable := !settings.NoCache && !plan.Analyze && plan.Show != "status"
+	repeatable := !plan.Analyze && plan.Show != "status" // these tell more than the snapshot
+	reusable := repeatable && !settings.NoCache
 	if reusable {
 		if res, ok := db.results.hit(key, begun); ok {
 			snap.Release()
@@ -281,9 +282,10 @@ func (db *DB) answer(ctx context.Context, plan *query.Plan, snap pinned, era *er
 		}
 		if err == nil {
 			res.era = era
-		}
-		if err == nil && reusable && !res.Meta.Partial && kept.aged == 0 && !db.eras.over(era) {
-			db.results.put(key, res)
+			res.repeatable = repeatable && !res.Meta.Partial && kept.aged == 0
+			if res.repeatable && reusable && !db.eras.over(era) {
+				db.results.put(key, res)
+			}
 		}
 		return res, err
 	})

@@ -14,9 +14,15 @@ type Result struct {
 	Meta    Meta
 	Chart   any // what -o chart draws beyond the rows: *Histogram for times; nil otherwise
 
-	era    *era   // that it was computed in; nil: it shows no customers
-	weight string // the column that counts what the rows stand for: what a cut by limit has a share of; may be ""
+	era        *era   // that it was computed in; nil: it shows no customers
+	repeatable bool   // see Repeatable
+	weight     string // the column that counts what the rows stand for: what a cut by limit has a share of; may be ""
 }
+
+// Repeatable reports whether the snapshot that Meta names determines the rows. It
+// does not where some are missing, or of another state, and tells neither how files
+// lie nor how long operators take.
+func (res *Result) Repeatable() bool { return res.repeatable }
 
 // Column names one column of a Result and says how its cells are to be read.
 type Column struct {

@@ -33,7 +33,7 @@ type answerKey struct {
 
 type answer struct {
 	body       []byte
-	tag, media string          // tag: empty of a partial answer
+	tag, media string          // tag: empty of an answer that is not repeatable
 	era        context.Context // at its end nobody goes on sending it
 }
 

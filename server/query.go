@@ -194,7 +194,8 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req queryRequest,
 	x := &answer{media: media, era: result.Era()}
 	if result.Meta.Partial {
 		h.Set(partialResult, "1")
-	} else {
+	}
+	if result.Repeatable() {
 		x.tag = fmt.Sprintf(`"%016x"`, xxhash.Sum64String(result.Meta.Query+"\x00"+result.Meta.Snapshot+"\x00"+format))
 	}
 	keep, whole := x.tag != "" && result.Meta.Cached && result.Meta.Snapshot == version, !r.ProtoAtLeast(1, 1)
@@ -274,7 +275,7 @@ func (req *queryRequest) paramsText() string {
 }
 
 // unchanged sets what caches go by. It answers 304, and says so, where the
-// client has this answer already. Of a partial answer nothing is kept.
+// client has this answer already. One without a tag is not kept.
 func (x *answer) unchanged(w http.ResponseWriter, r *http.Request) bool {
 	if x.tag == "" {
 		return false

@@ -148,6 +148,31 @@ func TestUnchangedAnswers(t *testing.T) {
 	}
 }
 
+// Where the same state of the store may be answered otherwise the next time, no
+// client is told that nothing has changed.
+func TestAnswersThatMayChange(t *testing.T) {
+	s := openWith(t, 100, Options{})
+	f := func(query, want string) (found bool) {
+		t.Helper()
+		r := s.do("POST", "/v1/query", query, "Content-Type", "text/plain")
+		if found = strings.Contains(r.body, want); found && r.Header.Get("ETag") != "" {
+			t.Errorf("%s has a tag", query)
+		}
+		return found
+	}
+	for query, want := range map[string]string{"show status": "segments", "explain analyze measure events": "scan", "define stage looking as view": "defined"} {
+		if !f(query, want) {
+			t.Errorf("%s: no %s in the answer", query, want)
+		}
+	}
+	n := 0
+	eventually(t, "a model of before answers", func() bool {
+		n++
+		s.do("POST", "/v1/events", fmt.Sprintf(`{"customer": "new", "time": %d, "event": "view"}`, n))
+		return f("next for 'c0001'", "counted as of")
+	})
+}
+
 func before(text, mark string) string {
 	head, _, _ := strings.Cut(text, mark)
 	return head
