@@ -27,8 +27,8 @@ func strictJSON(body []byte, into any) error {
 	if err := dec.Decode(into); err != nil {
 		return inJSON(err)
 	}
-	if dec.More() {
-		return errors.New("more than one value")
+	if err := atEnd(dec); err != nil {
+		return err
 	}
 	return repeatedField(body)
 }
@@ -64,10 +64,19 @@ func strictList[T any](body []byte, most int) ([]T, error) {
 	} else if err != nil {
 		return nil, inJSON(err)
 	}
-	if dec.More() {
-		return nil, errors.New("more than one value")
+	if err := atEnd(dec); err != nil {
+		return nil, err
 	}
 	return list, repeatedField(body)
+}
+
+// atEnd returns an error if anything follows. More would not do: it is false also
+// before a bracket that closes nothing.
+func atEnd(dec *json.Decoder) error {
+	if _, err := dec.Token(); err != io.EOF {
+		return errors.New("more than one value")
+	}
+	return nil
 }
 
 // inJSON says what does not fit in words of JSON.
