@@ -16,8 +16,8 @@ import (
 var errNotUTF8 = errors.New("it is not UTF-8")
 
 // strictJSON decodes one JSON value. It refuses what would be read otherwise
-// than it was meant: fields it does not know, fields that are there twice, and
-// texts that are not UTF-8. Its errors name fields, and nothing of this program.
+// than it was meant: fields it does not know, or not in these letters, fields that
+// are there twice, and texts that are not UTF-8. Its errors name fields, and nothing of this program.
 func strictJSON(body []byte, into any) error {
 	if !utf8.Valid(body) || loneSurrogate(body) {
 		return errNotUTF8
@@ -30,7 +30,7 @@ func strictJSON(body []byte, into any) error {
 	if err := atEnd(dec); err != nil {
 		return err
 	}
-	return repeatedField(body)
+	return wrongField(body)
 }
 
 // errTooMany says that a list has more values than a request may have.
@@ -67,7 +67,7 @@ func strictList[T any](body []byte, most int) ([]T, error) {
 	if err := atEnd(dec); err != nil {
 		return nil, err
 	}
-	return list, repeatedField(body)
+	return list, wrongField(body)
 }
 
 // atEnd returns an error if anything follows. More would not do: it is false also
@@ -119,14 +119,17 @@ func jsonKindOf(t reflect.Type) string {
 	return jsonKinds["object"]
 }
 
-// repeatedField returns an error if an object of valid JSON has a field twice:
-// decoding takes the last, other programs the first.
-func repeatedField(body []byte) error {
+// wrongField returns an error if an object of valid JSON has a field twice, of
+// which decoding takes the last and other programs the first. The same goes for
+// one that differs from a known one in its letters, which decoding takes for that:
+// fields of requests have small ones, and names inside of them have any.
+func wrongField(body []byte) error {
 	type level struct {
 		fields map[string]bool // nil: of a list
 		value  bool            // what comes next is the value of a field
 	}
 	var open []level
+	objects := 0 // of those open
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	for {
@@ -140,11 +143,17 @@ func repeatedField(body []byte) error {
 		}
 		switch token {
 		case json.Delim('}'), json.Delim(']'):
+			if in.fields != nil {
+				objects--
+			}
 			open = open[:len(open)-1]
 			continue
 		}
 		if in != nil && in.fields != nil {
 			if name, ok := token.(string); ok && !in.value {
+				if objects == 1 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
+					return fmt.Errorf("unknown field %q", name)
+				}
 				if in.fields[name] {
 					return fmt.Errorf("field %q is there more than once", name)
 				}
@@ -155,6 +164,7 @@ func repeatedField(body []byte) error {
 		}
 		switch token {
 		case json.Delim('{'):
+			objects++
 			open = append(open, level{fields: map[string]bool{}})
 		case json.Delim('['):
 			open = append(open, level{})

@@ -41,6 +41,12 @@ func TestBodiesThatDoNotFit(t *testing.T) {
 	f("/v1/query", `{"query": "show events", "params": [1]}`, `\"params\" is a list, and an object is needed`)
 	f("/v1/query", `{"query": "show events", "params": {"a": {"x": 1, "x": 2}}}`, `field \"x\" is there more than once`)
 	f("/v1/erase", `{"customer": "c\udc00\ud800"}`, "it is not UTF-8")
+	f("/v1/erase", `{"customer": "c1", "Customer": "c2"}`, `unknown field \"Customer\"`)
+	f("/v1/erase", `{"cu\u017ftomer": "c1"}`, `unknown field`) // a long s, which is an s in other letters
+	f("/v1/links", `[{"from": "a", "to": "b"}, {"From": "c", "to": "d"}]`, `unknown field \"From\"`)
+	if r := s.do("POST", "/v1/query", `{"query": "show events", "params": {"a": 1, "A": 2}}`); r.StatusCode != 200 {
+		t.Errorf("parameters that differ in their letters: %s %s", r.Status, r.body)
+	}
 	// Both halves, an escaped backslash before a u, and the same field of two objects are no mistakes.
 	r := s.do("POST", "/v1/links", `[{"from": "\ud83d\ude00", "to": "d"}, {"from": "\\ud800", "to": "d"}]`)
 	if r.StatusCode != 200 || r.body != `{"links":2}`+"\n" {
