@@ -251,7 +251,7 @@ func (s *Server) run(begun context.Context, req queryRequest, afresh bool, opts 
 		return nil, late(err)
 	}
 	defer func() { <-s.slots }()
-	opts = append(opts, engine.WithParams(params))
+	opts = append(opts, engine.WithParams(params), engine.WithLimits(engine.RunOptions{Time: -1})) // ctx bounds it
 	if req.Lenient {
 		opts = append(opts, engine.WithLenient())
 	}

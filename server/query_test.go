@@ -12,7 +12,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"wend/engine"
+	"wend/event"
+	"wend/storage"
+	"wend/storage/vfs"
 )
 
 const funnel = "funnel view -> purchase within 1d"
@@ -302,6 +308,37 @@ func TestQueriesThatTakeTooLong(t *testing.T) {
 			t.Errorf("%d ms: %s %s", ms, r.Status, r.body)
 		}
 	}
+}
+
+// A query may take as long as the server allows, also beyond what the engine does
+// by itself.
+func TestQueriesThatMayTakeLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		files := &slowFiles{FS: vfs.NewMem()}
+		db, err := engine.Open("shop", engine.Options{Storage: storage.Options{FS: files, CacheBytes: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if _, err := db.Append(t.Context(), []event.Event{{Customer: "ann", Name: "view"}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		g := files.hold()
+		done := make(chan error)
+		go func() {
+			_, err := New(db, Options{QueryTimeout: time.Hour}).run(t.Context(), queryRequest{Query: "measure customers[event = 'view']"}, false, nil)
+			done <- err
+		}()
+		<-g.reached
+		time.Sleep(time.Hour - time.Second)
+		files.release()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // readsOf counts the reads of a whole query.
