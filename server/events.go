@@ -41,12 +41,8 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 	if opt.Durability, err = s.durability(r); err != nil {
 		return err
 	}
-	switch strict := r.URL.Query().Get("strict"); strict {
-	case "", "0", "false":
-	case "1", "true":
-		opt.Strict = true
-	default: // whoever writes it does not expect half a batch
-		return badRequest("bad_request", fmt.Sprintf("strict is %q", strict), "write strict=1, or leave it out")
+	if opt.Strict, err = switched(r.URL.Query(), "strict"); err != nil {
+		return err
 	}
 	if err := storage.CheckToken(opt.Token); err != nil {
 		return badRequest("bad_batch_token", err.Error(), "")
@@ -163,6 +159,22 @@ func once(r *http.Request, name, code string) (string, error) {
 		return "", badRequest(code, name+" is there more than once", "send it once")
 	}
 	return r.Header.Get(name), nil
+}
+
+// switched reports whether a parameter of an address is switched on. Whoever writes
+// something else into it means one of the two.
+func switched(values url.Values, name string) (bool, error) {
+	if !values.Has(name) {
+		return false, nil
+	}
+	switch value := values.Get(name); value {
+	case "", "1", "true":
+		return true, nil
+	case "0", "false":
+		return false, nil
+	default:
+		return false, badRequest("bad_request", fmt.Sprintf("%s is %q", name, value), "write "+name+"=1, or leave it out")
+	}
 }
 
 // durability is what the request asks for.

@@ -99,6 +99,7 @@ func TestEventsThatCannotBeTaken(t *testing.T) {
 	if !strings.Contains(r.body, "event 1: ") {
 		t.Errorf("it does not say which: %s", r.body)
 	}
+	s.do("POST", "/v1/events?strict", body).refused(t, 400, "rejected_event")
 	var many strings.Builder // properties that nobody can refuse but the store, which has room for 10,000
 	for i := range 40 {
 		many.WriteString(`{"customer": "a", "time": "2025-03-01T10:00:00Z", "event": "view"`)

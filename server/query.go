@@ -56,7 +56,11 @@ func (s *Server) postQuery(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) getQuery(w http.ResponseWriter, r *http.Request) error {
 	values := r.URL.Query()
-	req := queryRequest{Query: values.Get("q"), Lenient: values.Has("lenient"), OnMissing: values.Get("on_missing"), Params: map[string]json.RawMessage{}}
+	req := queryRequest{Query: values.Get("q"), OnMissing: values.Get("on_missing"), Params: map[string]json.RawMessage{}}
+	var err error
+	if req.Lenient, err = switched(values, "lenient"); err != nil {
+		return err
+	}
 	if ms := values.Get("timeout_ms"); ms != "" {
 		n, err := strconv.ParseInt(ms, 10, 64)
 		if err != nil {
@@ -70,7 +74,7 @@ func (s *Server) getQuery(w http.ResponseWriter, r *http.Request) error {
 			req.Params[param] = text
 		}
 	}
-	err := s.query(w, r, req, engine.ReadOnlyQuery())
+	err = s.query(w, r, req, engine.ReadOnlyQuery())
 	if errors.Is(err, storage.ErrReadOnly) {
 		w.Header().Set("Allow", "POST")
 		return &apiError{Status: http.StatusMethodNotAllowed, Code: "needs_post", Message: "define and drop change the store", Hint: "send them with POST"}

@@ -53,9 +53,14 @@ func TestQueryByLink(t *testing.T) {
 	if r := get("q", "measure customers[channel = $where]", "param.where", "store"); !strings.Contains(r.body, "[[5]]") {
 		t.Errorf("%s %s", r.Status, r.body)
 	}
-	if r := get("q", "funnel view -> nothing_like_it", "lenient", "1"); r.StatusCode != 200 || !strings.Contains(r.body, "nothing_like_it") {
-		t.Errorf("a lenient query by link: %s %s", r.Status, r.body)
+	for _, lenient := range []string{"", "1", "true"} {
+		if r := get("q", "funnel view -> nothing_like_it", "lenient", lenient); r.StatusCode != 200 || !strings.Contains(r.body, "nothing_like_it") {
+			t.Errorf("a query with lenient=%s: %s %s", lenient, r.Status, r.body)
+		}
 	}
+	get("q", "funnel view -> nothing_like_it", "lenient", "0").refused(t, 400, "unknown_event")
+	get("q", "funnel view -> nothing_like_it", "lenient", "false").refused(t, 400, "unknown_event")
+	get("q", "show events", "lenient", "perhaps").refused(t, 400, "bad_request")
 	r := get("q", "define stage looking as view")
 	r.refused(t, 405, "needs_post")
 	if r.Header.Get("Allow") != "POST" {
