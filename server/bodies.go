@@ -2,12 +2,15 @@ package server
 
 import (
 	"bufio"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -107,7 +110,7 @@ var errBodies = errors.New("no memory is left for bodies")
 // their answers list. Where too little is left, a body goes whose client has kept
 // the server waiting for the rest of it, or to take the answer, the slowest first,
 // if that went at less than rateBusy. Those that the server works on, and those
-// that arrive fast, stay.
+// that arrive fast, stay; so do all where those that may go hold too little.
 type bodies struct {
 	grace time.Duration // so much longer than at rateBusy a client may take
 
@@ -127,14 +130,8 @@ func (b *bodies) take(p *pooledReader, bytes int64) error {
 	if p.gone {
 		return errBodies
 	}
-	for b.left < bytes {
-		out := b.slowest(p)
-		if out == nil {
-			return errBodies
-		}
-		out.gone = true
-		out.conn.cut()
-		b.giveBack(out)
+	if !b.room(p, bytes) {
+		return errBodies
 	}
 	b.left -= bytes
 	p.held += bytes
@@ -142,17 +139,30 @@ func (b *bodies) take(p *pooledReader, bytes int64) error {
 	return nil
 }
 
-// slowest picks the body that goes for another one, nil if none does. The caller
-// holds mu.
-func (b *bodies) slowest(other *pooledReader) *pooledReader {
-	var out *pooledReader
-	worst := b.grace
-	for p := range b.open {
-		if late := max(p.conn.late(sending, rateBusy), p.conn.late(answering, rateBusy)); late > worst && p != other {
-			out, worst = p, late
+// room makes room for a body: the slowest others go until there is enough, or none
+// if all that may go hold too little. The caller holds mu.
+func (b *bodies) room(p *pooledReader, bytes int64) bool {
+	if b.left >= bytes {
+		return true
+	}
+	late, most := map[*pooledReader]time.Duration{}, b.left
+	for x := range b.open {
+		if by := max(x.conn.late(sending, rateBusy), x.conn.late(answering, rateBusy)); by > b.grace && x != p && x.held > 0 {
+			late[x] = by
+			most += x.held
 		}
 	}
-	return out
+	if most < bytes {
+		return false
+	}
+	for _, out := range slices.SortedFunc(maps.Keys(late), func(x, y *pooledReader) int { return cmp.Compare(late[y], late[x]) }) {
+		out.gone = true
+		out.conn.cut()
+		if b.giveBack(out); b.left >= bytes {
+			break
+		}
+	}
+	return true
 }
 
 // giveBack gives back what a body holds. The caller holds mu.

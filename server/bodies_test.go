@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http/httptest"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -228,6 +230,44 @@ func TestSlowBodiesGoForOthers(t *testing.T) {
 		t.Errorf("the event of one body was to be stored beside the 20,000: %s", r.body)
 	}
 	eventually(t, "everything is given back", func() bool { return s.server.bodies.unused() == 8*poolPiece })
+}
+
+// The slowest bodies go, as many as are needed; none where all of them do not make
+// room enough.
+func TestSlowBodiesGoForSomething(t *testing.T) {
+	now := time.Unix(0, 0)
+	b := newBodies(10, answerGrace)
+	waits := func(held int64) *pooledReader {
+		t.Helper()
+		near, far := net.Pipe()
+		t.Cleanup(func() { near.Close(); far.Close() })
+		p := &pooledReader{pool: b, conn: &conn{Conn: near, crowd: &crowd{now: func() time.Time { return now }}}}
+		if err := p.reserve(3); err != nil {
+			t.Fatal(err)
+		}
+		p.body = io.NopCloser(near)
+		p.settle(held)
+		p.conn.enter(sending)
+		p.conn.waits()
+		now = now.Add(time.Minute)
+		return p
+	}
+	nothing, slowest, slow := waits(0), waits(3), waits(3)
+	f := func(bytes int64, want error, gone ...bool) {
+		t.Helper()
+		p := &pooledReader{pool: b}
+		defer p.Close()
+		if err := p.reserve(bytes); err != want {
+			t.Errorf("%d bytes: %v, want %v", bytes, err, want)
+		}
+		if got := []bool{nothing.gone, slowest.gone, slow.gone}; !slices.Equal(got, gone) {
+			t.Errorf("for %d bytes went %v, want %v", bytes, got, gone)
+		}
+	}
+	f(11, errBodies, false, false, false)
+	f(4, nil, false, false, false)
+	f(7, nil, false, true, false)
+	f(8, nil, false, true, true)
 }
 
 // What a batch's answer lists is held until the client has taken it, and no longer
