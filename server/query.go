@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -121,23 +122,39 @@ var formats = []struct{ media, format string }{
 	{"application/x-ndjson", "ndjson"},
 }
 
-// negotiate picks the first media type of Accept that we have.
+// negotiate picks what Accept prefers of what we have, the first of equals.
 func negotiate(accept string) (media, format string, ok bool) {
 	if accept == "" {
 		return formats[0].media, formats[0].format, true
 	}
-	for part := range strings.SplitSeq(accept, ",") {
-		kind, _, err := mime.ParseMediaType(part)
-		if err != nil {
-			continue
-		}
-		for _, f := range formats {
-			if kind == f.media || kind == "*/*" || kind == strings.SplitN(f.media, "/", 2)[0]+"/*" {
-				return f.media, f.format, true
-			}
+	best, first := 0.0, 0
+	for _, f := range formats {
+		q, at := quality(accept, f.media)
+		if q > best || q == best && q > 0 && at < first {
+			media, format, best, first = f.media, f.format, q, at
 		}
 	}
-	return "", "", false
+	return media, format, best > 0
+}
+
+// quality is how much Accept prefers a media type, 0 for not at all, and at which
+// of its places it says so: at the one that names it most closely.
+func quality(accept, media string) (q float64, at int) {
+	kinds, _, _ := strings.Cut(media, "/")
+	closest, i := -1, 0
+	for part := range strings.SplitSeq(accept, ",") {
+		i++
+		kind, params, err := mime.ParseMediaType(part)
+		exact := slices.Index([]string{"*/*", kinds + "/*", media}, kind)
+		if err != nil || exact <= closest {
+			continue
+		}
+		closest, at, q = exact, i, 1
+		if given, err := strconv.ParseFloat(params["q"], 64); err == nil {
+			q = given
+		}
+	}
+	return q, at
 }
 
 var queryID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)

@@ -38,6 +38,11 @@ func TestQueryAnswersInTheFormAskedFor(t *testing.T) {
 	f("*/*", "application/json", `{"columns"`)
 	f("image/png, text/*;q=0.5", "text/csv", "customers,events")
 	f("text/csv;q=0.9, application/json;q=0.1", "text/csv", "customers,events")
+	f("text/csv;q=0.1, application/json;q=0.9", "application/json", `{"columns"`)
+	f("text/csv;q=0, application/json", "application/json", `{"columns"`)
+	f("*/*;q=0.1, application/json;q=0, text/csv;q=0", "application/x-ndjson", `{"customers"`)
+	f("text/csv, */*", "text/csv", "customers,events")
+	s.do("POST", "/v1/query", `{"query": "show events"}`, "Accept", "text/csv;q=0").refused(t, 406, "not_acceptable")
 	s.do("POST", "/v1/query", `{"query": "show events"}`, "Accept", "image/png").refused(t, 406, "not_acceptable")
 }
 
