@@ -299,6 +299,9 @@ type pacedWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	conn    *conn
+
+	mu    sync.Mutex
+	ended bool // pieces are given no more time
 }
 
 // Write fails when the client takes nothing for too long.
@@ -306,7 +309,7 @@ func (w *pacedWriter) Write(p []byte) (written int, err error) {
 	w.conn.enter(answering)
 	for {
 		piece := p[:min(len(p), writePieces)]
-		w.control.SetWriteDeadline(time.Now().Add(stallTimeout))
+		w.renew()
 		w.conn.waits()
 		n, err := w.ResponseWriter.Write(piece)
 		w.conn.waited(n)
@@ -315,6 +318,23 @@ func (w *pacedWriter) Write(p []byte) (written int, err error) {
 			return written, err
 		}
 	}
+}
+
+// renew gives the next piece its time.
+func (w *pacedWriter) renew() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.ended {
+		w.control.SetWriteDeadline(time.Now().Add(stallTimeout))
+	}
+}
+
+// SetWriteDeadline ends the answer at a time, whatever is still to be written.
+func (w *pacedWriter) SetWriteDeadline(t time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	return w.control.SetWriteDeadline(t)
 }
 
 // Unwrap lets http.ResponseController reach the connection.

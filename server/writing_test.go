@@ -98,6 +98,40 @@ func TestAnAnswerThatNobodyReadsCanBeEnded(t *testing.T) {
 	eventually(t, "everything is given back", func() bool { return s.db.MemoryReserved() == 0 && s.server.running.count() == 0 })
 }
 
+// deadlines tells the write deadlines that it is given.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	set chan time.Time
+}
+
+func (d deadlines) SetWriteDeadline(t time.Time) error { d.set <- t; return nil }
+
+// meanwhile has something happen before each write.
+type meanwhile struct {
+	*pacedWriter
+	happens func()
+}
+
+func (m meanwhile) Write(p []byte) (int, error) { m.happens(); return m.pacedWriter.Write(p) }
+
+// An end that comes when a piece is about to be written is not taken back by the
+// time that the piece is given.
+func TestAnEndBeforeAPiece(t *testing.T) {
+	ctx, end := context.WithCancelCause(t.Context())
+	c := deadlines{httptest.NewRecorder(), make(chan time.Time, 2)}
+	w, done := running{ctx: ctx, end: end}.writer(meanwhile{&pacedWriter{ResponseWriter: c, control: http.NewResponseController(c)}, func() {
+		end(nil)
+		if d := <-c.set; d.After(time.Now()) {
+			t.Errorf("it may go on until %s", d)
+		}
+	}}, t.Context())
+	w.Write([]byte("piece"))
+	done()
+	if len(c.set) > 0 {
+		t.Errorf("it may go on until %s", <-c.set)
+	}
+}
+
 // An answer that is written before it goes out is no other.
 func TestAKeptAnswerThatNobodyReadsCanBeEnded(t *testing.T) {
 	s := longAnswers(t)
