@@ -283,10 +283,10 @@ func (s *Server) cors(next http.Handler) http.Handler {
 			h := w.Header()
 			h.Set("Access-Control-Allow-Origin", origin)
 			h.Add("Vary", "Origin")
-			h.Set("Access-Control-Expose-Headers", "ETag, X-Query-Id, X-Partial-Result")
+			h.Set("Access-Control-Expose-Headers", "ETag, Retry-After, X-Query-Id, X-Partial-Result")
 			if r.Method == http.MethodOptions {
 				h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
-				h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Content-Encoding, X-Query-Id, X-Durability, X-Batch-Token, Cache-Control")
+				h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Content-Encoding, X-Query-Id, X-Durability, X-Batch-Token, X-Property-Types, Cache-Control, If-None-Match")
 				h.Set("Access-Control-Max-Age", "600")
 				w.WriteHeader(http.StatusNoContent)
 				return

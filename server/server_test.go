@@ -275,9 +275,17 @@ func TestPagesOfOtherSites(t *testing.T) {
 	if r.StatusCode != 200 || r.Header.Get("Access-Control-Allow-Origin") != "https://reports.example" || !strings.Contains(r.Header.Get("Vary"), "Origin") {
 		t.Errorf("a listed origin is answered %s %v", r.Status, r.Header)
 	}
+	if exposed := r.Header.Get("Access-Control-Expose-Headers"); !strings.Contains(exposed, "ETag") || !strings.Contains(exposed, "Retry-After") {
+		t.Errorf("a listed origin may read %q", exposed)
+	}
 	r = s.do("OPTIONS", "/v1/query", "", append(ours, "Access-Control-Request-Method", "POST")...)
-	if r.StatusCode != 204 || !strings.Contains(r.Header.Get("Access-Control-Allow-Headers"), "X-Query-Id") || r.Header.Get("Access-Control-Allow-Credentials") != "" {
+	if r.StatusCode != 204 || r.Header.Get("Access-Control-Allow-Credentials") != "" {
 		t.Errorf("the preflight of a listed origin is answered %s %v", r.Status, r.Header)
+	}
+	for _, sent := range []string{"X-Query-Id", "X-Property-Types", "If-None-Match"} {
+		if !strings.Contains(r.Header.Get("Access-Control-Allow-Headers"), sent) {
+			t.Errorf("a listed origin may not send %s", sent)
+		}
 	}
 }
 
