@@ -3,6 +3,7 @@ package storage
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -41,6 +42,7 @@ type Status struct {
 	LogFiles       int       `json:"log_files"`       // log files that are still needed
 	LogBytes       int64     `json:"log_bytes"`       // their size
 	Imports        []Import  `json:"imports"`
+	Erasing        int       `json:"erasing,omitempty"` // erasures that have not come to their end
 	Links          int       `json:"links"`
 	Definitions    int       `json:"definitions"`
 	Missing        []Missing `json:"missing"`
@@ -128,6 +130,7 @@ func (s *Store) summary() (Status, *Snapshot) {
 	}
 	st.Format = s.state().format
 	st.MemtableEvents, st.Links, st.Definitions, st.Partition = s.mem.rows, s.state().links.len(), len(s.state().defines), s.state().width
+	st.Erasing = len(s.state().erasing())
 	st.DiskFull, st.CompactionWaits = s.space.low, s.space.merge
 	st.Retention = s.retention()
 	st.Missing = append(st.Missing, s.missingData()...)
@@ -235,6 +238,13 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	}
 	s.checkManifest(&report, number, known)
 	s.checkLogs(&report, st, logs)
+	for _, name := range s.ledgerNames {
+		if _, err := ReadLedger(s.fs, name); errors.Is(err, ErrCorrupt) {
+			report.damaged(name, err)
+		} else if err != nil && !isNotExist(err) {
+			return report, fmt.Errorf("check: %w", err)
+		}
+	}
 	return report, nil
 }
 

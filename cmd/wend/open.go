@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -10,8 +11,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -37,15 +40,34 @@ const (
 )
 
 // openStore opens a folder. Only importing and serving make a store where
-// there is none: with anything else the name is more likely mistyped.
-func openStore(dir string, want purpose) (*engine.DB, error) { return openLogged(dir, want, nil, 0) }
-
-// openLogged tells log what goes on in the background, if there is one, and
-// reserves ballast bytes of the disk.
-func openLogged(dir string, want purpose, log *slog.Logger, ballast int64) (*engine.DB, error) {
-	return openWith(dir, want, engine.Options{Logger: log, Storage: storage.Options{BallastBytes: ballast}})
+// there is none: with anything else the name is more likely mistyped. Whoever
+// writes goes on with erasures that did not come to their end: a store that only
+// short commands open would never be rid of them.
+func openStore(dir string, want purpose) (*engine.DB, error) {
+	db, err := openWith(dir, want, engine.Options{})
+	if err != nil || want == reading {
+		return db, err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if n := db.Store().Summary().Erasing; n > 0 {
+		fmt.Fprintf(os.Stderr, "%d erasures did not come to their end; that is done first\n", n)
+	}
+	for worked := true; worked; {
+		worked, err = db.Store().EraseStep(ctx)
+		if ctx.Err() != nil {
+			return nil, errors.Join(err, db.Close())
+		}
+		if err != nil { // what the command is for may be what helps
+			fmt.Fprintln(os.Stderr, "warning:", err)
+			return db, nil
+		}
+	}
+	return db, nil
 }
 
+// openWith opens a folder; without a logger, what is to be known of it goes to the
+// error output.
 func openWith(dir string, want purpose, opt engine.Options) (*engine.DB, error) {
 	found, err := lookAt(dir)
 	switch {
@@ -57,6 +79,9 @@ func openWith(dir string, want purpose, opt engine.Options) (*engine.DB, error) 
 		return nil, noStoreBut(dir)
 	case found == otherThings:
 		return nil, mistake{fmt.Errorf("%s holds other things already; name a folder for the store alone, such as %s", dir, filepath.Join(dir, "events.wend"))}
+	}
+	if opt.Logger == nil {
+		opt.Logger = slog.New(warnings{out: os.Stderr})
 	}
 	opt.ReadOnly = want == reading
 	opt.Storage.AllowNetwork = os.Getenv("WEND_NETWORK_FS") == "1"

@@ -96,6 +96,9 @@ func printStatus(out io.Writer, st storage.Status) {
 			fmt.Fprintf(w, "  RETENTION WAITS\ta longer one begins when %s, set aside as damaged, is put back or given up with wend check --forget\n", strings.Join(r.WaitsFor, ", "))
 		}
 	}
+	if st.Erasing > 0 {
+		fmt.Fprintf(w, "ERASING\t%d erasures have not come to their end: their customers are in no answer, and in files still; the writer goes on with them\n", st.Erasing)
+	}
 	if st.DiskFull {
 		fmt.Fprintln(w, "DISK FULL\tevents are refused until there is room")
 	}
