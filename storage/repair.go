@@ -133,12 +133,13 @@ func (r *repairer) look() (damaged bool, err error) {
 	if err := errors.Join(r.s.refuseUnfinished(), r.s.refuseNewer()); err != nil {
 		return false, err
 	}
-	_, st, err := readManifest(r.s.fs, r.s.dir)
-	if err == nil && st != nil {
-		r.names, err = r.s.fs.ReadDir(r.s.dir)
-		if err == nil {
-			err = r.s.unknownEdits(st, r.names)
-		}
+	var st *state
+	r.names, err = r.s.fs.ReadDir(r.s.dir)
+	if err == nil {
+		_, st, err = readManifest(r.s.fs, r.s.dir)
+	}
+	if r.cut = nil; err == nil && st != nil {
+		err = r.s.unknownEdits(st, r.names)
 		r.cut = err
 	}
 	switch {
@@ -148,9 +149,6 @@ func (r *repairer) look() (damaged bool, err error) {
 		r.done.Sound = true
 		return false, nil
 	case !errors.Is(err, ErrCorrupt):
-		return false, err
-	}
-	if r.names, err = r.s.fs.ReadDir(r.s.dir); err != nil {
 		return false, err
 	}
 	r.done, r.keep = Repaired{}, nil

@@ -91,10 +91,12 @@ func (r *repairer) findSegments() (*found, error) {
 // and that cannot be the store's; damage says why nobody knows whether it is.
 func (r *repairer) openFound(all *found, name string, id uint64, named int) (f *repairFile, damage Damage, err error) {
 	file, size, err := r.s.openSized(name)
+	if file != nil {
+		all.close = append(all.close, file)
+	}
 	if err != nil {
 		return nil, damage, err
 	}
-	all.close = append(all.close, file)
 	f = &repairFile{}
 	if named >= 0 {
 		f.segmentRecord = r.v.st.segments[named]

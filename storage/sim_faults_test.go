@@ -97,7 +97,7 @@ func (p *planned) decide(op *simfs.Op) simfs.Fault {
 	switch {
 	case slices.Contains(p.retried, op.Site):
 		p.silent++
-	case p.kind == simfs.EMFILE && op.Kind == simfs.Open:
+	case p.kind == simfs.EMFILE && (op.Kind == simfs.Open || op.Kind == simfs.ReadDir):
 		p.silent++ // other segments are closed, and this is opened then
 	case op.Kind == simfs.Close || op.Kind == simfs.Remove || op.Kind == simfs.Truncate || op.Kind == simfs.Link:
 		p.silent++ // of a file that was only read, or cleaning up; instead of linked, a file is copied

@@ -575,19 +575,19 @@ func (s *Store) unknownEdits(st *state, names []string) error {
 			continue
 		}
 		f, size, err := s.openSized(name)
-		if isNotExist(err) {
-			continue // beside a writer
+		var seg *segment
+		if err == nil {
+			seg, err = openSegment(name, f, size, st.store, id)
 		}
-		if err != nil {
-			return err
+		if f != nil {
+			_ = f.Close() // only read from
 		}
-		seg, err := openSegment(name, f, size, st.store, id)
-		_ = f.Close() // only read from
-		if err != nil && !errors.Is(err, ErrCorrupt) {
-			return err
-		}
-		if err == nil && seg.LastLSN > st.lsn {
+		switch {
+		case err == nil && seg.LastLSN > st.lsn:
 			later[seg.LastLSN] = name
+		case err == nil, errors.Is(err, ErrCorrupt), isNotExist(err): // the last beside a writer
+		default:
+			return err
 		}
 	}
 	if len(later) < 2 {
@@ -597,18 +597,14 @@ func (s *Store) unknownEdits(st *state, names []string) error {
 	return corrupt("the manifest ends with LSN %d, and %s, which it does not name, with LSN %d, and so do others between them: edits are missing from its end; %s", st.lsn, later[newest], newest, repairHint)
 }
 
-// openSized opens a file of the store.
-func (s *Store) openSized(name string) (vfs.File, int64, error) {
-	f, err := s.fs.Open(path.Join(s.dir, name))
-	if err != nil {
+// openSized opens a file of the store. It is to be closed unless it is nil, also
+// after an error.
+func (s *Store) openSized(name string) (f vfs.File, size int64, err error) {
+	if f, err = s.fs.Open(path.Join(s.dir, name)); err != nil {
 		return nil, 0, err
 	}
-	size, err := f.Size()
-	if err != nil {
-		_ = f.Close() // only read from
-		return nil, 0, err
-	}
-	return f, size, nil
+	size, err = f.Size()
+	return f, size, err
 }
 
 // leftover reports whether a file of the directory is of no use any more. The
