@@ -56,8 +56,7 @@ func (s *Store) flush(ctx context.Context) (err error) {
 	if len(s.mem.batches) == 0 {
 		return nil
 	}
-	// Of segments that no edit names, a crash leaves those of one flush or load: see unknownEdits.
-	if err := s.settle(); err != nil {
+	if err := s.decide(); err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
 	if s.wal != nil {
@@ -114,6 +113,7 @@ func (s *Store) flush(ctx context.Context) (err error) {
 	}
 	s.frozen = nil
 	if err != nil {
+		s.abandoned = true
 		s.mem, s.logged = frozen.with(s.mem), min(s.logged, logged) // in memory and in the log as before
 		return fmt.Errorf("flush %d events: %w", frozen.rows, err)
 	}

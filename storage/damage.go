@@ -475,8 +475,10 @@ func (s *Store) healManifest() error {
 	}
 	err := s.removing(func() error {
 		// What is in neither alone must be in a third before these go.
-		if err := s.keepAside(files...); err != nil {
+		if err := s.keepAside(files...); err != nil && len(files) > 1 {
 			return err
+		} else if err != nil {
+			s.opt.Log.Warn("keep a damaged manifest in the folder quarantine", "file", files[0], "error", err)
 		}
 		return s.publish(&edit{})
 	})

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -209,6 +210,94 @@ func TestManifestCopyIsDurable(t *testing.T) {
 	defer kill(s)
 	if len(s.healed) > 0 || len(s.Links()) != 3 {
 		t.Errorf("healed %+v, links %v", s.healed, s.Links())
+	}
+}
+
+// Where files cannot have two names, a damaged manifest whose copy is whole keeps
+// nobody from opening the store.
+func TestManifestDamagedWithoutLinks(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	loadEvents(t, s, view("ann", 1))
+	name := "store/" + manifestName(s.manifest.number)
+	kill(s)
+	data, err := vfs.ReadFile(mem, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)-5] ^= 1
+	replaceFile(t, mem, name, data)
+	if s = open(t, withoutLinks{mem}, "store"); len(s.healed) != 1 {
+		t.Errorf("healed is %v", s.healed)
+	}
+}
+
+type withoutLinks struct{ vfs.FS }
+
+// Link fails as on exFAT.
+func (withoutLinks) Link(string, string) error { return syscall.EPERM }
+
+// A segment that no edit names and that cannot be read keeps nobody from the rest.
+func TestUnreadableLeftover(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem, "store")
+	loadEvents(t, s, view("ann", 1))
+	name := s.state().segments[0].file()
+	kill(s)
+	data, err := vfs.ReadFile(mem, "store/"+name)
+	if err == nil {
+		err = writeFile(mem, "store/000099.seg", data)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := &unreadable{Mem: mem, file: "store/000099.seg", err: syscall.EIO}
+	readerOf(t, files)
+	open(t, files, "store")
+}
+
+// What a flush wrote of which the edit failed is removed when the next edit has
+// succeeded. Where a power cut brings it back beside what the next flush wrote, the
+// store is opened all the same.
+func TestFailedFlushComesBack(t *testing.T) {
+	for seed := range uint64(100) {
+		fs := simfs.New(simfs.Strict)
+		opt := small(nil)
+		opt.FS = fs
+		s, err := Open("store", opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendEvents(t, s, AppendOptions{}, view("ann", 1))
+		fs.Fault = func(op *simfs.Op) simfs.Fault {
+			if op.Kind == simfs.Sync && strings.Contains(op.Name, manifestPrefix) {
+				return simfs.EIO
+			}
+			return simfs.None
+		}
+		if err := s.Flush(t.Context()); err == nil {
+			t.Fatal("the flush did not fail")
+		}
+		fs.Fault = nil
+		appendEvents(t, s, AppendOptions{}, view("bob", 2))
+		var left *simfs.FS
+		fs.Hook = func(op *simfs.Op, after bool) {
+			if left == nil && after && op.Kind == simfs.Rename && strings.HasSuffix(op.Name, ".seg") {
+				left = fs.Crash(rand.New(rand.NewPCG(seed, 1)), simfs.Random)
+			}
+		}
+		if err := s.Flush(t.Context()); err != nil || left == nil {
+			t.Fatal(err)
+		}
+		kill(s)
+		opt.FS = left
+		if s, err = Open("store", opt); err != nil {
+			t.Fatal(err)
+		}
+		if n := s.Summary().Events; n != 2 {
+			t.Errorf("%d events are left", n)
+		}
+		kill(s)
 	}
 }
 

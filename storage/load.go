@@ -264,13 +264,16 @@ func (l *Load) commit(ctx context.Context) error {
 	defer s.appending.Unlock()
 
 	s.mu.Lock()
-	err := s.settle() // as in flush
+	err := s.decide()
 	s.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	merge, records, files, err := l.merge(ctx, rows)
 	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.abandoned = true
 		return err
 	}
 	defer merge.release()
@@ -296,7 +299,7 @@ func (l *Load) commit(ctx context.Context) error {
 	merge.edit.Imports = []importRecord{{ID: merge.id, Source: l.source, At: now, Events: l.result.Events}}
 	merge.edit.Received = int64(now)
 	if err := s.publishSegments(merge.edit, files); err != nil {
-		s.catalog = before
+		s.catalog, s.abandoned = before, true
 		if seeded.On("number_given_twice") {
 			s.lsn--
 		}

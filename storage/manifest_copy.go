@@ -2,6 +2,7 @@ package storage
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"path"
@@ -77,7 +78,8 @@ func (f manifestFile) goesOn(whole manifestFile, number uint64) bool {
 		return false
 	}
 	rest := f.data[whole.size:]
-	return len(rest) > editHeader && string(rest[:4]) == editMagic && uint64(binary.LittleEndian.Uint32(rest[4:])) <= uint64(len(rest)-editHeader)
+	return len(rest) > editHeader && (json.Valid(rest[editHeader:]) ||
+		string(rest[:4]) == editMagic && uint64(binary.LittleEndian.Uint32(rest[4:])) <= uint64(len(rest)-editHeader))
 }
 
 // joined reads two files as one of which one at least is damaged: they hold the

@@ -395,6 +395,21 @@ func TestCheckWhileTheManifestGrows(t *testing.T) {
 	}
 }
 
+// A repair that only looks takes what a writer beside it adds for no damage.
+func TestDryRepairBesideWriter(t *testing.T) {
+	mem := vfs.NewMem()
+	w := open(t, mem, "store")
+	loadEvents(t, w, view("ann", 0))
+	beside := &meanwhile{Mem: mem, name: manifestName(w.manifest.number)}
+	beside.do = func() {
+		loadEvents(t, w, view("bob", 1))
+		loadEvents(t, w, view("cid", 1))
+	}
+	if done, err := Repair(t.Context(), "store", small(beside), RepairOptions{}); err != nil || !done.Sound || beside.do != nil {
+		t.Errorf("%+v, %v", done, err)
+	}
+}
+
 // A reader that has seen an edit which then failed shows nothing of it when
 // another has taken its place.
 func TestReaderOfAFailedEdit(t *testing.T) {

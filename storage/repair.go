@@ -133,14 +133,20 @@ func (r *repairer) look() (damaged bool, err error) {
 	if err := errors.Join(r.s.refuseUnfinished(), r.s.refuseNewer()); err != nil {
 		return false, err
 	}
+	var m *manifest
 	var st *state
-	r.names, err = r.s.fs.ReadDir(r.s.dir)
-	if err == nil {
-		_, st, err = readManifest(r.s.fs, r.s.dir)
-	}
-	if r.cut = nil; err == nil && st != nil {
-		err = r.s.unknownEdits(st, r.names)
-		r.cut = err
+	for again := true; again; {
+		again, r.cut = false, nil
+		r.names, err = r.s.fs.ReadDir(r.s.dir)
+		if err == nil {
+			m, st, err = readManifest(r.s.fs, r.s.dir)
+		}
+		if err == nil && st != nil {
+			r.cut = r.s.unknownEdits(st, r.names)
+			if err = r.cut; err != nil {
+				again, _ = m.stale() // beside a writer
+			}
+		}
 	}
 	switch {
 	case err == nil && st == nil, isNotExist(err):

@@ -652,8 +652,8 @@ func TestManifestDamagedInBothFiles(t *testing.T) {
 		what string
 		do   func(b []byte) []byte
 	}
-	flip := func(k int) change {
-		return change{fmt.Sprint("edit ", k, " flipped"), func(b []byte) []byte { b[at[k]+editHeader+3] ^= 1; return b }}
+	flip := func(k, place int) change {
+		return change{fmt.Sprint("edit ", k, " flipped at ", place), func(b []byte) []byte { b[at[k]+place] ^= 1; return b }}
 	}
 	cut := func(k int) change {
 		return change{fmt.Sprint("cut in edit ", k), func(b []byte) []byte { return b[:at[k]+editHeader+3] }}
@@ -661,7 +661,7 @@ func TestManifestDamagedInBothFiles(t *testing.T) {
 	last, refused := len(at)-2, 0
 	for k := 1; k <= last; k++ {
 		for j := 1; j <= last; j++ {
-			for _, pair := range [][2]change{{flip(k), cut(j)}, {cut(k), flip(j)}, {cut(k), cut(j)}} {
+			for _, pair := range [][2]change{{flip(k, 0), cut(j)}, {flip(k, 6), cut(j)}, {flip(k, editHeader+3), cut(j)}, {cut(k), flip(j, editHeader+3)}, {cut(k), cut(j)}} {
 				damaged := mem.Clone()
 				for i, file := range []string{name, name + copySuffix} {
 					replaceFile(t, damaged, file, pair[i].do(slices.Clone(data)))

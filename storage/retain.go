@@ -42,7 +42,7 @@ type retainRecord struct {
 	Cutoff event.Time     `json:"cutoff"`           // events before it are gone
 	At     event.Time     `json:"at"`               // trusted: it was at least so late
 	Braked event.Time     `json:"braked,omitempty"` // when the clock was last followed further than it was trusted
-	Fresh  bool           `json:"fresh,omitempty"`  // the clock was believed as the store was empty, and nothing was taken out since
+	Fresh  bool           `json:"fresh,omitempty"`  // the clock was believed as the store was empty, and neither was anything taken out since nor did a day pass by it
 
 	Aged []agedRecord `json:"aged,omitempty"` // rows before the cutoff that files still hold; others hold none, or nobody has counted
 
@@ -241,6 +241,9 @@ func (s *Store) nextRetain(ctx context.Context) (*retainRecord, error) {
 		next.At, next.Cutoff, next.Braked = now, step(now.Add(-s.kept())), 0
 		return worthAnEdit(&old, &next), nil
 	}
+	if confirmed := up-r.since >= time.Duration(retainDoubt)*time.Microsecond && max(r.ahead, -r.ahead) <= retainStep; confirmed {
+		next.Fresh = false
+	}
 	next.Cutoff = max(old.Cutoff, step(at.Add(-s.kept())))
 	by := step(now.Add(-s.kept()))
 	switch {
@@ -268,7 +271,7 @@ func (s *Store) nextRetain(ctx context.Context) (*retainRecord, error) {
 
 // worthAnEdit returns next, or nil if it is not worth an edit.
 func worthAnEdit(old, next *retainRecord) *retainRecord {
-	if next.For == old.For && next.Cutoff == old.Cutoff && step(next.At) == step(old.At) {
+	if next.For == old.For && next.Cutoff == old.Cutoff && next.Fresh == old.Fresh && step(next.At) == step(old.At) {
 		return nil
 	}
 	return next

@@ -105,7 +105,8 @@ type Store struct {
 	spilled      map[string]bool         // files of bulk loads that are not over
 	loads        int                     // that are not over
 	undecided    []segmentRecord         // of edits that failed, and may be on the disk
-	triedEpoch   uint64                  // the highest of those
+	abandoned    bool                    // there may be segments of new batches that no edit names, nor says their numbers to be taken
+	triedEpoch   uint64                  // the highest of those edits
 	seenErasure  uint64                  // the newest that a reader has seen, ...
 	seenID       string                  // and its ID
 	withdrawn    uint64                  // see erased
@@ -421,6 +422,9 @@ func (s *Store) load() error {
 			// The disk or the system may do better next time, and what is only
 			// out of reach must not be taken for gone: its ids would count as new.
 			for _, f := range old {
+				if other := s.segments[f.record.ID]; other != nil {
+					other.release()
+				}
 				s.segments[f.record.ID] = f
 			}
 			return fmt.Errorf("open segment %s: %w", r.file(), err)
@@ -559,19 +563,20 @@ func (s *Store) removeLeftovers() error {
 			if err := s.removeFile(name); err != nil {
 				return err
 			}
+			s.abandoned = s.abandoned || strings.HasSuffix(name, ".seg") // a crash may bring it back
 		}
 	}
 	return nil
 }
 
 // unknownEdits is the error of a store whose segments tell of more edits than are
-// left of its manifest. Of those that no edit names, a crash leaves what one flush
-// or load wrote, which all end with one LSN.
+// left of its manifest. Of segments whose numbers no edit says to be taken, a crash
+// leaves what one flush or load wrote, which all end with one LSN: see decide.
 func (s *Store) unknownEdits(st *state, names []string) error {
 	later := map[uint64]string{}
 	for _, name := range names {
 		id, ok := fileNumber(name)
-		if !ok || !strings.HasSuffix(name, ".seg") || st.quarantined(name) || slices.ContainsFunc(st.segments, func(r segmentRecord) bool { return r.ID == id }) {
+		if !ok || id < st.next || !strings.HasSuffix(name, ".seg") {
 			continue
 		}
 		f, size, err := s.openSized(name)
@@ -586,8 +591,10 @@ func (s *Store) unknownEdits(st *state, names []string) error {
 		case err == nil && seg.LastLSN > st.lsn:
 			later[seg.LastLSN] = name
 		case err == nil, errors.Is(err, ErrCorrupt), isNotExist(err): // the last beside a writer
-		default:
+		case vfs.TooManyOpen(err):
 			return err
+		default: // it may be nothing, and is not to keep anybody from the rest
+			s.opt.Log.Warn("look at a file that no edit names", "file", name, "error", err)
 		}
 	}
 	if len(later) < 2 {
@@ -698,6 +705,7 @@ func (s *Store) publish(e *edit) error {
 			return fmt.Errorf("publish: %w", err)
 		}
 		s.published.Store(st)
+		s.abandoned = false
 		s.removeUndecided()
 		return nil
 	})
@@ -706,6 +714,16 @@ func (s *Store) publish(e *edit) error {
 // nextEpoch is the epoch of an edit that changes what is shown. That of one that
 // failed is not given again: a reader may have seen it.
 func (s *Store) nextEpoch() uint64 { return max(s.state().epoch, s.triedEpoch) + 1 }
+
+// decide comes before segments of new batches are written: of others that no edit
+// names, an edit says that their numbers are taken. So all that are not come from one
+// flush or load.
+func (s *Store) decide() error {
+	if s.abandoned {
+		return s.publish(&edit{})
+	}
+	return s.settle()
+}
 
 // settle publishes the state once more if an edit failed that the next opening
 // may find all the same. It comes before an answer that says that something is

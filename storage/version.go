@@ -71,7 +71,7 @@ func (s *Store) Upgrade(ctx context.Context) (from, to int, err error) {
 		return from, from, nil
 	}
 	next := *s.state()
-	next.format = FormatVersion
+	next.format, next.next = FormatVersion, s.next
 	if err := s.manifest.rewrite(&next); err != nil {
 		return from, from, fmt.Errorf("upgrade to format %d: %w", FormatVersion, err)
 	}

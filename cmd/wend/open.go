@@ -50,13 +50,15 @@ func openStore(dir string, want purpose) (*engine.DB, error) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if n := db.Store().Summary().Erasing; n > 0 {
-		fmt.Fprintf(os.Stderr, "%d erasures did not come to their end; that is done first\n", n)
+	waiting := db.Store().Summary().Erasing
+	if waiting == 0 {
+		return db, nil
 	}
+	fmt.Fprintf(os.Stderr, "%d erasures did not come to their end; that is done first\n", waiting)
 	for worked := true; worked; {
 		worked, err = db.Store().EraseStep(ctx)
 		if ctx.Err() != nil {
-			return nil, errors.Join(err, db.Close())
+			return nil, errors.Join(ctx.Err(), db.Close())
 		}
 		if err != nil { // what the command is for may be what helps
 			fmt.Fprintln(os.Stderr, "warning:", err)
