@@ -82,6 +82,8 @@ func named(line string) (c *command, name, arg string) {
 func (s *session) command(ctx context.Context, line string) error {
 	c, name, arg := named(line)
 	if c != nil {
+		ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+		defer stop()
 		return c.run(s, ctx, arg)
 	}
 	var names []string
@@ -218,11 +220,11 @@ func (s *session) runShown(ctx context.Context, text string) error {
 	return nil
 }
 
-func (s *session) showLast(context.Context, string) error {
+func (s *session) showLast(ctx context.Context, _ string) error {
 	if s.last == nil {
 		return fmt.Errorf(".last: there is no answer yet")
 	}
-	return s.show(s.last)
+	return s.show(ctx, s.last)
 }
 
 // watch repeats the last statement until Ctrl-C.
@@ -238,8 +240,6 @@ func (s *session) watch(ctx context.Context, arg string) error {
 	if s.lastText == "" {
 		return fmt.Errorf(".watch: no statement has run yet")
 	}
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
-	defer stop()
 	for {
 		fmt.Fprintf(s.err, "%s, every %g s, Ctrl-C ends\n", time.Now().Format(time.TimeOnly), every)
 		if err := s.run(ctx, s.lastText); err != nil {
@@ -265,7 +265,7 @@ func (s *session) setOnce(_ context.Context, target string) error {
 }
 
 // writeTo writes an answer to a file or into a command.
-func (s *session) writeTo(target string, r *engine.Result) error {
+func (s *session) writeTo(ctx context.Context, target string, r *engine.Result) error {
 	format := s.mode
 	for ending, f := range map[string]string{".csv": "csv", ".json": "json", ".ndjson": "ndjson", ".md": "markdown", ".txt": "table"} {
 		if strings.HasSuffix(target, ending) {
@@ -297,7 +297,7 @@ func (s *session) writeTo(target string, r *engine.Result) error {
 	if err != nil {
 		return fmt.Errorf(".once: %w", err)
 	}
-	if err := render.Write(f, r, format, render.Options{}); err != nil {
+	if err := render.Write(interruptible{ctx, f}, r, format, render.Options{}); err != nil {
 		f.Close()
 		return fmt.Errorf(".once: write %s: %w", target, err)
 	}

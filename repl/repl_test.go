@@ -4,10 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"wend/engine"
 	"wend/query"
@@ -29,6 +34,7 @@ func TestFlatten(t *testing.T) {
 type asked struct {
 	statements []string
 	fail       error
+	rows       int // of an answer; 0: one
 }
 
 func (a *asked) Query(_ context.Context, text string, _ ...engine.QueryOption) (*engine.Result, error) {
@@ -36,7 +42,8 @@ func (a *asked) Query(_ context.Context, text string, _ ...engine.QueryOption) (
 	if a.fail != nil {
 		return nil, a.fail
 	}
-	return &engine.Result{Columns: []engine.Column{{Name: "n", Type: engine.Integer}}, Rows: [][]engine.Cell{{int64(len(a.statements))}}}, nil
+	row := []engine.Cell{int64(len(a.statements))}
+	return &engine.Result{Columns: []engine.Column{{Name: "n", Type: engine.Integer}}, Rows: slices.Repeat([][]engine.Cell{row}, max(a.rows, 1))}, nil
 }
 
 func (a *asked) Complete(context.Context, string, int) ([]query.Completion, int) { return nil, 0 }
@@ -96,5 +103,44 @@ func TestScriptStopsAtTheFirstMistake(t *testing.T) {
 	}
 	if _, _, err := script(t, &asked{}, ".nonsense\n"); err == nil || !strings.Contains(err.Error(), ".help") {
 		t.Errorf("an unknown command gives %v", err)
+	}
+}
+
+// Ctrl-C while an answer is printed ends the printing, behind a whole line.
+func TestCtrlCWhilePrinting(t *testing.T) {
+	db := &asked{rows: 1_000_000}
+	in, err := os.CreateTemp(t.TempDir(), "in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if _, err := in.WriteAt([]byte(".mode csv\nshow events; show channels"), 0); err != nil {
+		t.Fatal(err)
+	}
+	screen, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	interrupts := make(chan os.Signal, 1) // without one the process would end
+	signal.Notify(interrupts, os.Interrupt)
+	defer signal.Stop(interrupts)
+	ended := make(chan error, 1)
+	go func() {
+		err := Run(t.Context(), db, Options{In: in, Out: out, Err: io.Discard})
+		out.Close()
+		ended <- err
+	}()
+	if _, err := screen.Read(make([]byte, 1)); err != nil { // it prints
+		t.Fatal(err)
+	}
+	syscall.Kill(os.Getpid(), syscall.SIGINT)
+	<-interrupts
+	time.Sleep(100 * time.Millisecond) // the pipe is full meanwhile
+	printed, err := io.ReadAll(screen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err == nil || err.Error() != "cancelled" || len(db.statements) != 1 || len(printed) > 1<<20 || !bytes.HasSuffix(printed, []byte("\n")) {
+		t.Errorf("%d statements ran, %d bytes were printed that end with %q: %v", len(db.statements), len(printed), printed[len(printed)-5:], err)
 	}
 }

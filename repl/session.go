@@ -1,6 +1,7 @@
 package repl
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -52,8 +53,11 @@ func (s *session) interactive() bool {
 	return term.IsTerminal(int(s.in.Fd())) && term.IsTerminal(int(s.out.Fd()))
 }
 
-// run runs each statement of a text and shows its answer.
+// run runs each statement of a text and shows its answer. Ctrl-C ends it and not
+// the program.
 func (s *session) run(ctx context.Context, text string) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	defer stop()
 	statements, _ := query.Split(text)
 	at := 0
 	for i, part := range statements {
@@ -74,7 +78,7 @@ func (s *session) run(ctx context.Context, text string) error {
 		}
 		at += len(part)
 		s.last, s.lastText = result, statement
-		if err := s.show(result); err != nil {
+		if err := s.show(ctx, result); err != nil {
 			return err
 		}
 	}
@@ -91,11 +95,11 @@ func startsWithWord(text string, words ...string) bool {
 	return false
 }
 
-// query runs one statement. Ctrl-C ends it and not the program; what takes
-// long shows how far it is.
+// errCancelled is what is said after Ctrl-C.
+var errCancelled = errors.New("cancelled")
+
+// query runs one statement; what takes long shows how far it is.
 func (s *session) query(ctx context.Context, statement string) (*engine.Result, error) {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
-	defer stop()
 	if !s.interactive() {
 		return s.db.Query(ctx, statement)
 	}
@@ -128,7 +132,7 @@ func (s *session) query(ctx context.Context, statement string) (*engine.Result, 
 		fmt.Fprint(s.err, "\r\x1b[K")
 	}
 	if errors.Is(err, context.Canceled) {
-		return nil, errors.New("cancelled")
+		return nil, errCancelled
 	}
 	return result, err
 }
@@ -140,21 +144,43 @@ func progressLine(done, total int64, elapsed time.Duration) string {
 	return fmt.Sprintf("%3d %% of the customers, %.1f s, Ctrl-C cancels", 100*done/total, elapsed.Seconds())
 }
 
-// show writes an answer where the next one is to go.
-func (s *session) show(r *engine.Result) error {
+// show writes an answer where the next one is to go, until ctx ends.
+func (s *session) show(ctx context.Context, r *engine.Result) error {
 	if s.once != "" {
 		target := s.once
 		s.once = ""
-		return s.writeTo(target, r)
+		return s.writeTo(ctx, target, r)
 	}
 	opt := s.renderOptions()
-	if err := render.Write(s.out, r, s.format(r), opt); err != nil {
+	err := render.Write(interruptible{ctx, s.out}, r, s.format(r), opt)
+	if errors.Is(err, errCancelled) {
+		return errCancelled
+	}
+	if err != nil {
 		return fmt.Errorf("show the answer: %w", err)
 	}
 	if s.timer {
 		fmt.Fprintln(s.err, render.Footer(r, opt))
 	}
 	return nil
+}
+
+// interruptible writes until ctx ends, and then up to the end of the line.
+type interruptible struct {
+	ctx context.Context
+	out io.Writer
+}
+
+// Write fails with errCancelled once ctx has ended.
+func (w interruptible) Write(p []byte) (int, error) {
+	if w.ctx.Err() == nil {
+		return w.out.Write(p)
+	}
+	n, err := w.out.Write(p[:bytes.IndexByte(p, '\n')+1])
+	if err == nil {
+		err = errCancelled
+	}
+	return n, err
 }
 
 func (s *session) renderOptions() render.Options {
