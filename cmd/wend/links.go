@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -40,8 +41,9 @@ func linkCommand() *cobra.Command {
 		Use:   "link DB ANON CUSTOMER | link DB -f FILE",
 		Short: "Say that an anonymous identity is a customer",
 		Long: `From now on the events of ANON, past and future, belong to CUSTOMER in every answer.
-With -f, links come from a CSV file of two columns, from and to, with or without a header; - is
-standard input. All of them are made, or none. wend unlink undoes one.`,
+With -f, links come from a CSV file of two columns, from and to; - is standard input. A header of these two
+names says which is which. Without it from is first, and the first row is a link, too, which the command then names.
+All of them are made, or none. wend unlink undoes one.`,
 		Example: `  wend link shop.wend anon-00017 C00042
   wend link shop.wend -f logins.csv`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -52,11 +54,12 @@ standard input. All of them are made, or none. wend unlink undoes one.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var links []storage.Link
+			header := false
 			if file == "" {
 				links = []storage.Link{{From: args[1], To: args[2]}}
 			} else {
 				var err error
-				if links, err = readLinks(file, cmd.InOrStdin()); err != nil {
+				if links, header, err = readLinks(file, cmd.InOrStdin()); err != nil {
 					return err
 				}
 			}
@@ -68,9 +71,13 @@ standard input. All of them are made, or none. wend unlink undoes one.`,
 			if err := l.LinkAll(cmd.Context(), links); err != nil {
 				return err
 			}
-			if file != "" {
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d links made or there already\n", len(links))
+			if file == "" {
+				return nil
 			}
+			if !header && len(links) > 0 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "there is no header from,to: the first row is a link, %q to %q\n", links[0].From, links[0].To)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d links made or there already\n", len(links))
 			return err
 		},
 	}
@@ -79,38 +86,47 @@ standard input. All of them are made, or none. wend unlink undoes one.`,
 	return cmd
 }
 
-// readLinks reads a file of links. A first row that reads from, to is a header.
-func readLinks(path string, stdin io.Reader) ([]storage.Link, error) {
+// readLinks reads a file of links. Its first row may be a header: from and to,
+// in the order of the columns.
+func readLinks(path string, stdin io.Reader) (links []storage.Link, header bool, err error) {
 	in, name := stdin, "standard input"
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, mistake{fmt.Errorf("read the links of %s: %w", path, errors.Unwrap(err))}
+			return nil, false, mistake{fmt.Errorf("read the links of %s: %w", path, errors.Unwrap(err))}
 		}
 		defer f.Close()
 		in, name = f, path
 	}
-	r := csv.NewReader(in)
+	text := bufio.NewReader(in)
+	if mark, _, _ := text.ReadRune(); mark != '\ufeff' {
+		text.UnreadRune()
+	}
+	r := csv.NewReader(text)
 	r.FieldsPerRecord = -1
-	var links []storage.Link
+	from, to := 0, 1
 	for first := true; ; first = false {
 		row, err := r.Read()
 		if err == io.EOF {
-			return links, nil
+			return links, header, nil
 		}
 		if err != nil {
-			return nil, mistake{fmt.Errorf("read the links of %s: %w", name, err)}
+			return nil, false, mistake{fmt.Errorf("read the links of %s: %w", name, err)}
 		}
-		if first {
-			row[0] = strings.TrimPrefix(row[0], "\ufeff")
-		}
-		if first && len(row) == 2 && strings.EqualFold(row[0], "from") && strings.EqualFold(row[1], "to") {
-			continue
+		if first && len(row) == 2 {
+			switch strings.ToLower(strings.TrimSpace(row[0]) + "," + strings.TrimSpace(row[1])) {
+			case "to,from":
+				from, to = 1, 0
+				fallthrough
+			case "from,to":
+				header = true
+				continue
+			}
 		}
 		if line, _ := r.FieldPos(0); len(row) != 2 || row[0] == "" || row[1] == "" {
-			return nil, mistake{fmt.Errorf("read the links of %s: line %d is not two names, from and to; nothing was linked", name, line)}
+			return nil, false, mistake{fmt.Errorf("read the links of %s: line %d is not two names, from and to; nothing was linked", name, line)}
 		}
-		links = append(links, storage.Link{From: row[0], To: row[1]})
+		links = append(links, storage.Link{From: row[from], To: row[to]})
 	}
 }
 
