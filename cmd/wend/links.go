@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -151,6 +152,8 @@ func linksCommand() *cobra.Command {
 	var remote remoteFlags
 	cmd := &cobra.Command{
 		Use: "links DB", Short: "List all links, one a line: from, a tab, to", Args: cobra.ExactArgs(1),
+		Long: `Lists all links, one a line: from, a tab, to. A name that has a tab, a line's end or another character that is not
+printed, or that begins with a quote, stands in double quotes: "a\tb".`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if isURL(args[0]) {
 				c, err := remote.client(args[0])
@@ -177,9 +180,17 @@ func linksCommand() *cobra.Command {
 
 func printLinks(out io.Writer, links []storage.Link) error {
 	for _, l := range links {
-		if _, err := fmt.Fprintf(out, "%s\t%s\n", l.From, l.To); err != nil {
+		if _, err := fmt.Fprintf(out, "%s\t%s\n", onOneLine(l.From), onOneLine(l.To)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// onOneLine quotes a name that would be taken for more, or for a quoted one.
+func onOneLine(name string) string {
+	if strings.HasPrefix(name, `"`) || strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return strconv.Quote(name)
+	}
+	return name
 }
