@@ -268,23 +268,24 @@ func packed(t *testing.T, content string, writer func(io.Writer) io.WriteCloser)
 func TestCompression(t *testing.T) {
 	const content = "customer,time,event\nann,1,view\n"
 	const want = "ann 1970-01-01T00:00:01Z view\n"
-	gz := packed(t, content, func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) })
-	zst := packed(t, content, func(w io.Writer) io.WriteCloser {
+	toGzip := func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) }
+	toZstd := func(w io.Writer) io.WriteCloser {
 		z, err := zstd.NewWriter(w)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return z
-	})
+	}
+	gz, zst := packed(t, content, toGzip), packed(t, content, toZstd)
 	reads(t, Options{}, "a.csv.gz", gz, want)
 	reads(t, Options{}, "a.csv", gz, want) // the content tells, not the name
 	reads(t, Options{}, "a.csv.zst", zst, want)
-	reads(t, Options{}, "a.csv.gz", gz+gz[:0]+packed(t, "bob,2,view\n", func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) }), want+"bob 1970-01-01T00:00:02Z view\n")
+	reads(t, Options{}, "a.csv.gz", gz+gz[:0]+packed(t, "bob,2,view\n", toGzip), want+"bob 1970-01-01T00:00:02Z view\n")
 
 	var archive bytes.Buffer
 	z := zip.NewWriter(&archive)
 	for _, m := range []struct{ name, content string }{
-		{"data/1.csv", content}, {"data/", ""}, {"readme.pdf", "%PDF"}, {"__MACOSX/1.csv", "x"}, {"2.ndjson.gz", packed(t, `{"customer":"bob","time":2,"event":"buy"}`, func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) })},
+		{"data/1.csv", content}, {"data/", ""}, {"readme.pdf", "%PDF"}, {"__MACOSX/1.csv", "x"}, {"2.ndjson.gz", packed(t, `{"customer":"bob","time":2,"event":"buy"}`, toGzip)},
 	} {
 		w, err := z.Create(m.name)
 		if err != nil {
@@ -316,17 +317,21 @@ func TestCompression(t *testing.T) {
 		t.Errorf("a compressed stream gives %q", got)
 	}
 
-	// A file that was cut off is an error, not a shorter file.
-	long := packed(t, manyRows(50_000, func(i int) string { return fmt.Sprint(i * i) }), func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) })
-	r, err := Open(t.Context(), []string{write(t, "a.csv.gz", long[:len(long)-100])}, nil, Options{})
-	for err == nil {
-		_, err = r.Next(context.Background())
-	}
-	if !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("a file that was cut off: %v", err)
-	}
-	if r != nil {
-		r.Close()
+	// A file that was cut off is an error that says so, not a shorter file.
+	for name, wrap := range map[string]func(io.Writer) io.WriteCloser{"a.csv.gz": toGzip, "a.csv.zst": toZstd} {
+		long := packed(t, manyRows(50_000, func(i int) string { return fmt.Sprint(i * i) }), wrap)
+		for _, length := range []int{7, 100, len(long) - 100} {
+			r, err := Open(t.Context(), []string{write(t, name, long[:length])}, nil, Options{})
+			for err == nil {
+				_, err = r.Next(context.Background())
+			}
+			if !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), "the file is cut off") {
+				t.Errorf("%s, cut off after %d bytes: %v", name, length, err)
+			}
+			if r != nil {
+				r.Close()
+			}
+		}
 	}
 }
 

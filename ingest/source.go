@@ -240,16 +240,16 @@ func (r *Reader) expand(packed io.ReadCloser) (io.ReadCloser, error) {
 		z, err := gzip.NewReader(in)
 		if err != nil {
 			s.Close()
-			return nil, err
+			return nil, cutOff(err)
 		}
-		s.Reader, s.closers = z, append(s.closers, z.Close)
+		s.Reader, s.closers = unpacked{z}, append(s.closers, z.Close)
 	case bytes.HasPrefix(magic, []byte(zstdMagic)):
 		z, err := zstd.NewReader(in)
 		if err != nil {
 			s.Close()
 			return nil, err
 		}
-		s.Reader, s.closers = z, append(s.closers, func() error { z.Close(); return nil })
+		s.Reader, s.closers = unpacked{z}, append(s.closers, func() error { z.Close(); return nil })
 	case string(magic) == zipMagic, string(magic) == zipEmpty:
 		s.Close()
 		return nil, errZipStream
@@ -259,6 +259,22 @@ func (r *Reader) expand(packed io.ReadCloser) (io.ReadCloser, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// unpacked is what comes out of a compressed text.
+type unpacked struct{ io.Reader }
+
+// Read says what it means that a text ends before its end.
+func (u unpacked) Read(p []byte) (int, error) {
+	n, err := u.Reader.Read(p)
+	return n, cutOff(err)
+}
+
+func cutOff(err error) error {
+	if err == io.ErrUnexpectedEOF {
+		return fmt.Errorf("the compressed data ends early; the file is cut off: %w", err)
+	}
+	return err
 }
 
 // decode takes a byte-order mark off and translates other encodings.
