@@ -165,6 +165,8 @@ func restoreCommand() *cobra.Command {
 			switch {
 			case !b.Applied:
 				fmt.Fprintf(said, "there is no ledger of erasures at %s; if customers were erased since the backup was made, they are back: name the ledger with --ledger, or erase them again\n", b.Ledger)
+			case b.Erased.New == 1:
+				fmt.Fprintf(said, "1 erasure of %s was done again\n", b.Ledger)
 			case b.Erased.New > 0:
 				fmt.Fprintf(said, "%d erasures of %s were done again\n", b.Erased.New, b.Ledger)
 			default:
