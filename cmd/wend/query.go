@@ -58,7 +58,7 @@ func queryCommand() *cobra.Command {
 		},
 	}
 	remote.register(cmd)
-	cmd.Flags().StringVarP(&file, "file", "f", "", "read the statements from this file")
+	cmd.Flags().StringVarP(&file, "file", "f", "", "read the statements from this file; - is standard input")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "table, json, csv, ndjson, markdown or chart (default: table)")
 	cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().StringArrayVar(&params, "param", nil, "name=value: what $name stands for; may be repeated")
@@ -92,7 +92,7 @@ func statementText(args []string, file string, stdin io.Reader) (string, error) 
 		return "", mistake{errors.New("give the statements as an argument or with -f, not both")}
 	case len(args) == 1:
 		return args[0], nil
-	case file != "":
+	case file != "" && file != "-":
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return "", mistake{fmt.Errorf("read the statements of %s: %w", file, errors.Unwrap(err))}
