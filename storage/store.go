@@ -30,7 +30,7 @@ import (
 
 // Errors that callers tell apart with errors.Is.
 var (
-	ErrCorrupt  = errors.New("damaged data")
+	ErrCorrupt  = vfs.ErrCorrupt
 	ErrLocked   = errors.New("another process is writing to the store")
 	ErrReadOnly = errors.New("the store is open for reading only")
 	ErrNotFound = errors.New("not found")
@@ -266,7 +266,7 @@ func (s *Store) keepRead() error {
 	}
 	var files []string
 	for _, name := range []string{manifestName(s.manifest.number), manifestName(s.manifest.number) + copySuffix} {
-		if f, err := s.fs.Open(path.Join(s.dir, name)); isNotExist(err) {
+		if f, err := s.fs.Open(path.Join(s.dir, name)); isNotExist(err) || errors.Is(err, ErrCorrupt) {
 			continue // of the two, one is enough
 		} else if err != nil {
 			return err
@@ -473,11 +473,13 @@ func (s *Store) replay() error {
 			continue // nothing in it was ever acknowledged
 		}
 		name := path.Join(s.dir, walName(n))
+		var f *walFile
 		data, err := vfs.ReadFile(s.fs, name)
-		if err != nil {
+		if err == nil {
+			f, err = parseWAL(data, s.state().store, n, limit)
+		} else if !errors.Is(err, ErrCorrupt) {
 			return err
 		}
-		f, err := parseWAL(data, s.state().store, n, limit)
 		if errors.Is(err, errTornHeader) && limit == nil && !slices.Contains(s.state().logs, n) {
 			continue // it was being made: nothing in it was ever acknowledged
 		}

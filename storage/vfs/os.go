@@ -28,7 +28,11 @@ var (
 
 // Create implements FS.
 func (OS) Create(name string) (File, error) {
-	return open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_APPEND)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
 }
 
 // Open implements FS.
@@ -37,13 +41,36 @@ func (OS) Open(name string) (File, error) { return open(name, os.O_RDONLY) }
 // OpenAppend implements FS.
 func (OS) OpenAppend(name string) (File, error) { return open(name, os.O_RDWR|os.O_APPEND) }
 
+// open opens a file, and nothing else that may have its name: a symbolic link
+// could lead anywhere, and who opens a pipe waits for whoever is at its other end.
 func open(name string, flag int) (File, error) {
-	// A symbolic link in a store is none of ours: it could lead anywhere.
-	f, err := os.OpenFile(name, flag|unix.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(name, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
+		if info, e := os.Lstat(name); e == nil && !info.Mode().IsRegular() {
+			err = noFile(name, info.Mode())
+		}
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = noFile(name, info.Mode())
+	}
+	if err != nil {
+		f.Close()
 		return nil, err
 	}
 	return osFile{f}, nil
+}
+
+func noFile(name string, mode fs.FileMode) error {
+	what := "a device, a pipe or a socket"
+	switch {
+	case mode&fs.ModeSymlink != 0:
+		what = "a symbolic link, which is not followed"
+	case mode.IsDir():
+		what = "a folder"
+	}
+	return fmt.Errorf("%w: %s is %s", ErrCorrupt, name, what)
 }
 
 // Rename implements FS.

@@ -14,7 +14,7 @@ import (
 // FS is a file system. Names are slash-separated paths.
 type FS interface {
 	Create(name string) (File, error)     // fails if the file exists; never truncates
-	Open(name string) (File, error)       // read only
+	Open(name string) (File, error)       // read only; ErrCorrupt of what is no file
 	OpenAppend(name string) (File, error) // recovery only: to cut a torn tail
 	Rename(old, new string) error         // within a directory; atomic; durable after SyncDir
 	Link(old, new string) error
@@ -75,6 +75,10 @@ type NetworkError struct{ Name, Kind string }
 func (e *NetworkError) Error() string {
 	return e.Name + " is on a network file system (" + e.Kind + "), where neither locks nor syncs are what a store needs; put the store on a local disk, or set WEND_NETWORK_FS=1 (Options.AllowNetwork) to do without these promises"
 }
+
+// ErrCorrupt says that a file is not what was written. To a file system that is a
+// link, a pipe or a folder in its place; the rest is for storage to find.
+var ErrCorrupt = errors.New("damaged data")
 
 // ErrReadOnly is the error of a write to a File that Open returned.
 var ErrReadOnly = errors.New("file is open for reading only")
