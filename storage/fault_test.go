@@ -285,9 +285,14 @@ func TestTornLog(t *testing.T) {
 	for size := 0; size <= len(data); size++ {
 		torn := mem.Clone()
 		replaceFile(t, torn, name, data[:size])
+		damaged := size < strings.Index(string(data), recordMagic)
+		report, err := readerOf(t, torn).Check(t.Context())
+		if err != nil || damaged != (fmt.Sprint(report.Damaged) == "[{000001.wal damaged data: the header ends early}]") {
+			t.Fatalf("cut at %d of %d: a check finds %v, %v", size, len(data), report.Damaged, err)
+		}
 		s := open(t, torn, "store")
 		n := strings.Count(contents(t, s), "\n")
-		if n < last || (len(s.missingData()) > 0) != (size < strings.Index(string(data), recordMagic)) {
+		if n < last || (len(s.missingData()) > 0) != damaged {
 			t.Fatalf("cut at %d of %d: %d events, %d before, missing %v", size, len(data), n, last, s.missingData())
 		}
 		last = n

@@ -223,7 +223,7 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	}
 	for _, m := range lost {
 		if !slices.ContainsFunc(logs, func(w walExtent) bool { return walName(w.number) == m.Segment }) { // others are read below
-			report.damaged(m.Segment, fmt.Errorf("%w: %s", ErrCorrupt, m.Reason))
+			report.Damaged = append(report.Damaged, Damage{m.Segment, m.Reason})
 		}
 	}
 	for _, r := range st.segments {
