@@ -206,9 +206,10 @@ func (s *Server) endpoint(rt route) http.Handler {
 			err = rt.handle(s, counted, r)
 		}
 		if err != nil {
-			if r.Context().Err() != nil && s.stop.Err() == nil && errors.Is(err, context.Canceled) {
+			gone := r.Context().Err() != nil && s.stop.Err() == nil && errors.Is(err, context.Canceled)
+			if gone || counted.failed != nil && errors.Is(err, counted.failed) {
 				// The client went away. If it reads all the same, it is not to take
-				// an empty answer for one.
+				// an empty answer, or a part of one, for all.
 				counted.status = 499
 				panic(http.ErrAbortHandler)
 			} else {
@@ -222,6 +223,7 @@ func (s *Server) endpoint(rt route) http.Handler {
 type statusWriter struct {
 	http.ResponseWriter
 	status int
+	failed error // of the last write
 }
 
 // WriteHeader notes the status, the first time.
@@ -237,7 +239,9 @@ func (w *statusWriter) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	return w.ResponseWriter.Write(p)
+	n, err := w.ResponseWriter.Write(p)
+	w.failed = err
+	return n, err
 }
 
 // Unwrap lets http.ResponseController reach the connection.

@@ -295,6 +295,27 @@ func TestPagesOfOtherSites(t *testing.T) {
 	}
 }
 
+// brokenPipe is the connection of a client that went away.
+type brokenPipe struct{ http.ResponseWriter }
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, syscall.EPIPE }
+
+// A client that goes away while it is answered is no failure of the server.
+func TestClientGoesAwayDuringAnAnswer(t *testing.T) {
+	s := open(t, Options{})
+	func() {
+		defer func() {
+			if p := recover(); p != http.ErrAbortHandler {
+				t.Errorf("the connection is not given up: %v", p)
+			}
+		}()
+		s.server.Handler().ServeHTTP(brokenPipe{httptest.NewRecorder()}, httptest.NewRequest("GET", s.URL+"/v1/openapi.json", nil))
+	}()
+	if r := s.do("GET", "/metrics", ""); !strings.Contains(r.body, `route="GET /v1/openapi.json",status="499"} 1`) || s.log.String() != "" {
+		t.Errorf("it is counted as\n%s\nand logged as %s", r.body, s.log)
+	}
+}
+
 func TestCallsThatAreNotThere(t *testing.T) {
 	s := open(t, Options{})
 	s.do("GET", "/v1/nonsense", "").refused(t, 404, "not_found")
