@@ -31,7 +31,7 @@ func newAffinity(r *run) (operator, error) {
 	if o.alt, err = r.matcher(r.plan.From); err != nil {
 		return nil, err
 	}
-	const hint = "look at something that has fewer values, leave events out with where, or raise the limit"
+	const hint = "look at something that has fewer values, or leave events out with where"
 	if o.values, err = r.coding(r.plan.Of[0], r.dictionary("labels", hint)); err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func (c *affinityCounts) pair(p valuePair, n int64) error {
 	}
 	if len(c.pairs) > c.run.opt.Groups {
 		return &LimitError{Limit: "groups", Value: int64(c.run.opt.Groups), Reached: int64(len(c.pairs)),
-			Hint: "each pair is one: look at something that has fewer values, at smaller baskets, leave events out with where, or raise the limit"}
+			Hint: "each pair is one: look at something that has fewer values, at smaller baskets, or leave events out with where"}
 	}
 	return c.memory.take(valuePairBytes)
 }

@@ -172,5 +172,5 @@ func (p *periods) extend(t event.Time) error {
 
 func (p *periods) tooMany(n int) error {
 	return &LimitError{Limit: "rows", Value: int64(p.max), Reached: int64(n),
-		Hint: "every period from the first to the last is a row: choose longer periods, shorten the range with during, or raise the limit"}
+		Hint: "every period from the first to the last is a row: choose longer periods, or shorten the range with during"}
 }

@@ -40,7 +40,7 @@ func newDrivers(r *run) (operator, error) {
 	if o.pattern, err = r.pattern(); err != nil {
 		return nil, err
 	}
-	const hint = "name factors that have fewer values, or raise the limit"
+	const hint = "name factors that have fewer values"
 	for i, by := range r.plan.By {
 		f := driverFactor{name: by.Name, top: by.Top, number: by.Expr.Type.Numeric()}
 		if by.Expr.Op == "events" {

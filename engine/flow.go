@@ -173,7 +173,7 @@ func (w *flowWorker) journey(v *view, u unit, anchor int, s span) error {
 		if !ok {
 			if len(w.edges) >= w.r.opt.Groups {
 				return &LimitError{Limit: "groups", Value: int64(w.r.opt.Groups), Reached: int64(len(w.edges)) + 1,
-					Hint: "label by something that has fewer values, leave events out with where, lower depth, or raise the limit"}
+					Hint: "label by something that has fewer values, leave events out with where, or lower depth"}
 			}
 			if err := w.memory.take(edgeBytes); err != nil {
 				return err

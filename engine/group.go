@@ -41,7 +41,7 @@ type grouping struct {
 
 func (r *run) grouping() (*grouping, error) {
 	g := &grouping{run: r, plans: r.plan.By, kept: make([]map[uint32]bool, len(r.plan.By))}
-	const hint = "break down by something that has fewer values, keep the most frequent with top, or raise the limit"
+	const hint = "break down by something that has fewer values, or keep the most frequent with top"
 	if n := len(r.plan.By); n > byMax {
 		return nil, &LimitError{Limit: "by", Value: byMax, Reached: int64(n), Hint: "break down by fewer expressions"}
 	}
@@ -259,7 +259,7 @@ func (w *grouper) add(key groupKey) error {
 
 func tooManyGroups(r *run, n int) error {
 	return &LimitError{Limit: "groups", Value: int64(r.opt.Groups), Reached: int64(n),
-		Hint: "break down by something that has fewer values, keep the most frequent with top, choose longer periods, or raise the limit"}
+		Hint: "break down by something that has fewer values, keep the most frequent with top, or choose longer periods"}
 }
 
 // all makes the one group of a grouping that is whole, for workers that do not

@@ -47,7 +47,7 @@ func (o *journeyOperator) run(r *run) (*Result, error) {
 		}
 		if found > int64(r.opt.Rows) && r.plan.Limit == 0 {
 			return nil, &LimitError{Limit: "rows", Value: int64(r.opt.Rows), Reached: found,
-				Hint: "add limit, shorten the journey with during or where, or raise the limit"}
+				Hint: "add limit, or shorten the journey with during or where"}
 		}
 		if err := r.add(res, []Cell{t, r.schema.Events[v.Event.At(i)].Text, v.channelCell(i), v.properties(i)}); err != nil {
 			return nil, err

@@ -22,7 +22,7 @@ func (r *run) labeling() (*labeling, error) {
 	if len(of) > labelPartsMax {
 		return nil, &LimitError{Limit: "of", Value: labelPartsMax, Reached: int64(len(of)), Hint: "join fewer expressions"}
 	}
-	const hint = "label by something that has fewer values, leave events out with where, or raise the limit"
+	const hint = "label by something that has fewer values, or leave events out with where"
 	l := &labeling{labels: r.dictionary("labels", hint)}
 	for _, e := range of {
 		d := l.labels

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -35,14 +37,38 @@ var ErrLimit = errors.New("limit reached")
 // Nothing is ever cut silently.
 type LimitError struct {
 	Limit   string // memory, rows, answer, groups, labels, paths, by, of, steps, states, time
-	Value   int64  // what is allowed
+	Value   int64  // what is allowed: bytes of memory and answer, milliseconds of time
 	Reached int64  // what was needed, at least
-	Hint    string // how to narrow the statement or raise the limit
+	Hint    string // how to narrow the statement; whoever asked can seldom raise the limit
 }
 
 // Error is one line with the hint last, fit to be shown to whoever asked.
-func (e *LimitError) Error() string {
-	return fmt.Sprintf("the limit %q of %d is reached (%d needed); %s", e.Limit, e.Value, e.Reached, e.Hint)
+func (e *LimitError) Error() string { return e.Message() + "; " + e.Hint }
+
+// Message is Error without the hint. It leaves out what says only where the
+// statement was ended.
+func (e *LimitError) Message() string {
+	show := func(n int64) string { return strconv.FormatInt(n, 10) }
+	switch e.Limit {
+	case "memory":
+		return fmt.Sprintf("the limit %q of %s is reached", e.Limit, byteSize(e.Value))
+	case "time":
+		return fmt.Sprintf("the limit %q of %s is reached", e.Limit, time.Duration(e.Value)*time.Millisecond)
+	case "answer":
+		show = byteSize
+	}
+	return fmt.Sprintf("the limit %q of %s is reached (at least %s needed)", e.Limit, show(e.Value), show(e.Reached))
+}
+
+func byteSize(n int64) string {
+	size, unit := float64(n), "bytes"
+	for _, larger := range []string{"KiB", "MiB", "GiB"} {
+		if size < 1024 {
+			break
+		}
+		size, unit = size/1024, larger
+	}
+	return strconv.FormatFloat(math.Round(10*size)/10, 'f', -1, 64) + " " + unit
 }
 
 // Is makes errors.Is(err, ErrLimit) true.
@@ -107,7 +133,7 @@ func (b *budget) reserve(n int64) error {
 	if used > b.limit && !seeded.On("memory_not_limited") {
 		b.used.Add(-n)
 		return &LimitError{Limit: "memory", Value: b.limit, Reached: used,
-			Hint: "narrow the statement with where, during, among or top, or raise the query's memory"}
+			Hint: "narrow the statement with where, during, among or top"}
 	}
 	if b.pool != nil {
 		if err := b.pool.reserve(b.ctx, b, n); err != nil {

@@ -637,7 +637,7 @@ func overflow(e *query.ScalarExpr) error {
 
 func tooManyRows(r *run, n int) error {
 	return &LimitError{Limit: "rows", Value: int64(r.opt.Rows), Reached: int64(n),
-		Hint: "add limit or top, break down by something that has fewer values, choose longer periods, or raise the limit"}
+		Hint: "add limit or top, break down by something that has fewer values, or choose longer periods"}
 }
 
 // groupersOf picks the workers' groupers.

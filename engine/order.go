@@ -35,11 +35,11 @@ func (res *Result) arrange(plan *query.Plan, opt *RunOptions) error {
 	}
 	if len(res.Rows) > opt.Rows {
 		return &LimitError{Limit: "rows", Value: int64(opt.Rows), Reached: int64(len(res.Rows)),
-			Hint: "add limit or top, break down by something that has fewer values, or raise the limit"}
+			Hint: "add limit or top, or break down by something that has fewer values"}
 	}
 	if n := res.Bytes(); n > opt.AnswerBytes {
 		return &LimitError{Limit: "answer", Value: opt.AnswerBytes, Reached: n,
-			Hint: "the numbers are bytes: add limit or top, show fewer properties, or raise the limit"}
+			Hint: "add limit or top, or show fewer properties"}
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ func (t *pathTable) add(group uint32, codes []uint32, n int64) (int, error) {
 
 func tooManyPaths(limit, n int) error {
 	return &LimitError{Limit: "paths", Value: int64(limit), Reached: int64(n),
-		Hint: "shorten paths with length, label by something that has fewer values, leave events out with where, use collapse, or raise the limit"}
+		Hint: "shorten paths with length, label by something that has fewer values, leave events out with where, or use collapse"}
 }
 
 // path returns the codes of an entry.

@@ -84,7 +84,7 @@ func (p *pool) makeRoom(b *budget, n int64) (freed <-chan struct{}, err error) {
 		}
 	}
 	limit := &LimitError{Limit: "memory", Value: p.limit, Reached: p.used.Load() + n,
-		Hint: "all queries running now share this memory, and this one holds most of it: narrow the statement with where, during, among or top, try again later, or raise the store's memory"}
+		Hint: "all queries running now share this memory, and this one holds most of it: narrow the statement with where, during, among or top, or try again later; GOMEMLIMIT of the process decides how much there is"}
 	if largest == b || b.ended {
 		return nil, limit
 	}

@@ -200,7 +200,7 @@ func (o *retentionOperator) run(r *run) (*Result, error) {
 func (o *retentionOperator) checkRows(cohorts int) error {
 	if rows := cohorts * (o.periods + 1); !o.r.cuts() && rows > o.r.opt.Rows {
 		return &LimitError{Limit: "rows", Value: int64(o.r.opt.Rows), Reached: int64(rows),
-			Hint: "every cohort shows all its periods: choose longer periods or fewer of them with for, shorten the range with during, or raise the limit"}
+			Hint: "every cohort shows all its periods: choose longer periods or fewer of them with for, or shorten the range with during"}
 	}
 	return nil
 }

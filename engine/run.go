@@ -155,7 +155,7 @@ func runOnce(ctx context.Context, plan *query.Plan, snap Snapshot, opt RunOption
 		return nil, several, limit
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 		return nil, false, &LimitError{Limit: "time", Value: r.opt.Time.Milliseconds(), Reached: time.Since(begun).Milliseconds(),
-			Hint: "the numbers are milliseconds: narrow the statement with during or among, or allow more time"}
+			Hint: "narrow the statement with during or among"}
 	default:
 		return nil, several, err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -120,12 +121,26 @@ func TestLimitsAreNamed(t *testing.T) {
 	} {
 		_, err := run(snap, c.text, c.opt)
 		var limit *engine.LimitError
-		if !errors.As(err, &limit) || limit.Limit != c.limit || !errors.Is(err, engine.ErrLimit) || limit.Hint == "" || limit.Reached < limit.Value {
+		if !errors.As(err, &limit) || limit.Limit != c.limit || !errors.Is(err, engine.ErrLimit) || limit.Hint == "" || strings.Contains(limit.Hint, "raise") || limit.Reached < limit.Value {
 			t.Errorf("%s: %v, want the limit %q", c.text, err, c.limit)
 		}
 	}
 	if _, err := run(snap, "measure events by key limit 3", engine.RunOptions{Rows: 100}); err != nil {
 		t.Errorf("limit keeps an answer within the rows allowed: %v", err)
+	}
+}
+
+func TestMessagesOfLimits(t *testing.T) {
+	for want, limit := range map[string]engine.LimitError{
+		`the limit "memory" of 256 MiB is reached; ask less`:                             {Limit: "memory", Value: 256 << 20, Reached: 256<<20 + 77},
+		`the limit "answer" of 900 bytes is reached (at least 1.5 KiB needed); ask less`: {Limit: "answer", Value: 900, Reached: 1500},
+		`the limit "time" of 30s is reached; ask less`:                                   {Limit: "time", Value: 30_000, Reached: 30_001},
+		`the limit "rows" of 100000 is reached (at least 100001 needed); ask less`:       {Limit: "rows", Value: 100_000, Reached: 100_001},
+	} {
+		limit.Hint = "ask less"
+		if got := limit.Error(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 

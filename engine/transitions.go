@@ -207,7 +207,7 @@ func (w *transitionsWorker) pair(group, source, target uint32) (int32, error) {
 
 func tooManyPairs(r *run, n int) error {
 	return &LimitError{Limit: "groups", Value: int64(r.opt.Groups), Reached: int64(n),
-		Hint: "label by something that has fewer values, leave events out with where, or raise the limit"}
+		Hint: "label by something that has fewer values, or leave events out with where"}
 }
 
 // gap counts a gap by magnitude or, in the second scan, keeps it.

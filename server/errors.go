@@ -101,7 +101,7 @@ func toAPIError(err error) *apiError {
 	case errors.As(err, &mistake):
 		return fromMistake(mistake)
 	case errors.As(err, &limit):
-		return badRequest(strings.ReplaceAll(limit.Limit, " ", "_")+"_limit", limit.Error(), limit.Hint)
+		return badRequest(strings.ReplaceAll(limit.Limit, " ", "_")+"_limit", limit.Message(), limit.Hint)
 	case errors.Is(err, context.DeadlineExceeded):
 		return badRequest("time_limit", "the query did not finish within its time", "narrow it with during, where or among, or raise timeout_ms")
 	case errors.Is(err, context.Canceled):

@@ -264,7 +264,7 @@ func (s *Server) run(begun context.Context, req queryRequest, afresh bool, opts 
 	late := func(err error) error {
 		if errors.Is(err, context.DeadlineExceeded) && begun.Err() == nil {
 			return &engine.LimitError{Limit: "time", Value: timeout.Milliseconds(), Reached: time.Since(began).Milliseconds(),
-				Hint: "the numbers are milliseconds: narrow the query with during, where or among, or raise timeout_ms, up to the server's --query-timeout"}
+				Hint: "narrow the query with during, where or among, or raise timeout_ms, up to the server's --query-timeout"}
 		}
 		return err
 	}
