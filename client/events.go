@@ -31,7 +31,7 @@ const (
 const timeoutDefault = time.Minute
 
 // typesBytesMax bounds the header that names the properties that are times, which
-// JSON cannot tell from texts: servers take headers of 32 KiB together.
+// JSON cannot tell from texts, and sent_at: servers take headers of 32 KiB together.
 const typesBytesMax = 24 << 10
 
 // ErrTooLarge is the error of a batch that is not sent, because no server takes it.
@@ -51,21 +51,22 @@ var ErrTooLarge = errors.New("the batch is larger than a server takes at once")
 // server's Retry-After wants. After an error the batch may be stored or not;
 // sending it again with the token is still safe.
 func (c *Client) Append(ctx context.Context, events []event.Event, token string) (storage.Ack, error) {
-	names, times := map[string]bool{}, url.Values{}
+	names, typed := map[string]bool{}, url.Values{}
 	for _, e := range events {
 		for _, p := range e.Props {
 			if !p.Value.IsNull() {
 				names[p.Name] = true
 			}
-			if p.Value.Type() == event.TimeType {
-				times.Set(p.Name, event.TimeType.String())
+			// Servers take sent_at for the sender's clock where its type is not named.
+			if t := p.Value.Type(); t == event.TimeType || t != event.None && p.Name == "sent_at" && !typed.Has(p.Name) {
+				typed.Set(p.Name, t.String())
 			}
 		}
 	}
 	body, encoding, err := encode(events, len(names))
-	types := times.Encode()
+	types := typed.Encode()
 	if err == nil && len(types) > typesBytesMax {
-		err = tooLarge(fmt.Sprintf("the names of its %d properties that are times have %d bytes, the limit is %d", len(times), len(types), typesBytesMax))
+		err = tooLarge(fmt.Sprintf("the names of its %d properties that are times have %d bytes, the limit is %d", len(typed), len(types), typesBytesMax))
 	}
 	if err != nil {
 		return storage.Ack{}, fmt.Errorf("send %d events: %w", len(events), err)

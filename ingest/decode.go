@@ -50,6 +50,7 @@ type JSONOptions struct {
 	Known    map[string]event.Type // property to type in the store
 	Received event.Time            // when the events arrived; 0: now
 	Timezone *time.Location        // of times that name none; nil: UTC
+	SentAt   bool                  // sent_at is a property like others
 
 	// Limits; 0: 64 KiB an event, 256 properties, names of 128 bytes, 50,000
 	// events, depth 16.
@@ -89,7 +90,8 @@ func (e *TooManyError) Error() string {
 // DecodeJSON reads events as JSON: one object a line, or an array of objects,
 // with the keys customer, time, event, channel, id and sent_at; other keys are
 // properties, whose types are those of JSON unless the store knows better. If
-// sent_at is given, the time is corrected by what the sender's clock was off.
+// sent_at is given, the time is corrected by what the sender's clock was off,
+// unless JSONOptions.SentAt says that it is a property.
 // A profile may come without a time: it then holds from its arrival.
 //
 // An event that cannot be taken is rejected by itself; an error is one of
@@ -278,7 +280,7 @@ var sentFields = map[string]sentField{"customer": sentCustomer, "time": sentTime
 // sentFields, as -1 less its number.
 func (d *decoder) target(n *node) int {
 	if n.target == unresolved {
-		if f, ok := sentFields[n.name]; ok {
+		if f, ok := sentFields[n.name]; ok && !(f == sentAt && d.opt.SentAt) {
 			n.target = -1 - int(f)
 		} else {
 			n.target = d.rows.column(n.name, d.opt.Known)

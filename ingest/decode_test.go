@@ -83,6 +83,7 @@ func TestDecodeJSON(t *testing.T) {
 	decodes(t, JSONOptions{}, "{\"customer\":\"\xff\",\"time\":1,\"event\":\"e\"}", "0! the event is not UTF-8\n")
 	// The sender's clock was an hour slow: what it called 10:00 was 11:00.
 	decodes(t, JSONOptions{}, `{"customer":"a","time":"2025-03-01T10:00:00Z","sent_at":"2025-03-01T11:00:00Z","event":"e"}`, "0 a 2025-03-01T11:00:00Z e\n")
+	decodes(t, JSONOptions{SentAt: true}, `{"customer":"a","time":"2025-03-01T10:00:00Z","sent_at":7,"event":"e"}`, "0 a 2025-03-01T10:00:00Z e sent_at=integer:7\n")
 	// A profile holds from its arrival.
 	decodes(t, JSONOptions{}, `{"customer":"a","event":"profile","tier":"gold"}`, "0 a 2025-03-01T12:00:00Z profile tier=string:gold\n")
 	decodes(t, JSONOptions{}, `{"customer":"a","time":"2025-03-03T12:00:00Z","event":"e"}

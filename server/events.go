@@ -65,15 +65,15 @@ func (s *Server) postEvents(w http.ResponseWriter, r *http.Request) error {
 
 // appendBody has the store take what a body brings.
 func (s *Server) appendBody(r *http.Request, body *pooledReader, opt storage.AppendOptions) (storage.Ack, error) {
-	var known map[string]event.Type
+	var types ingest.JSONOptions
 	err := s.change(func() (err error) { // to ask the store may be to wait for it, too
-		known, err = s.propertyTypes(r.Header.Get("X-Property-Types"))
+		types, err = s.propertyTypes(r.Header.Get("X-Property-Types"))
 		return err
 	})
 	if err != nil {
 		return storage.Ack{}, err
 	}
-	decoded, err := ingest.DecodeJSON(body, ingest.JSONOptions{EventsMax: eventsPerBatch, Known: known, Length: r.ContentLength, Reserve: body.reserve})
+	decoded, err := ingest.DecodeJSON(body, ingest.JSONOptions{EventsMax: eventsPerBatch, Known: types.Known, SentAt: types.SentAt, Length: r.ContentLength, Reserve: body.reserve})
 	var many *ingest.TooManyError
 	switch {
 	case errors.As(err, &many):
@@ -199,30 +199,33 @@ func (s *Server) durability(r *http.Request) (storage.Durability, error) {
 
 // propertyTypes are the types that a batch's properties are read as: those that
 // the store has given them already and, for others, those that the client
-// names, as in at=time&value=float. JSON cannot tell a time from a text.
-func (s *Server) propertyTypes(named string) (map[string]event.Type, error) {
+// names, as in at=time&value=float. JSON cannot tell a time from a text, nor a
+// property sent_at from the sender's clock: a client that names it means the property.
+func (s *Server) propertyTypes(named string) (ingest.JSONOptions, error) {
 	known := map[string]event.Type{}
+	sentAt := false
 	if named != "" {
 		values, err := url.ParseQuery(named)
 		if err != nil {
-			return nil, badRequest("bad_types", "X-Property-Types cannot be read: "+err.Error(), "write at=time&value=float")
+			return ingest.JSONOptions{}, badRequest("bad_types", "X-Property-Types cannot be read: "+err.Error(), "write at=time&value=float")
 		}
+		sentAt = values.Has("sent_at")
 		for name := range values {
 			t, ok := event.ParseType(values.Get(name))
 			if !ok {
-				return nil, badRequest("bad_types", "X-Property-Types names a type that there is not: "+values.Get(name), "types are string, integer, float, boolean and time")
+				return ingest.JSONOptions{}, badRequest("bad_types", "X-Property-Types names a type that there is not: "+values.Get(name), "types are string, integer, float, boolean and time")
 			}
 			known[name] = t
 		}
 	}
 	properties, err := s.db.Store().Properties()
 	if err != nil {
-		return nil, err
+		return ingest.JSONOptions{}, err
 	}
 	for _, p := range properties {
 		known[p.Name] = p.Type
 	}
-	return known, nil
+	return ingest.JSONOptions{Known: known, SentAt: sentAt}, nil
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) error {

@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 
 	"wend/client"
 	"wend/engine"
@@ -101,6 +104,45 @@ func TestRejectsOfAnImportAreCounted(t *testing.T) {
 			}
 			if done.Rejected != rows || len(done.Rejects) != 100 || done.Rejects[99].Index != 99 {
 				t.Errorf("%d rows are rejected, %d of them told, want %d and 100", done.Rejected, len(done.Rejects), rows)
+			}
+		})
+	}
+}
+
+// An import over HTTP stores what one into a folder does, and once; a column may
+// have the name of a field that only senders with clocks of their own use.
+func TestImportsAreEqualEitherWay(t *testing.T) {
+	for name, text := range map[string]string{
+		"times":    "customer,time,event,sent_at\na,2025-03-01T10:00:00Z,mail,2025-02-01T10:00:00Z\nb,2025-03-02T10:00:00Z,mail,\n",
+		"texts":    "customer,time,event,sent_at\na,2025-03-01T10:00:00Z,mail,Berlin\nb,2025-03-02T10:00:00Z,mail,2025-03-01\n",
+		"integers": "customer,time,event,sent_at\na,2025-03-01T10:00:00Z,mail,1740823200\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			file := filepath.Join(dir, "mails.csv")
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			run := func(cmd *cobra.Command, args ...string) string {
+				t.Helper()
+				var out bytes.Buffer
+				cmd.SetArgs(args)
+				cmd.SetOut(&out)
+				cmd.SetErr(io.Discard)
+				if err := cmd.ExecuteContext(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				return out.String()
+			}
+			db, _ := emptyServer(t)
+			s := httptest.NewServer(server.New(db, server.Options{}).Handler())
+			defer s.Close()
+			folder := filepath.Join(dir, "shop")
+			run(importCommand(), folder, file)
+			run(importCommand(), s.URL, file)
+			run(importCommand(), s.URL, file)
+			if got, want := run(exportCommand(), s.URL), run(exportCommand(), folder); got != want {
+				t.Errorf("the server has\n%s\nthe folder\n%s", got, want)
 			}
 		})
 	}
