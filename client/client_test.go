@@ -235,6 +235,44 @@ func TestAppendKeepsTypes(t *testing.T) {
 	}
 }
 
+// What a store rejects is rejected on the way to it, too, and nothing else in its place.
+func TestAppendRejectsWhatAStoreDoes(t *testing.T) {
+	db, c := open(t)
+	sound := event.Event{Customer: "a", Time: at(0), Name: "view"}
+	with := func(name string, v event.Value) event.Event {
+		e := sound
+		e.Props = []event.Prop{{Name: name, Value: v}}
+		return e
+	}
+	late := sound
+	late.Time = event.MaxTime + 1
+	events := []event.Event{
+		{Customer: "a\xff", Time: at(0), Name: "view"}, sound, late, {Customer: "a", Time: at(0), Name: "view\xfe"},
+		{Customer: "a", Time: at(0), Name: "view", Channel: "\xff"}, {Customer: "a", Time: at(0), Name: "view", ID: "\xff"},
+		with("note", event.String("\xff")), with("n\xff", event.Boolean(true)), with("n", event.Float(math.Inf(1))), with("n", event.Float(1.5)),
+		with("\xff", event.Null),
+	}
+	want, err := db.Append(t.Context(), events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, other := open(t)
+	for name, to := range map[string]*client.Client{"the same store": c, "an empty one": other} {
+		got, err := to.Append(t.Context(), events, "")
+		if err != nil || got.Accepted+got.Duplicates != want.Accepted+want.Duplicates || len(got.Rejected) != len(want.Rejected) {
+			t.Fatalf("%s: %+v, %v, want %+v", name, got, err, want)
+		}
+		for i, r := range want.Rejected {
+			if got.Rejected[i].Index != r.Index || r.Index != 2 && got.Rejected[i].Reason != r.Reason {
+				t.Errorf("%s: %+v, want %+v", name, got.Rejected[i], r)
+			}
+		}
+	}
+	if ack, err := c.Append(t.Context(), events[:1], "t"); err != nil || len(ack.Rejected) != 1 {
+		t.Errorf("an event that cannot be sent, alone: %+v, %v", ack, err)
+	}
+}
+
 // A batch with a token is sent again until the server takes it, whatever the
 // server's failure; one without a token, or one that is at fault itself, is not.
 func TestAppendTriesAgain(t *testing.T) {

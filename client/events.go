@@ -2,14 +2,18 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -50,7 +54,75 @@ var ErrTooLarge = errors.New("the batch is larger than a server takes at once")
 // twelve times in about half a minute, each time later, and as late as the
 // server's Retry-After wants. After an error the batch may be stored or not;
 // sending it again with the token is still safe.
+//
+// Events that JSON cannot say, because a text is not UTF-8 or a number infinite,
+// are not sent: they are in the Ack's rejections, like those that the server rejects.
 func (c *Client) Append(ctx context.Context, events []event.Event, token string) (storage.Ack, error) {
+	var rejected []storage.Rejection
+	for i := range events {
+		if reason := unsendable(&events[i]); reason != "" {
+			rejected = append(rejected, storage.Rejection{Index: i, Reason: reason})
+		}
+	}
+	if len(rejected) == 0 {
+		return c.appendAll(ctx, events, token)
+	}
+	if len(rejected) == len(events) {
+		return storage.Ack{Rejected: rejected}, nil
+	}
+	var rest []event.Event
+	var index []int // of the rest in events
+	for i, left := 0, rejected; i < len(events); i++ {
+		if len(left) > 0 && left[0].Index == i {
+			left = left[1:]
+			continue
+		}
+		rest = append(rest, events[i])
+		index = append(index, i)
+	}
+	ack, err := c.appendAll(ctx, rest, token)
+	for _, r := range ack.Rejected {
+		if r.Index >= 0 && r.Index < len(index) {
+			r.Index = index[r.Index]
+		}
+		rejected = append(rejected, r)
+	}
+	if err == nil {
+		slices.SortFunc(rejected, func(a, b storage.Rejection) int { return cmp.Compare(a.Index, b.Index) })
+		ack.Rejected = rejected
+	}
+	return ack, err
+}
+
+// unsendable says why an event cannot be written as JSON and be the same, in a store's words.
+func unsendable(e *event.Event) string {
+	bad := func(what, text string) string { return fmt.Sprintf("%s %.128q is not valid UTF-8", what, text) }
+	switch {
+	case !utf8.ValidString(e.Customer):
+		return bad("customer", e.Customer)
+	case !utf8.ValidString(e.Name):
+		return bad("event name", e.Name)
+	case !utf8.ValidString(e.Channel):
+		return bad("channel", e.Channel)
+	case !utf8.ValidString(e.ID):
+		return bad("id", e.ID)
+	}
+	for _, p := range e.Props {
+		switch {
+		case p.Value.IsNull():
+		case !utf8.ValidString(p.Name):
+			return bad("property name", p.Name)
+		case !utf8.ValidString(p.Value.Text()):
+			return bad(fmt.Sprintf("property %.128q", p.Name), p.Value.Text())
+		case p.Value.Type() == event.FloatType && math.IsInf(p.Value.Float(), 0):
+			return fmt.Sprintf("property %.128q is not a finite number", p.Name)
+		}
+	}
+	return ""
+}
+
+// appendAll sends events as one batch.
+func (c *Client) appendAll(ctx context.Context, events []event.Event, token string) (storage.Ack, error) {
 	names, typed := map[string]bool{}, url.Values{}
 	for _, e := range events {
 		for _, p := range e.Props {
