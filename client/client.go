@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -86,8 +87,12 @@ type apiError struct {
 // do calls the server. body is sent as JSON unless nil; an answer is decoded
 // into answer unless that is nil. text is the statement that errors point into.
 func (c *Client) do(ctx context.Context, method, path string, body, answer any, text string) error {
+	return c.doWith(ctx, method, path, http.Header{}, body, answer, text)
+}
+
+// doWith is do with further headers.
+func (c *Client) doWith(ctx context.Context, method, path string, header http.Header, body, answer any, text string) error {
 	var in io.Reader
-	header := http.Header{}
 	if body != nil {
 		b, err := json.Marshal(body)
 		if err != nil {
@@ -221,10 +226,29 @@ func offset(text string, line, column int) int {
 	return len(text)
 }
 
-// Query runs one statement on the server.
+// Query runs one statement on the server. Of the limits in its options only Time
+// can be sent, any other is an error; the server's own hold as well. Progress is
+// not told.
 func (c *Client) Query(ctx context.Context, text string, opts ...engine.QueryOption) (*engine.Result, error) {
 	settings := engine.NewQuerySettings(opts...)
+	if settings.ReadOnly {
+		if err := changesNothing(text); err != nil {
+			return nil, err
+		}
+	}
 	req := map[string]any{"query": text}
+	header := http.Header{}
+	if settings.NoCache {
+		header.Set("Cache-Control", "no-cache")
+	}
+	limits := settings.Limits
+	if limits.Time > 0 {
+		req["timeout_ms"] = max(limits.Time.Milliseconds(), 1)
+	}
+	limits.Time, limits.Progress = 0, nil
+	if !reflect.ValueOf(limits).IsZero() {
+		return nil, errors.New("a server takes only Time of a query's limits: leave out the others, or ask an open store")
+	}
 	if settings.Lenient {
 		req["lenient"] = true
 	}
@@ -236,10 +260,25 @@ func (c *Client) Query(ctx context.Context, text string, opts ...engine.QueryOpt
 		req["params"] = params
 	}
 	var answer resultBody
-	if err := c.do(ctx, http.MethodPost, "/v1/query", req, &answer, text); err != nil {
+	if err := c.doWith(ctx, http.MethodPost, "/v1/query", header, req, &answer, text); err != nil {
 		return nil, err
 	}
 	return answer.result()
+}
+
+// changesNothing fails as an open store does for a statement that is not to be
+// run read-only: a server runs whatever the token allows.
+func changesNothing(text string) error {
+	statements, err := query.Parse(text)
+	if err != nil {
+		return err
+	}
+	for _, s := range statements {
+		if s.Query == nil {
+			return fmt.Errorf("%.40s: %w", s, storage.ErrReadOnly)
+		}
+	}
+	return nil
 }
 
 func jsonValue(v event.Value) any {

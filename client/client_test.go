@@ -142,6 +142,37 @@ func TestSettingsOfAQueryGoAlong(t *testing.T) {
 	if res, err = c.Query(t.Context(), "funnel view -> basket", engine.WithLenient()); err != nil || len(res.Meta.Warnings) == 0 {
 		t.Errorf("leniently: %v, %v", res, err)
 	}
+	for _, text := range []string{"define stage looking as view", "drop stage looking", "show events; define stage looking as view"} {
+		if _, err := c.Query(t.Context(), text, engine.ReadOnlyQuery()); err == nil {
+			t.Errorf("%s: runs read-only", text)
+		}
+	}
+	if _, definitions, err := c.Schema(t.Context()); err != nil || len(definitions) > 0 {
+		t.Errorf("read-only statements defined %v, %v", definitions, err)
+	}
+	if _, err := c.Query(t.Context(), "define stage looking as view", engine.ReadOnlyQuery()); !errors.Is(err, storage.ErrReadOnly) {
+		t.Errorf("read-only: %v", err)
+	}
+	for range 2 {
+		res, err := c.Query(t.Context(), "show events", engine.ReadOnlyQuery(), engine.NoCache())
+		if err != nil || res.Meta.Cached {
+			t.Errorf("afresh: %v, %v", res, err)
+		}
+	}
+	if _, err := c.Query(t.Context(), "show events", engine.WithLimits(engine.RunOptions{Rows: 1})); err == nil {
+		t.Error("a limit that cannot be sent is forgotten")
+	}
+	var sent string
+	recorder := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		body, _ := io.ReadAll(r.Body)
+		sent = r.Header.Get("Cache-Control") + string(body)
+		return nil, io.ErrUnexpectedEOF
+	})}
+	c, _ = client.New("http://127.0.0.1:1", client.Options{HTTP: recorder})
+	_, _ = c.Query(t.Context(), "show events", engine.NoCache(), engine.WithLimits(engine.RunOptions{Time: 2 * time.Second}))
+	if want := `no-cache{"query":"show events","timeout_ms":2000}`; sent != want {
+		t.Errorf("sent %s, want %s", sent, want)
+	}
 }
 
 func TestMistakesKeepTheirPlaces(t *testing.T) {
