@@ -9,12 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"reflect"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"wend/access"
 	"wend/engine"
@@ -228,7 +230,7 @@ func offset(text string, line, column int) int {
 
 // Query runs one statement on the server. Of the limits in its options only Time
 // can be sent, any other is an error; the server's own hold as well. Progress is
-// not told.
+// not told. A parameter that is a time cannot be sent, either: the query can say it.
 func (c *Client) Query(ctx context.Context, text string, opts ...engine.QueryOption) (*engine.Result, error) {
 	settings := engine.NewQuerySettings(opts...)
 	if settings.ReadOnly {
@@ -255,7 +257,10 @@ func (c *Client) Query(ctx context.Context, text string, opts ...engine.QueryOpt
 	if len(settings.Params) > 0 {
 		params := map[string]any{}
 		for name, v := range settings.Params {
-			params[name] = jsonValue(v)
+			var err error
+			if params[name], err = jsonValue(v); err != nil {
+				return nil, fmt.Errorf("the parameter $%s %w", name, err)
+			}
 		}
 		req["params"] = params
 	}
@@ -281,20 +286,27 @@ func changesNothing(text string) error {
 	return nil
 }
 
-func jsonValue(v event.Value) any {
+// jsonValue is a parameter as a server reads it, with its type.
+func jsonValue(v event.Value) (any, error) {
 	switch v.Type() {
 	case event.StringType:
-		return v.Text()
+		if !utf8.ValidString(v.Text()) {
+			return nil, fmt.Errorf("is %.128q, which is not valid UTF-8", v.Text())
+		}
+		return v.Text(), nil
 	case event.IntegerType:
-		return v.Int()
+		return v.Int(), nil
 	case event.FloatType:
-		return v.Float()
+		if math.IsInf(v.Float(), 0) {
+			return nil, errors.New("is not a finite number")
+		}
+		return json.Number(strconv.FormatFloat(v.Float(), 'e', -1, 64)), nil // 2e+00: 2 would be an integer
 	case event.BooleanType:
-		return v.Bool()
+		return v.Bool(), nil
 	case event.TimeType:
-		return v.Time().String()
+		return nil, fmt.Errorf("is a time, which a server would take for a text; write it into the query, without quotes: %s", v.Time())
 	}
-	return nil
+	return nil, nil
 }
 
 // Complete asks the server what may stand at a position. An unreachable server

@@ -129,12 +129,34 @@ func TestAnswersAreThoseOfTheStore(t *testing.T) {
 }
 
 func TestSettingsOfAQueryGoAlong(t *testing.T) {
-	_, c := open(t, journeys()...)
+	db, c := open(t, journeys()...)
 	values := map[string]event.Value{"i": event.Integer(1<<62 + 1), "f": event.Float(0.1), "b": event.Boolean(true),
-		"s": event.String("a \"quoted\"\nline <&> \u2028 €"), "t": event.Instant(at(0)), "n": event.Null}
+		"s": event.String("a \"quoted\"\nline <&> \u2028 €"), "n": event.Null}
 	res, err := c.Query(t.Context(), "measure events[big = $i and price = $f and paid = $b and text = $s and coalesce(price, $n) > 0]", engine.WithParams(values))
 	if err != nil || res.Rows[0][0] != int64(1) {
 		t.Errorf("%v, %v", res, err)
+	}
+	for _, f := range []float64{2, 1e6, 1e18, 1e20, 1e300, -0.1, 5e-324} {
+		whole := engine.WithParams(map[string]event.Value{"f": event.Float(f)})
+		const text = "measure max(coalesce(price * 0, $f))"
+		want, err := db.Query(t.Context(), text, whole)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.Query(t.Context(), text, whole)
+		if err != nil || !cmp.Equal(got.Columns, want.Columns) || !cmp.Equal(got.Rows, want.Rows) {
+			t.Errorf("%g: %v, %v, want %v", f, got, err, want)
+		}
+	}
+	for value, want := range map[event.Value]string{
+		event.Instant(at(0)):     "$x is a time, which a server would take for a text; write it into the query, without quotes: 2025-03-01T00:00:00.123456Z",
+		event.Float(math.Inf(1)): "$x is not a finite number",
+		event.String("a\xff"):    `$x is "a\xff", which is not valid UTF-8`,
+	} {
+		_, err := c.Query(t.Context(), "measure events[$x = $x]", engine.WithParams(map[string]event.Value{"x": value}))
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%v: %v", value, err)
+		}
 	}
 	if _, err := c.Query(t.Context(), "funnel view -> basket"); err == nil {
 		t.Error("an unknown event is no mistake")
