@@ -163,7 +163,16 @@ func epoch(s string) (event.Time, timeFault) {
 			return 0, notATime
 		}
 		whole, part := math.Modf(math.Abs(f))
-		n, fraction = int64(whole), int64(part*1e6)
+		// No float is exactly what was written: the nearest microsecond is, where
+		// the next one down may not be.
+		n = int64(whole)
+		fraction = int64(math.Round(part * 1e6))
+		if n >= secondsBelow {
+			fraction = int64(math.Round(part*1e3)) * 1e3
+		}
+		if fraction == 1e6 {
+			n, fraction = n+1, 0
+		}
 	}
 	var micros int64
 	switch {
