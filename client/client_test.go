@@ -436,10 +436,11 @@ func TestAppendOfLargeBatches(t *testing.T) {
 func TestAppendGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at []time.Time
+		asked := "20"
 		broken := &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
 			at = append(at, time.Now())
 			if len(at) == 1 {
-				return &http.Response{StatusCode: 503, Status: "503 busy", Header: http.Header{"Retry-After": {"2"}}, Body: http.NoBody}, nil
+				return &http.Response{StatusCode: 503, Status: "503 busy", Header: http.Header{"Retry-After": {asked}}, Body: http.NoBody}, nil
 			}
 			return nil, io.ErrUnexpectedEOF
 		})}
@@ -450,8 +451,12 @@ func TestAppendGivesUp(t *testing.T) {
 		if _, err := c.Append(t.Context(), journeys()[:1], "t1"); !errors.Is(err, io.ErrUnexpectedEOF) || len(at) != 12 {
 			t.Errorf("%v after %d attempts", err, len(at))
 		}
-		if first, all := at[1].Sub(at[0]), at[len(at)-1].Sub(at[0]); first < 2*time.Second || all > time.Minute {
+		if first, all := at[1].Sub(at[0]), at[len(at)-1].Sub(at[0]); first < 20*time.Second || all > time.Minute {
 			t.Errorf("the second attempt came after %s, the last after %s", first, all)
+		}
+		at, asked = nil, "3600"
+		if _, err := c.Append(t.Context(), journeys()[:1], "t3"); !errors.Is(err, io.ErrUnexpectedEOF) || at[1].Sub(at[0]) != time.Minute {
+			t.Errorf("asked to wait for an hour: %v, %s", err, at[1].Sub(at[0]))
 		}
 		at = at[1:]
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -24,11 +24,13 @@ import (
 
 // A batch with a token is sent attemptsMax times before its failure is the
 // caller's, with waits between that double from waitFirst up to waitMax: half a
-// minute together, within which a server is started again.
+// minute together, within which a server is started again. A server that asks for
+// a longer wait gets it, up to askedMax.
 const (
 	attemptsMax = 12
 	waitFirst   = 50 * time.Millisecond
 	waitMax     = 5 * time.Second
+	askedMax    = time.Minute
 )
 
 // timeoutDefault is how long one attempt may take.
@@ -52,7 +54,7 @@ var ErrTooLarge = errors.New("the batch is larger than a server takes at once")
 // answer came, or not all of it, within Options.Timeout, and where the server
 // answers that the failure is its own (5xx) or that it has to wait (429): up to
 // twelve times in about half a minute, each time later, and as late as the
-// server's Retry-After wants. After an error the batch may be stored or not;
+// server's Retry-After wants, up to a minute each time. After an error the batch may be stored or not;
 // sending it again with the token is still safe.
 //
 // Events that JSON cannot say, because a text is not UTF-8 or a number infinite,
@@ -198,7 +200,7 @@ func passing(err error) (again bool, after time.Duration) {
 	if errors.As(err, &refused) {
 		switch {
 		case refused.Status >= 500, refused.Status == http.StatusTooManyRequests, refused.Status == http.StatusRequestTimeout:
-			return true, min(refused.RetryAfter, waitMax)
+			return true, min(refused.RetryAfter, askedMax)
 		}
 		return false, 0
 	}
