@@ -99,6 +99,51 @@ func TestStatementsLookForCancellationInsideLongJourneys(t *testing.T) {
 	}
 }
 
+// After the scan, groups are merged and rows sorted: a statement looks meanwhile
+// whether it was cancelled, and ends with the look that finds it so.
+func TestStatementsLookForCancellationAfterTheScan(t *testing.T) {
+	const customers = 20_000
+	snap := enginetest.Must(many(customers, 1), enginetest.Options{})
+	looks := func(text string, cancelAt int) (n int, err error) {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		_, err = runContext(ctx, snap, text, engine.RunOptions{Workers: 1, MemoryBytes: 1 << 30}.WithLooked(func() {
+			if n++; n == cancelAt {
+				cancel()
+			}
+		}))
+		return n, err
+	}
+	const each = customers >> 10 // looks of a loop over all groups or rows
+	for _, c := range []struct {
+		text, without string // what looks less often
+		loops         int
+	}{
+		{"measure events by customer top 5", "measure events by event top 5", 6},
+		{"measure events by customer limit 10", "measure events by customer top 5", 5},
+		{"measure events by customer order by customer desc limit 10", "measure events by customer limit 10", 1},
+		{"customers among did A limit 20000", "customers among did A", 1},
+		{"customers among did A order by first limit 20000", "customers among did A limit 20000", 1},
+	} {
+		all, err := looks(c.text, 0)
+		if err != nil {
+			t.Errorf("%s: %v", c.text, err)
+		}
+		without, err := looks(c.without, 0)
+		if err != nil {
+			t.Errorf("%s: %v", c.without, err)
+		}
+		if all < without+c.loops*each {
+			t.Errorf("%s looked %d times, and %s %d times, with %d groups", c.text, all, c.without, without, customers)
+		}
+		for at := 1; at <= all*9/10; at += all/8 + 1 {
+			if n, err := looks(c.text, at); n != at || !errors.Is(err, context.Canceled) {
+				t.Errorf("%s, cancelled at look %d of %d: %d looks, %v", c.text, at, all, n, err)
+			}
+		}
+	}
+}
+
 // A condition that reads nothing but the event's name is decided for every name
 // before a tile is read: a match with a name looks whether the statement was
 // cancelled, as one with a row does, and one with a constant is made once.

@@ -92,7 +92,7 @@ func (w *customersWorker) visit(v *view) error {
 			continue
 		}
 		w.members.Add(1)
-		if err := w.add(row); err != nil {
+		if err := w.add(v, row); err != nil {
 			return err
 		}
 	}
@@ -131,23 +131,28 @@ func (w *customersWorker) row(v *view, c, lo, hi int) ([]Cell, error) {
 	return row, nil
 }
 
-func (w *customersWorker) add(row []Cell) error {
+func (w *customersWorker) add(v *view, row []Cell) error {
 	if err := w.r.memory.reserve(w.rowBytes); err != nil {
 		return err
 	}
 	if w.rows = append(w.rows, row); w.keep > 0 && len(w.rows) >= 2*max(w.keep, 512) {
-		w.cut()
+		return w.cut(v.look)
 	}
 	return nil
 }
 
-func (w *customersWorker) cut() {
-	slices.SortFunc(w.rows, w.compare)
+func (w *customersWorker) cut(look func() error) error {
+	var err error
+	slices.SortFunc(w.rows, looking(look, &err, w.compare))
+	if err != nil {
+		return err
+	}
 	if n := len(w.rows) - w.keep; w.keep > 0 && n > 0 {
 		w.r.memory.release(int64(n) * w.rowBytes)
 		clear(w.rows[w.keep:])
 		w.rows = w.rows[:w.keep]
 	}
+	return nil
 }
 
 func (o *customersOperator) run(r *run) (*Result, error) {
@@ -159,7 +164,9 @@ func (o *customersOperator) run(r *run) (*Result, error) {
 	for _, w := range ws {
 		all.rows = append(all.rows, w.rows...)
 	}
-	all.cut()
+	if err := all.cut(r.look); err != nil {
+		return nil, err
+	}
 	res := &Result{Columns: o.columns, Rows: all.rows}
 	if kept, of := int64(len(all.rows)), o.members.Load(); kept < of {
 		res.Meta.Cut = &Cut{Kept: kept, Of: of, Share: share(kept, of)}

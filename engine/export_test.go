@@ -36,6 +36,12 @@ func (db *DB) KeptNext() (n int) {
 // SetModelClock has models age by another clock.
 func (db *DB) SetModelClock(now func() time.Time) { db.models.now = now }
 
+// WithLooked has f called whenever the run looks at the context between scans.
+func (o RunOptions) WithLooked(f func()) RunOptions {
+	o.looked = f
+	return o
+}
+
 // WithSpent has f told what the run took: bytes reserved at most, looks at the
 // context inside of tiles, steps of automata.
 func (o RunOptions) WithSpent(f func(bytes, checks, steps int64)) RunOptions {

@@ -307,20 +307,35 @@ const (
 	mergedGroupBytes = 176
 )
 
+// What rankValues takes for a value: to count and sort it, and to keep it with
+// its rank. Tables have their room to grow.
+const (
+	countedValueBytes = 44
+	rankedValueBytes  = 64
+)
+
 // merge makes the answer's groups of the workers'. It applies top.
 func (g *grouping) merge(ws []*grouper) (*groups, error) {
 	m := &groups{grouping: g, target: make([][]int, len(ws))}
-	ranks := m.rankValues(ws)
+	memory := ration{budget: g.run.memory}
+	ranks, err := m.rankValues(ws, &memory)
+	if err != nil {
+		return nil, err
+	}
 	combined := map[string]int{}
 	index := map[group]int{}
 	var key []byte
-	memory := ration{budget: g.run.memory}
 	for i, w := range ws {
 		if err := memory.take(8 * int64(len(w.groups))); err != nil {
 			return nil, err
 		}
 		m.target[i] = make([]int, len(w.groups))
 		for id := range w.groups {
+			if id%rowsBetweenChecks == 0 {
+				if err := g.run.look(); err != nil {
+					return nil, err
+				}
+			}
 			from := &w.groups[id]
 			key = key[:0]
 			values := make([]int32, len(from.codes))
@@ -357,14 +372,16 @@ func (g *grouping) merge(ws []*grouper) (*groups, error) {
 	if err := m.fill(index); err != nil {
 		return nil, err
 	}
-	m.order()
+	if err := m.order(); err != nil {
+		return nil, err
+	}
 	return m, nil
 }
 
 // rankValues finds which values of each expression of by top keeps, and
 // returns for each code the index of its value. Values that top leaves out
 // share the last index.
-func (m *groups) rankValues(ws []*grouper) []map[uint32]int32 {
+func (m *groups) rankValues(ws []*grouper, memory *ration) ([]map[uint32]int32, error) {
 	g := m.grouping
 	ranks := make([]map[uint32]int32, len(g.by))
 	m.values = make([][]value, len(g.by))
@@ -373,15 +390,27 @@ func (m *groups) rankValues(ws []*grouper) []map[uint32]int32 {
 		var all int64
 		for _, w := range ws {
 			for i := range w.groups {
+				if i%rowsBetweenChecks == 0 {
+					if err := g.run.look(); err != nil {
+						return nil, err
+					}
+				}
+				known := len(anchors)
 				anchors[w.groups[i].codes[b]] += w.groups[i].anchors
 				all += w.groups[i].anchors
+				if len(anchors) > known {
+					if err := memory.take(countedValueBytes + rankedValueBytes); err != nil {
+						return nil, err
+					}
+				}
 			}
 		}
 		codes := make([]uint32, 0, len(anchors))
 		for code := range anchors {
 			codes = append(codes, code)
 		}
-		slices.SortFunc(codes, func(x, y uint32) int {
+		var err error
+		slices.SortFunc(codes, looking(g.run.look, &err, func(x, y uint32) int {
 			if (x == otherCode) != (y == otherCode) {
 				return truth(x == otherCode) - truth(y == otherCode)
 			}
@@ -389,14 +418,23 @@ func (m *groups) rankValues(ws []*grouper) []map[uint32]int32 {
 				return n
 			}
 			return compareNullsLast(c.dict.values[x], c.dict.values[y])
-		})
+		}))
+		if err != nil {
+			return nil, err
+		}
 		top := len(codes)
 		if g.plans[b].Top > 0 && g.kept[b] == nil {
 			top = int(min(int64(top), g.plans[b].Top))
 		}
 		ranks[b] = map[uint32]int32{}
+		m.values[b] = make([]value, 0, min(top+1, len(codes)))
 		var kept int64
 		for i, code := range codes {
+			if i%rowsBetweenChecks == 0 {
+				if err := g.run.look(); err != nil {
+					return nil, err
+				}
+			}
 			ranks[b][code] = int32(min(i, top))
 			switch {
 			case i < top && code != otherCode:
@@ -409,8 +447,9 @@ func (m *groups) rankValues(ws []*grouper) []map[uint32]int32 {
 		if top < len(codes) && m.cut == nil {
 			m.cut = &Cut{Kept: int64(top), Of: int64(len(codes)), Share: share(kept, all)}
 		}
+		memory.left += countedValueBytes * int64(len(codes))
 	}
-	return ranks
+	return ranks, nil
 }
 
 func truth(b bool) int {
@@ -467,6 +506,11 @@ func (m *groups) fill(have map[group]int) error {
 	for w := range windows {
 		for _, start := range starts {
 			for c := range m.combined {
+				if c%rowsBetweenChecks == 0 {
+					if err := g.run.look(); err != nil {
+						return err
+					}
+				}
 				key := group{periodKey: periodKey{w, start}, combination: c}
 				if _, ok := have[key]; !ok {
 					m.list = append(m.list, key)
@@ -477,17 +521,23 @@ func (m *groups) fill(have map[group]int) error {
 	return nil
 }
 
-func (m *groups) order() {
-	ranks := m.rankCombinations()
+func (m *groups) order() error {
+	ranks, err := m.rankCombinations()
+	if err != nil {
+		return err
+	}
 	perm := make([]int, len(m.list))
 	for i := range perm {
 		perm[i] = i
 	}
-	slices.SortFunc(perm, func(i, j int) int {
+	slices.SortFunc(perm, looking(m.grouping.run.look, &err, func(i, j int) int {
 		x, y := &m.list[i], &m.list[j]
 		return cmp.Or(cmp.Compare(x.window, y.window), cmp.Compare(x.start, y.start),
 			cmp.Compare(ranks[x.combination], ranks[y.combination]))
-	})
+	}))
+	if err != nil {
+		return err
+	}
 	place := make([]int, len(perm))
 	ordered := make([]group, len(perm))
 	for at, i := range perm {
@@ -499,10 +549,11 @@ func (m *groups) order() {
 			ids[id] = place[ids[id]]
 		}
 	}
+	return nil
 }
 
 // rankCombinations returns the place of each combination in the order of groups.
-func (m *groups) rankCombinations() []int {
+func (m *groups) rankCombinations() ([]int, error) {
 	perm := make([]int, len(m.combined))
 	for i := range perm {
 		perm[i] = i
@@ -515,7 +566,8 @@ func (m *groups) rankCombinations() []int {
 		}
 		return n
 	}
-	slices.SortFunc(perm, func(i, j int) int {
+	var err error
+	slices.SortFunc(perm, looking(m.grouping.run.look, &err, func(i, j int) int {
 		x, y := &m.combined[i], &m.combined[j]
 		if n := cmp.Or(others(x)-others(y), cmp.Compare(y.anchors, x.anchors)); n != 0 {
 			return n
@@ -529,12 +581,15 @@ func (m *groups) rankCombinations() []int {
 			}
 		}
 		return 0
-	})
+	}))
+	if err != nil {
+		return nil, err
+	}
 	ranks := make([]int, len(perm))
 	for rank, i := range perm {
 		ranks[i] = rank
 	}
-	return ranks
+	return ranks, nil
 }
 
 // len is the number of groups.

@@ -204,10 +204,20 @@ func (o *measureOperator) run(r *run) (*Result, error) {
 	}
 	total := make([][]accumulator, m.len())
 	for i := range total {
+		if i%rowsBetweenChecks == 0 {
+			if err := r.look(); err != nil {
+				return nil, err
+			}
+		}
 		total[i] = make([]accumulator, len(o.aggregates))
 	}
 	for i, w := range ws {
 		for id := range w.accumulators {
+			if id%rowsBetweenChecks == 0 {
+				if err := r.look(); err != nil {
+					return nil, err
+				}
+			}
 			to := total[m.of(i, id)]
 			for k := range to {
 				if err := to[k].add(o.aggregates[k].kind, &w.accumulators[id][k], &w.memory); err != nil {

@@ -20,7 +20,7 @@ func (r *run) answer(op operator) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := res.arrange(r.plan, &r.opt); err != nil {
+	if err := res.arrange(r); err != nil {
 		return nil, err
 	}
 	if r.plan.Analyze {

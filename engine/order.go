@@ -7,19 +7,20 @@ import (
 
 	"wend/event"
 	"wend/internal/seeded"
-	"wend/query"
 )
 
 // arrange applies order by and limit to the rows, and the limits of rows and
 // of bytes that no answer may exceed. Equal rows keep the statement's own order; nulls come
 // last, whichever way the rest is ordered.
-func (res *Result) arrange(plan *query.Plan, opt *RunOptions) error {
+func (res *Result) arrange(r *run) error {
+	plan, opt := r.plan, &r.opt
 	if plan.Order != nil {
 		column := slices.IndexFunc(res.Columns, func(c Column) bool { return c.Name == plan.Order.Column })
 		if column < 0 {
 			return fmt.Errorf("order by %q: the answer has no such column", plan.Order.Column)
 		}
-		slices.SortStableFunc(res.Rows, func(a, b []Cell) int {
+		var err error
+		slices.SortStableFunc(res.Rows, looking(r.look, &err, func(a, b []Cell) int {
 			x, y := a[column], b[column]
 			if x == nil || y == nil {
 				return truth(x == nil) - truth(y == nil)
@@ -28,7 +29,10 @@ func (res *Result) arrange(plan *query.Plan, opt *RunOptions) error {
 				return compareCells(y, x)
 			}
 			return compareCells(x, y)
-		})
+		}))
+		if err != nil {
+			return err
+		}
 	}
 	if n := int64(len(res.Rows)); plan.Limit > 0 && n > plan.Limit {
 		res.cutRows(plan.Limit)
@@ -42,6 +46,21 @@ func (res *Result) arrange(plan *query.Plan, opt *RunOptions) error {
 			Hint: "add limit or top, or show fewer properties"}
 	}
 	return nil
+}
+
+// looking has a sort look every rowsBetweenChecks comparisons. Once that fails,
+// err says so and all are equal, which ends the sort soon, in any order.
+func looking[E any](look func() error, err *error, compare func(a, b E) int) func(a, b E) int {
+	n := 0
+	return func(a, b E) int {
+		if n++; n%rowsBetweenChecks == 0 && *err == nil {
+			*err = look()
+		}
+		if *err != nil {
+			return 0
+		}
+		return compare(a, b)
+	}
 }
 
 // add adds a row to the answer. Rows are made one after the other, and each is

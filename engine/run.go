@@ -68,6 +68,7 @@ type RunOptions struct {
 	aged    time.Duration    // how old the model's state is; 0: it is that of the snapshot
 
 	spent  func(spent)        // told what the run took, for tests; may be nil
+	looked func()             // called whenever the run looks between scans, for tests; may be nil
 	status func() [][2]string // further rows of `show status`; may be nil
 	shared *pool              // what all queries of a DB may use together; nil: no such bound
 	claim  *claim             // of the processors that all queries of a DB have together; nil: all of them
@@ -229,7 +230,12 @@ func (r *run) operator() (operator, error) {
 
 // look is for loops between the scans: it returns the context's error if the
 // query was cancelled, and gives way to others.
-func (r *run) look() error { return r.turn.yield(r.ctx) }
+func (r *run) look() error {
+	if r.opt.looked != nil {
+		r.opt.looked()
+	}
+	return r.turn.yield(r.ctx)
+}
 
 // needChannel, needNames, needIDs and needProperty ask for columns beyond
 // those that every tile has.
