@@ -21,7 +21,7 @@ type customersOperator struct {
 	keep     int // rows that can be shown at most; 0: all
 	orderBy  int
 	members  atomic.Int64
-	rowBytes int64
+	rowBytes int64 // of a row, beside the customer's name
 }
 
 func newCustomers(r *run) (operator, error) {
@@ -131,8 +131,13 @@ func (w *customersWorker) row(v *view, c, lo, hi int) ([]Cell, error) {
 	return row, nil
 }
 
+// bytes is what a row takes.
+func (o *customersOperator) bytes(row []Cell) int64 {
+	return o.rowBytes + int64(len(row[0].(string)))
+}
+
 func (w *customersWorker) add(v *view, row []Cell) error {
-	if err := w.r.memory.reserve(w.rowBytes); err != nil {
+	if err := w.r.memory.reserve(w.bytes(row)); err != nil {
 		return err
 	}
 	if w.rows = append(w.rows, row); w.keep > 0 && len(w.rows) >= 2*max(w.keep, 512) {
@@ -147,8 +152,10 @@ func (w *customersWorker) cut(look func() error) error {
 	if err != nil {
 		return err
 	}
-	if n := len(w.rows) - w.keep; w.keep > 0 && n > 0 {
-		w.r.memory.release(int64(n) * w.rowBytes)
+	if w.keep > 0 && len(w.rows) > w.keep {
+		for _, row := range w.rows[w.keep:] {
+			w.r.memory.release(w.bytes(row))
+		}
 		clear(w.rows[w.keep:])
 		w.rows = w.rows[:w.keep]
 	}

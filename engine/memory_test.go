@@ -131,3 +131,24 @@ func TestReservedMemoryIsTheMemoryTaken(t *testing.T) {
 	}
 	trust.Report(t, "2.3", "statements", len(heavy), "worst_taken_by_reserved", fmt.Sprintf("%.2f", worst), "allowed", memoryFactor)
 }
+
+// The names of customers are part of what is reserved for rows, and given back
+// with those that are cut.
+func TestNamesOfCustomersAreReserved(t *testing.T) {
+	const customers, limit, long = 3000, 600, 4000
+	peak := func(length int) (reserved int64) {
+		var events []event.Event
+		for c := range customers {
+			events = append(events, at(fmt.Sprintf("%0*d", length, c), int64(c), "A", ""))
+		}
+		opt := engine.RunOptions{Workers: 1}.WithSpent(func(bytes, _, _ int64) { reserved = bytes })
+		if _, err := run(enginetest.Must(events, enginetest.Options{}), fmt.Sprintf("customers among did A limit %d", limit), opt); err != nil {
+			t.Error(err)
+		}
+		return reserved
+	}
+	// The tile has all names, and a worker cuts its rows when there are twice as many as can be shown.
+	if got, want := peak(long)-peak(4), int64((customers+2*limit)*(long-4)); got != want {
+		t.Errorf("names reserved %d bytes, want %d", got, want)
+	}
+}
