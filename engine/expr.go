@@ -27,6 +27,7 @@ type expr struct {
 	groups   []channelGroup // by channel code
 	cohort   *cohort        // opSegment
 	zone     *zone
+	list     *valueList // opIn: of many constants; nil: each is compared
 	source   *query.ScalarExpr
 
 	reads reads
@@ -173,6 +174,8 @@ func (r *run) expr(e *query.ScalarExpr) (*expr, error) {
 		n.cohort, err = r.cohort(e.Cohort)
 	case opAdd, opSub, opMul, opNeg, opAbs:
 		n.reads.fails = true
+	case opIn:
+		n.list = listOf(n.args[1:])
 	case opHour, opWeekday, opDay, opMonth, opYear, opDate:
 		n.zone = newZone(r.plan.Timezone)
 	}

@@ -103,7 +103,7 @@ func TestFilterIsValueOfEveryEvent(t *testing.T) {
 		"t > 1970-01-01T02:00:00Z", "time > 1970-01-01T02:00:00Z", "time <= t", "b", "not b", "b = true", "b is null",
 		"customer = 'c7'", "customer like 'c1%'", "customer.s = 'a'", "customer.n > 0 and n < 0", "customer.f is null",
 		"n / f > 1", "n + 1 > 0 or s = 'a'", "abs(n) = 2 and not (f > 0)", "round(f) = 1", "coalesce(n, f, 3) > 1", "-n = 1",
-		"hour(time) in (1, 3)", "weekday(t) = 4", "date(t) = '1970-01-01'",
+		"hour(time) in (1, 3)", "hour(time) in (1, 3, 5, 7, 9, 11, 13, 15, null)", "f in (-1, -0.5, 0, 0.5, 1, 2, 3, 4)", "s not in ('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h')", "weekday(t) = 4", "date(t) = '1970-01-01'",
 		"event = 'buy' and channel = 'web'", "event = 'buy' or channel = 'web'", "not (event = 'buy' and (n > 0 or s = 'a'))", "not (b or n > 0 or channel = 'web')",
 		"null", "n > null", "n > null or event = 'buy'", "true", "not null",
 	} {
@@ -150,6 +150,34 @@ func TestWhatIsLeftOutCannotFail(t *testing.T) {
 		}
 		if fails && mistake != nil && (mistake.Code != "integer_overflow" || mistake.Column < 1 || mistake.Length < 1) {
 			t.Errorf("%s: %+v has no code or place", text, mistake)
+		}
+	}
+}
+
+// Looking a value up among many constants is comparing it with each.
+func TestListedValuesAreThoseThatAreEqual(t *testing.T) {
+	values := []event.Value{event.String(""), event.String("a"), event.String("1"), event.Boolean(false), event.Boolean(true), event.Instant(0), event.Instant(1), event.Null}
+	for _, i := range []int64{math.MinInt64, math.MinInt64 + 1, -1, 0, 1, 1 << 53, 1<<53 + 1, 1 << 62, math.MaxInt64 - 1, math.MaxInt64} {
+		values = append(values, event.Integer(i), event.Float(float64(i)))
+	}
+	for _, f := range []float64{math.Copysign(0, -1), 0.5, -0.5, 1 << 63, -1 << 63, math.Nextafter(1<<63, 0), math.Nextafter(-1<<63, -math.MaxFloat64), 1e300, math.Inf(1), math.Inf(-1)} {
+		values = append(values, event.Float(f))
+	}
+	constant := func(x event.Value) *expr { return &expr{op: opConst, constant: x} }
+	r := rand.New(rand.NewPCG(5, 5))
+	for range 2000 {
+		n := &expr{op: opIn, args: []*expr{nil}}
+		for range listedFrom + r.IntN(4) {
+			n.args = append(n.args, constant(values[r.IntN(len(values))]))
+		}
+		list := listOf(n.args[1:])
+		for _, x := range values {
+			n.args[0], n.list = constant(x), nil
+			want, _ := n.in(nil, nil)
+			n.list = list
+			if got, _ := n.in(nil, nil); got != want {
+				t.Fatalf("%v (%v) in %v is %v, want %v", x, x.Type(), list, got, want)
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -212,6 +213,9 @@ func (n *expr) in(v *view, p *place) (event.Value, error) {
 	if err != nil || x.IsNull() {
 		return event.Null, err
 	}
+	if n.list != nil {
+		return n.list.has(x), nil
+	}
 	unknown := false
 	for _, a := range n.args[1:] {
 		y, err := a.value(v, p)
@@ -228,6 +232,53 @@ func (n *expr) in(v *view, p *place) (event.Value, error) {
 		return event.Null, nil
 	}
 	return event.Boolean(false), nil
+}
+
+// valueList is the constants of an `in`.
+type valueList struct {
+	values map[event.Value]bool
+	null   bool // one of them is null
+}
+
+// listedFrom is from how many constants on looking one up is faster than
+// comparing with each.
+const listedFrom = 8
+
+// listOf returns nil if there are few, or others than constants.
+func listOf(args []*expr) *valueList {
+	if len(args) < listedFrom || slices.ContainsFunc(args, func(a *expr) bool { return a.op != opConst }) {
+		return nil
+	}
+	l := &valueList{values: make(map[event.Value]bool, len(args))}
+	for _, a := range args {
+		if a.constant.IsNull() {
+			l.null = true
+		} else {
+			l.values[asListed(a.constant)] = true
+		}
+	}
+	return l
+}
+
+// has is in for a value that is not null.
+func (l *valueList) has(x event.Value) event.Value {
+	found := l.values[asListed(x)]
+	if !found && l.null {
+		return event.Null
+	}
+	return event.Boolean(found)
+}
+
+// asListed makes equal values the same: 1.0 is 1, and -0 is 0. Floats beyond
+// the integers equal none of them.
+func asListed(x event.Value) event.Value {
+	if x.Type() != event.FloatType {
+		return x
+	}
+	if f := x.Float(); f >= -(1<<63) && f < 1<<63 && f == math.Trunc(f) {
+		return event.Integer(int64(f))
+	}
+	return x
 }
 
 // between is low <= x and x <= high: false if one is false, though the other is unknown.
