@@ -76,7 +76,11 @@ func (d *sim) backup() {
 		c.whole = nil
 	}
 	d.note("backup")
-	if old, err := ReadBackup(d.fs, simBackupDir); err == nil && old.LSN > d.store.lsn {
+	old, err := ReadBackup(d.fs, simBackupDir)
+	if !errors.Is(err, ErrNotFound) && !d.accept(err) {
+		return
+	}
+	if err == nil && old.LSN > d.store.lsn {
 		// It has batches that were in memory only, and lost by a crash: it stays.
 		if _, err := d.store.Backup(context.Background(), simBackupDir, BackupOptions{}); err == nil {
 			d.fail(fmt.Errorf("a backup up to LSN %d takes the place of one up to %d", d.store.lsn, old.LSN))

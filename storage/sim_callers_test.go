@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"wend/event"
 	"wend/storage/vfs/simfs"
@@ -16,10 +17,10 @@ import (
 // has been.
 type simCallers struct {
 	r       *rand.Rand
-	outer   *simBatch // being appended; nil: something else is done
-	open    bool      // the store does something that others may come beside
-	inside  bool
-	before  uint64 // the LSN when the outer batch was sent
+	outer   *simBatch   // being appended; nil: something else is done
+	open    bool        // the store does something that others may come beside
+	inside  atomic.Bool // merges read from other goroutines
+	before  uint64      // the LSN when the outer batch was sent
 	waiting []simCaller
 }
 
@@ -48,7 +49,7 @@ func (d *sim) beside(outer *simBatch, do func() error) error {
 // waits here.
 func (d *sim) come(op *simfs.Op) {
 	c := d.callers
-	if c == nil || !c.open || c.inside || d.full || len(c.waiting) > 2 || c.r.IntN(3) == 0 {
+	if c == nil || !c.open || c.inside.Load() || d.full || len(c.waiting) > 2 || c.r.IntN(3) == 0 {
 		return
 	}
 	if c.outer != nil && !(op.Kind == simfs.Sync && strings.HasSuffix(op.Name, walSuffix)) {
@@ -66,8 +67,8 @@ func (d *sim) come(op *simfs.Op) {
 	if !s.appending.TryRLock() {
 		return
 	}
-	c.inside = true
-	defer func() { c.inside = false }()
+	c.inside.Store(true)
+	defer c.inside.Store(false)
 
 	sent := d.asRows(d.batch(1 + c.r.IntN(3)))
 	from := d.m.present

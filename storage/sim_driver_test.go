@@ -340,7 +340,7 @@ func (d *sim) decide(op *simfs.Op) simfs.Fault {
 	if op.Kind == simfs.Write && path.Base(op.Name) == ballastName && d.openings%4 == 3 {
 		return simfs.ENOSPC
 	}
-	if d.fault == nil || d.callers != nil && d.callers.inside {
+	if d.fault == nil || d.callers != nil && d.callers.inside.Load() {
 		return simfs.None
 	}
 	f := d.fault(op)
@@ -367,7 +367,7 @@ func (d *sim) hook(op *simfs.Op, after bool) {
 	if !after {
 		d.come(op)
 	}
-	if d.crashIn > 0 && !after && (d.callers == nil || !d.callers.inside) {
+	if d.crashIn > 0 && !after && (d.callers == nil || !d.callers.inside.Load()) {
 		if d.crashIn--; d.crashIn == 0 {
 			var left *simfs.FS
 			if d.kind == processKilled && !d.fs.Lied() {
