@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,6 +102,9 @@ func checkNow(t *testing.T, db *engine.DB, now *World, s *Statement) {
 	}
 	want, wantErr := reference.Evaluate(now.Events, now.Links, st[0], now.Definitions, min(end, now.EndOfData))
 	got, err := db.Query(context.Background(), s.String(), engine.WithLenient())
+	if err == nil && strings.HasPrefix(s.String(), "next for ") && !got.Repeatable() { // by counts of before: it says how old they are
+		got, err = db.Query(context.Background(), s.String(), engine.WithLenient(), engine.NoCache())
+	}
 	if err != nil || wantErr != nil {
 		if err == nil || wantErr == nil {
 			t.Errorf("%s: %v, want %v", s, err, wantErr)
