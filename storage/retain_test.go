@@ -482,6 +482,17 @@ func TestRetentionBrake(t *testing.T) {
 	}
 }
 
+// retainAll does all that retention asks for now.
+func retainAll(t *testing.T, s *Store) {
+	t.Helper()
+	for worked := true; worked; {
+		var err error
+		if worked, err = s.RetainStep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // The brake follows the clock also over an instant at which there is more than a
 // tenth of the events, as with times that are dates: when tenths enough have passed.
 func TestRetentionBrakeOverDates(t *testing.T) {
@@ -509,11 +520,7 @@ func TestRetentionBrakeOverDates(t *testing.T) {
 	defer s.Close()
 	var left []int64
 	for range 11 { // a quarter is more than two tenths of 101, a third than three of 76, ...
-		for worked := true; worked; {
-			if worked, err = s.RetainStep(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
+		retainAll(t, s)
 		left = append(left, s.Summary().Events)
 		now, up = now.Add(time.Hour), up+time.Hour
 	}
@@ -535,17 +542,10 @@ func TestRetentionFromAWrongClock(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	retain := func() {
-		for worked := true; worked; {
-			if worked, err = s.RetainStep(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	retain()
+	retainAll(t, s)
 	appendEvents(t, s, AppendOptions{}, event.Event{Customer: "a", Name: "boot", Time: event.At(now)})
 	now, up = right, up+time.Hour
-	retain()
+	retainAll(t, s)
 	appendEvents(t, s, AppendOptions{}, event.Event{Customer: "b", Name: "view", Time: event.At(now)})
 	if n := s.Summary().Events; n != 2 {
 		t.Errorf("%d events are stored", n)
@@ -585,19 +585,11 @@ func TestRetentionDuringALoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	retain := func() {
-		t.Helper()
-		for worked := true; worked; {
-			if worked, err = s.RetainStep(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	retain()
+	retainAll(t, s)
 	l, err := s.NewLoad(t.Context(), LoadOptions{Source: "test.csv"})
 	if err == nil {
 		now = now.AddDate(10, 0, 0)
-		retain()
+		retainAll(t, s)
 		err = l.Add(batchOf([]event.Event{view("ann", 0), view("bob", 1)}))
 	}
 	if err != nil {
@@ -607,7 +599,7 @@ func TestRetentionDuringALoad(t *testing.T) {
 	now = now.AddDate(-10, 0, 0)
 	for range 5 {
 		up, now = up+time.Hour, now.Add(time.Hour)
-		retain()
+		retainAll(t, s)
 	}
 	if got := contents(t, s); err != nil || res.Events != 2 || strings.Count(got, "\n") != 2 {
 		t.Errorf("%+v, %v; then there is\n%s", res, err, got)
