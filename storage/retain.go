@@ -241,8 +241,8 @@ func (s *Store) nextRetain(ctx context.Context) (*retainRecord, error) {
 		next.At, next.Cutoff, next.Braked = now, step(now.Add(-s.kept())), 0
 		return worthAnEdit(&old, &next), nil
 	}
-	if confirmed := up-r.since >= time.Duration(retainDoubt)*time.Microsecond && max(r.ahead, -r.ahead) <= retainStep; confirmed {
-		next.Fresh = false
+	if up-r.since >= time.Duration(retainDoubt)*time.Microsecond && max(r.ahead, -r.ahead) <= retainStep {
+		next.Fresh = false // a day passed by it
 	}
 	next.Cutoff = max(old.Cutoff, step(at.Add(-s.kept())))
 	by := step(now.Add(-s.kept()))

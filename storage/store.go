@@ -106,7 +106,7 @@ type Store struct {
 	loads        int                     // that are not over
 	undecided    []segmentRecord         // of edits that failed, and may be on the disk
 	abandoned    bool                    // there may be segments of new batches that no edit names, nor says their numbers to be taken
-	triedEpoch   uint64                  // the highest of those edits
+	triedEpoch   uint64                  // the highest of edits that failed
 	seenErasure  uint64                  // the newest that a reader has seen, ...
 	seenID       string                  // and its ID
 	withdrawn    uint64                  // see erased
